@@ -1,0 +1,2 @@
+//! The `retrain` program.
+fn main() {}

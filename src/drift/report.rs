@@ -1,0 +1,194 @@
+//! What one evaluation of one window found: the numbers, the verdict and why.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{FeatureKind, ModelName, Role};
+
+/// The decision on a feature or a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing beyond chance and natural variation, or too small to matter.
+    Ok,
+    /// Significant at the false-alarm budget *and* over the effect floor.
+    Drift,
+    /// Too few rows to say anything; never to be shown as ok.
+    InsufficientData,
+    /// Too much was lost on the way for the numbers to stand for the traffic.
+    Untrusted,
+}
+
+impl Verdict {
+    /// The word used in rules, tables and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Drift => "drift",
+            Self::InsufficientData => "insufficient_data",
+            Self::Untrusted => "untrusted",
+        }
+    }
+}
+
+/// How p-values of one evaluation are adjusted for their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Correction {
+    /// Holm's step-down: family-wise error rate, no assumption on dependence.
+    #[default]
+    Holm,
+    /// Benjamini–Hochberg: false discovery rate.
+    BenjaminiHochberg,
+    /// Bonferroni.
+    Bonferroni,
+}
+
+impl Correction {
+    /// The word used in settings and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Holm => "holm",
+            Self::BenjaminiHochberg => "benjamini_hochberg",
+            Self::Bonferroni => "bonferroni",
+        }
+    }
+}
+
+/// Where every exchange of the window went: `seen = kept + sampled_out + sum(dropped)`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Losses {
+    /// Exchanges that the tap recognised as predictions.
+    pub seen: u64,
+    /// Of these, profiled.
+    pub kept: u64,
+    /// Of these, left out by the sampling rate.
+    pub sampled_out: u64,
+    /// Of these, lost, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+impl Losses {
+    /// Share of the exchanges that should have been profiled and were not, in `[0, 1]`.
+    pub fn share(&self) -> f64 {
+        let lost: u64 = self.dropped.values().sum();
+        let wanted = self.kept + lost;
+        if wanted == 0 { 0.0 } else { lost as f64 / wanted as f64 }
+    }
+
+    /// Adds another part's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.kept += other.kept;
+        self.sampled_out += other.sampled_out;
+        for (reason, count) in &other.dropped {
+            *self.dropped.entry(reason.clone()).or_default() += count;
+        }
+    }
+}
+
+/// What the blocks of the baseline say about variation with no drift; see `statistics.md`, section 3.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NaturalVariation {
+    /// Between-block part `s` of the statistic.
+    pub between: f64,
+    /// Its variance `v_b`.
+    pub between_variance: f64,
+    /// Effective number of blocks `T_e`.
+    pub effective_blocks: f64,
+}
+
+/// One bin of the evidence: what it covers and how many of each side fell in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BinEvidence {
+    /// `(-inf, 3.5]`, a value, a category, `missing`, `other`, `unseen`.
+    pub label: String,
+    /// Rows of the baseline.
+    pub reference: u64,
+    /// Rows of the window.
+    pub current: u64,
+}
+
+/// One feature or output of a window against the baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureReport {
+    /// Name of the column.
+    pub name: String,
+    /// Input or output.
+    pub role: Role,
+    /// Kind as frozen in the baseline.
+    pub kind: FeatureKind,
+    /// Usable rows of the baseline.
+    pub n_reference: u64,
+    /// Usable rows of the window.
+    pub n_current: u64,
+    /// Missing, NaN and wrongly typed rows of the baseline.
+    pub missing_reference: u64,
+    /// Missing, NaN and wrongly typed rows of the window.
+    pub missing_current: u64,
+    /// Statistics by name (`psi`, `ks`, `chi2`, `mean_shift`, …); one that does not apply is absent.
+    pub statistics: BTreeMap<String, f64>,
+    /// p-values by statistic; the natural-variation rule already applied.
+    pub p_values: BTreeMap<String, f64>,
+    /// The p-value that decides, adjusted for the number of features.
+    pub p_adjusted: Option<f64>,
+    /// The statistic that decides and its floor.
+    pub deciding: Option<Deciding>,
+    /// Natural variation used for the deciding statistic, when the baseline knows it.
+    pub natural_variation: Option<NaturalVariation>,
+    /// The decision.
+    pub verdict: Verdict,
+    /// The decision in one sentence.
+    pub reason: String,
+    /// The PSI bins, for people and for recomputing.
+    pub bins: Vec<BinEvidence>,
+}
+
+/// The statistic that the verdict rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deciding {
+    /// `psi` or `ks`.
+    pub statistic: String,
+    /// Its value.
+    pub value: f64,
+    /// The effect floor it has to reach.
+    pub floor: f64,
+}
+
+/// One window of one model against one baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DriftReport {
+    /// The model.
+    pub model: ModelName,
+    /// Version of the baseline.
+    pub baseline: String,
+    /// First instant of the window.
+    pub window_start: DateTime<Utc>,
+    /// End of the window, exclusive.
+    pub window_end: DateTime<Utc>,
+    /// Rows in the window.
+    pub rows: u64,
+    /// Rows in the baseline.
+    pub rows_reference: u64,
+    /// Where the exchanges of the window went.
+    pub losses: Losses,
+    /// Significance level of this evaluation, from the false-alarm budget.
+    pub alpha: f64,
+    /// How p-values were adjusted.
+    pub correction: Correction,
+    /// The decision over all features and outputs.
+    pub verdict: Verdict,
+    /// The decision in one sentence.
+    pub reason: String,
+    /// Every feature and output, in the baseline's order.
+    pub features: Vec<FeatureReport>,
+}
+
+impl DriftReport {
+    /// The features and outputs found drifted.
+    pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
+        self.features.iter().filter(|feature| feature.verdict == Verdict::Drift)
+    }
+}

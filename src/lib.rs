@@ -1,0 +1,10 @@
+//! driftline watches the predictions of a model server, compares them with a versioned baseline, alerts by rule
+//! and has a worker retrain the model.
+//!
+//! The modules stand in reading order, which is also the order in which they may use one another: each one only
+//! those above it. `ARCHITECTURE.md` explains the whole; `tests/tidy.rs` holds the order.
+
+// core: pure, no tokio, no clock, no I/O; builds without any cargo feature
+pub mod model;
+pub mod stats;
+pub mod drift;

@@ -1,0 +1,2 @@
+//! The `driftline` program.
+fn main() {}

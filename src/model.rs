@@ -1,0 +1,207 @@
+//! Names, kinds and values: the words that every other module speaks.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A name that was refused, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{name}` is not a model name: {reason}")]
+pub struct BadModelName {
+    name: String,
+    reason: &'static str,
+}
+
+/// The name of a monitored model: 1 to 128 characters, letters, digits, `.`, `_`, `-`; never starts with `.`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModelName(String);
+
+impl ModelName {
+    /// Checks and wraps a name.
+    ///
+    /// # Errors
+    ///
+    /// [`BadModelName`] when the name is empty, too long, starts with `.` or holds another character.
+    pub fn parse(name: impl Into<String>) -> Result<Self, BadModelName> {
+        let name = name.into();
+        let reason = if name.is_empty() {
+            Some("it is empty")
+        } else if name.len() > 128 {
+            Some("it is longer than 128 characters")
+        } else if name.starts_with('.') {
+            Some("it starts with a dot")
+        } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            Some("only letters, digits, `.`, `_` and `-` are allowed")
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => Err(BadModelName { name, reason }),
+            None => Ok(Self(name)),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ModelName {
+    type Error = BadModelName;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::parse(name)
+    }
+}
+
+impl std::str::FromStr for ModelName {
+    type Err = BadModelName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::parse(name)
+    }
+}
+
+impl From<ModelName> for String {
+    fn from(name: ModelName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// A quantity: compared on a grid of quantile cells.
+    Numeric,
+    /// A name out of a set: compared by category.
+    Categorical,
+    /// True or false: two categories.
+    Boolean,
+}
+
+impl FeatureKind {
+    /// The word used in files, tables and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Numeric => "numeric",
+            Self::Categorical => "categorical",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+/// Whether a column goes into the model or comes out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// An input of the model.
+    Feature,
+    /// An output of the model.
+    Output,
+}
+
+impl Role {
+    /// The word used in files, tables and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Feature => "feature",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// One value of one column of one row, as it stood on the wire or in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Absent or null.
+    Missing,
+    /// A number, NaN and the infinities included.
+    Number(f64),
+    /// A truth value.
+    Bool(bool),
+    /// Text.
+    Text(String),
+    /// Anything that is not a scalar (array, object, bytes): counted, never interpreted.
+    Opaque,
+}
+
+/// One column of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Name as configured, on the wire or in the file.
+    pub name: String,
+    /// One value per row.
+    pub values: Vec<Value>,
+}
+
+/// The rows of one exchange, column by column. Every column holds exactly `rows` values.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    /// Number of rows.
+    pub rows: usize,
+    /// What went into the model.
+    pub features: Vec<Column>,
+    /// What came out of it; empty when the answer could not be aligned with the rows.
+    pub outputs: Vec<Column>,
+}
+
+/// One decoded exchange: what the profile and the capture see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exchange {
+    /// Identifies the exchange; a row is `{id}` when there is one row, else `{id}_{i}`.
+    pub id: String,
+    /// The model that was asked.
+    pub model: ModelName,
+    /// The model version that answered, when the answer says so.
+    pub model_version: Option<String>,
+    /// When the prediction happened.
+    pub event_time: DateTime<Utc>,
+    /// The decoded rows.
+    pub batch: Batch,
+}
+
+impl Exchange {
+    /// The id of row `index`, by which labels find it.
+    pub fn row_id(&self, index: usize) -> String {
+        if self.batch.rows == 1 { self.id.clone() } else { format!("{}_{index}", self.id) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_names_are_checked() {
+        for good in ["bike-demand", "m", "a.b_c-1", &"x".repeat(128)] {
+            assert!(ModelName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".hidden", "a/b", "a b", "é", &"x".repeat(129)] {
+            assert!(ModelName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_many_has_its_index() {
+        let exchange = |rows| Exchange {
+            id: "p".into(),
+            model: ModelName::parse("m").unwrap(),
+            model_version: None,
+            event_time: DateTime::UNIX_EPOCH,
+            batch: Batch { rows, ..Batch::default() },
+        };
+        assert_eq!(exchange(1).row_id(0), "p");
+        assert_eq!(exchange(3).row_id(2), "p_2");
+    }
+}

@@ -1,0 +1,1 @@
+//! Numbers in, numbers out: the statistics that compare a window with its baseline.

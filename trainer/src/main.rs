@@ -1,0 +1,2 @@
+//! The retraining worker.
+fn main() {}
