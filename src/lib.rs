@@ -8,3 +8,9 @@
 pub mod model;
 pub mod stats;
 pub mod drift;
+pub mod retrain;
+pub mod config;
+
+// adapters: each hides one outside thing
+#[cfg(feature = "store")]
+pub mod store;

@@ -1,0 +1,554 @@
+//! Settings: typed, checked, every problem reported with its place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::drift::Correction;
+use crate::model::{FeatureKind, ModelName};
+use crate::retrain::{DeepSpec, Source, Task};
+
+/// Why settings were refused.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The text is not YAML of the expected shape; the message holds line, column and a snippet.
+    #[error("{path}: {problem}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What the parser says, with line and column.
+        problem: String,
+    },
+    /// Single values are fine, but not together.
+    #[error("{path}: {}", problems.join("\n"))]
+    Contradiction {
+        /// The file.
+        path: String,
+        /// Every contradiction found.
+        problems: Vec<String>,
+    },
+    /// An environment variable that overrides a setting is wrong.
+    #[error("{variable}: {problem}")]
+    Environment {
+        /// Name of the variable.
+        variable: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Everything the sidecar can be told. Field docs are the reference manual.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where driftline listens.
+    pub listen: Listen,
+    /// The database; without a URL a private Postgres under `data_dir`.
+    pub database: Database,
+    /// Folder for everything driftline keeps on disk.
+    pub data_dir: PathBuf,
+    /// Folder of baseline files, `<model>/<version>.json`.
+    pub baselines_dir: PathBuf,
+    /// The tap in front of the model server.
+    pub tap: Tap,
+    /// The monitored models.
+    pub models: Vec<ModelSettings>,
+    /// Where alerts go, by name.
+    pub receivers: BTreeMap<String, Receiver>,
+    /// The mail relay.
+    pub smtp: Option<Smtp>,
+    /// Rule files; globs are relative to the settings file.
+    pub rules: Vec<String>,
+    /// How long stored things are kept.
+    pub retention: Retention,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            database: Database::default(),
+            data_dir: PathBuf::from(".driftline"),
+            baselines_dir: PathBuf::from("baselines"),
+            tap: Tap::default(),
+            models: Vec::new(),
+            receivers: BTreeMap::new(),
+            smtp: None,
+            rules: Vec::new(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// Addresses.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// What applications call instead of the model server.
+    pub proxy: SocketAddr,
+    /// API, metrics, health; loopback unless told otherwise.
+    pub admin: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { proxy: SocketAddr::from(([0, 0, 0, 0], 8080)), admin: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// The database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `postgres://…`; absent: a private Postgres under `data_dir`.
+    pub url: Option<String>,
+    /// Most connections held at once.
+    pub connections: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: None, connections: 8 }
+    }
+}
+
+/// The tap.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tap {
+    /// The model server, `http://host:port`; absent: no proxy, predictions come through the API.
+    pub upstream: Option<String>,
+    /// Share of predictions kept, in `(0, 1]`; chosen by hash of the id, so that labels agree.
+    pub sample: Share,
+    /// Bytes of copied bodies held at once; what does not fit is dropped and counted.
+    pub queue_bytes: ByteSize,
+    /// Longest copied body; longer ones pass untouched, their copy is cut and counted.
+    pub body_limit: ByteSize,
+    /// Limit for reaching the upstream; there is no limit on its answer.
+    pub connect_timeout: Span,
+    /// Request header with the event time (RFC 3339), for replays and batch scoring; off when absent.
+    pub event_time_header: Option<String>,
+}
+
+impl Default for Tap {
+    fn default() -> Self {
+        Self {
+            upstream: None,
+            sample: Share(1.0),
+            queue_bytes: ByteSize(64 << 20),
+            body_limit: ByteSize(8 << 20),
+            connect_timeout: Span(Duration::from_secs(5)),
+            event_time_header: None,
+        }
+    }
+}
+
+/// One monitored model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Its name, as in the path of a request.
+    pub name: ModelName,
+    /// The path of its predictions, where the path does not name the model.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Names for the columns of an unnamed tensor, in order; absent: those of the baseline.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// Kinds that overrule what the baseline build would infer.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, FeatureKind>,
+    /// Length of a window; divides a day, or is a multiple of one.
+    #[serde(default = "default_window")]
+    pub window: Span,
+    /// How long after its end a window waits for late rows.
+    #[serde(default = "default_lateness")]
+    pub lateness: Span,
+    /// False alarms that the model may raise in a period with no drift.
+    #[serde(default)]
+    pub false_alarms: FalseAlarms,
+    /// How p-values are adjusted across features.
+    #[serde(default)]
+    pub correction: Correction,
+    /// Rows below which a window is `insufficient_data`.
+    #[serde(default = "default_min_rows")]
+    pub min_rows: u64,
+    /// Effect that PSI has to reach beside significance.
+    #[serde(default = "default_psi_floor")]
+    pub psi_floor: f64,
+    /// Effect that KS has to reach where PSI is undefined.
+    #[serde(default = "default_ks_floor")]
+    pub ks_floor: f64,
+    /// Share of lost exchanges above which a window is `untrusted`.
+    #[serde(default = "default_loss_limit")]
+    pub loss_limit: f64,
+    /// How the model is retrained; absent: never.
+    #[serde(default)]
+    pub training: Option<Training>,
+}
+
+fn default_window() -> Span {
+    Span(Duration::from_secs(3600))
+}
+
+fn default_lateness() -> Span {
+    Span(Duration::from_secs(60))
+}
+
+fn default_min_rows() -> u64 {
+    200
+}
+
+fn default_psi_floor() -> f64 {
+    0.1
+}
+
+fn default_ks_floor() -> f64 {
+    0.05
+}
+
+fn default_loss_limit() -> f64 {
+    0.05
+}
+
+/// How a model is retrained.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// What it predicts.
+    pub task: Task,
+    /// Name of the target.
+    pub target: String,
+    /// `captured`, or a file.
+    #[serde(default = "default_source")]
+    pub source: Source,
+    /// `auto`, `cpu` or `cuda:N`.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Labelled rows below which a run ends `rejected`.
+    #[serde(default = "default_min_labels")]
+    pub min_labels: u64,
+    /// Keep only the newest so many rows.
+    #[serde(default)]
+    pub max_rows: Option<u64>,
+    /// Seeds every random choice.
+    #[serde(default)]
+    pub seed: u64,
+    /// The deep model.
+    #[serde(default)]
+    pub deep: DeepSpec,
+    /// Folder for artifacts; absent: `artifacts` under `data_dir`.
+    #[serde(default)]
+    pub artifacts: Option<PathBuf>,
+}
+
+fn default_source() -> Source {
+    Source::Captured
+}
+
+fn default_device() -> String {
+    "auto".to_owned()
+}
+
+fn default_min_labels() -> u64 {
+    500
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Receiver {
+    /// E-mail over the relay in `smtp`.
+    Email(EmailReceiver),
+    /// A webhook in the Standard Webhooks form.
+    Webhook(WebhookReceiver),
+}
+
+/// Addresses of an e-mail receiver.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailReceiver {
+    /// Recipients.
+    pub to: Vec<String>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookReceiver {
+    /// Where to post.
+    pub url: String,
+    /// File with the signing secret (`whsec_…` or plain text); absent: not signed.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+}
+
+/// The mail relay.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smtp {
+    /// Host name of the relay.
+    pub host: String,
+    /// Port; absent: 25, 587 or 465 by `tls`.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// Sender address.
+    pub from: String,
+    /// User for authentication.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// File with the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// File with a PEM certificate authority to trust beside the public ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Protection of the connection to the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpTls {
+    /// None: for a relay on loopback.
+    None,
+    /// STARTTLS, required.
+    #[default]
+    Starttls,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+/// How long stored things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Profile parts and loss counts.
+    pub profiles: Span,
+    /// Captured rows and labels.
+    pub captured: Span,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            profiles: Span(Duration::from_secs(90 * 86_400)),
+            captured: Span(Duration::from_secs(90 * 86_400)),
+        }
+    }
+}
+
+/// A share in `(0, 1]`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(f64);
+
+impl Share {
+    /// The share as a number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Share {
+    type Error = String;
+
+    fn try_from(value: f64) -> Result<Self, Self::Error> {
+        // Written so that NaN is refused too.
+        if 0.0 < value && value <= 1.0 { Ok(Self(value)) } else { Err(format!("{value} is not in (0, 1]")) }
+    }
+}
+
+/// A number of bytes: `4096`, `8KiB`, `64MiB`, `1GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ByteSize(pub usize);
+
+impl TryFrom<String> for ByteSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (digits, unit) = split_unit(&text);
+        let scale = match unit {
+            "" | "B" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        digits
+            .parse::<usize>()
+            .ok()
+            .zip(scale)
+            .and_then(|(number, scale)| number.checked_mul(scale))
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a size such as 4096, 8KiB or 64MiB"))
+    }
+}
+
+/// A span of time: `500ms`, `30s`, `5m`, `1h`, `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (digits, unit) = split_unit(&text);
+        let milliseconds = match unit {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
+            _ => None,
+        };
+        digits
+            .parse::<u64>()
+            .ok()
+            .zip(milliseconds)
+            .and_then(|(number, scale)| number.checked_mul(scale))
+            .map(|total| Self(Duration::from_millis(total)))
+            .ok_or_else(|| format!("`{text}` is not a span of time such as 30s, 5m, 1h or 30d"))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.0.as_millis();
+        for (unit, scale) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+            if total >= scale && total.is_multiple_of(scale) {
+                return write!(f, "{}{unit}", total / scale);
+            }
+        }
+        write!(f, "{total}ms")
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// The false-alarm budget: `1 per 30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FalseAlarms {
+    /// Alarms that may be raised with no drift.
+    pub count: f64,
+    /// In this period.
+    pub period: Duration,
+}
+
+impl FalseAlarms {
+    /// The level at which one evaluation of a window may err.
+    pub fn alpha(&self, window: Duration) -> f64 {
+        (self.count * window.as_secs_f64() / self.period.as_secs_f64()).min(0.5)
+    }
+}
+
+impl Default for FalseAlarms {
+    fn default() -> Self {
+        Self { count: 1.0, period: Duration::from_secs(30 * 86_400) }
+    }
+}
+
+impl TryFrom<String> for FalseAlarms {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || format!("`{text}` is not a budget such as `1 per 30d`");
+        let (count, period) = text.split_once(" per ").ok_or_else(wrong)?;
+        let count: f64 = count.trim().parse().map_err(|_| wrong())?;
+        let period = Span::try_from(period.trim().to_owned()).map_err(|_| wrong())?.0;
+        if count.is_finite() && count > 0.0 && !period.is_zero() {
+            Ok(Self { count, period })
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl Settings {
+    /// Reads settings from YAML text and checks them; `path` is only for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] names the place; nothing is defaulted silently.
+    pub fn parse(text: &str, path: &str) -> Result<Self, SettingsError> {
+        let settings: Self = if text.trim().is_empty() {
+            Self::default()
+        } else {
+            serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
+                path: path.to_owned(),
+                problem: error.to_string(),
+            })?
+        };
+        let problems = settings.contradictions();
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError::Contradiction { path: path.to_owned(), problems })
+        }
+    }
+
+    /// The settings of `model`, if it is monitored.
+    pub fn model(&self, model: &ModelName) -> Option<&ModelSettings> {
+        self.models.iter().find(|settings| settings.name == *model)
+    }
+
+    /// Rules that span several fields; single-field rules live in the field's type.
+    fn contradictions(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.listen.proxy == self.listen.admin && self.listen.proxy.port() != 0 {
+            problems.push(format!("`listen.proxy` and `listen.admin` are both {}", self.listen.proxy));
+        }
+        for (index, model) in self.models.iter().enumerate() {
+            let name = &model.name;
+            if self.models[..index].iter().any(|other| other.name == *name) {
+                problems.push(format!("model `{name}` is listed twice"));
+            }
+            let seconds = model.window.0.as_secs();
+            let day = 86_400;
+            if seconds < 60 || !(day % seconds.max(1) == 0 || seconds % day == 0) {
+                problems.push(format!(
+                    "model `{name}`: window {} must be at least 1m, and divide a day or be a multiple of one",
+                    model.window
+                ));
+            }
+            for (field, value) in
+                [("psi_floor", model.psi_floor), ("ks_floor", model.ks_floor), ("loss_limit", model.loss_limit)]
+            {
+                if !(value.is_finite() && value >= 0.0) {
+                    problems.push(format!("model `{name}`: {field} {value} is not a number of 0 or more"));
+                }
+            }
+        }
+        for (name, receiver) in &self.receivers {
+            match receiver {
+                Receiver::Email(email) => {
+                    if self.smtp.is_none() {
+                        problems.push(format!("receiver `{name}` sends e-mail, but `smtp` is not set"));
+                    }
+                    if email.to.is_empty() {
+                        problems.push(format!("receiver `{name}` has no address in `to`"));
+                    }
+                }
+                Receiver::Webhook(webhook) => {
+                    if !webhook.url.starts_with("http://") && !webhook.url.starts_with("https://") {
+                        problems.push(format!("receiver `{name}`: `{}` is not an http(s) URL", webhook.url));
+                    }
+                }
+            }
+        }
+        problems
+    }
+}

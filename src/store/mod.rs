@@ -1,0 +1,111 @@
+//! Postgres: one module per table, migrations inside; every SQL statement of the project is here.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, SqlStr};
+use thiserror::Error;
+
+use crate::model::ModelName;
+
+/// A request to the database that did not succeed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The model is not registered.
+    #[error("model `{0}` is not registered; `driftline baseline build` registers it")]
+    UnknownModel(ModelName),
+    /// What is stored cannot be read back.
+    #[error("{table} {key} cannot be read: {problem}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the database schema could not be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database refused or was not reached.
+    #[error("the database request failed")]
+    Database(#[from] sqlx::Error),
+}
+
+impl StoreError {
+    /// Names the model when `error` is the violation of a foreign key to `model`.
+    pub(crate) fn for_model(model: &ModelName, error: sqlx::Error) -> Self {
+        let violates_model = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::constraint)
+            .is_some_and(|name| name.ends_with("_model_fkey"));
+        if violates_model { Self::UnknownModel(model.clone()) } else { Self::Database(error) }
+    }
+
+    /// Whether trying again later can help: the database was not reached, or said so itself.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(error) => match error {
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+                    true
+                }
+                // 08: connection; 57: operator intervention; 53: resources; 40: serialization, deadlock
+                sqlx::Error::Database(refusal) => refusal
+                    .code()
+                    .is_some_and(|code| ["08", "57", "53", "40"].iter().any(|class| code.starts_with(class))),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Connects to `url` with at most `connections` connections, and runs the migrations.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the database is not reached, [`StoreError::Migration`] when a migration fails.
+pub async fn connect(url: &str, connections: u32) -> Result<PgPool, StoreError> {
+    let pool = pool(url, connections)?;
+    migrate(&pool).await?;
+    Ok(pool)
+}
+
+/// A pool that connects when it is first used, so that a sidecar can start before its database.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when `url` cannot be read.
+pub fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(std::time::Duration::from_secs(5))
+        .connect_lazy_with(options.application_name("driftline")))
+}
+
+/// Every migration, oldest first: version, description, text.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "init", include_str!("migrations/0001_init.sql"))];
+
+/// Brings the schema up to date; safe to run from many processes at once.
+///
+/// # Errors
+///
+/// [`StoreError::Migration`] when a migration fails or an applied one has changed.
+pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS
+        .iter()
+        .map(|(version, description, text)| {
+            Migration::new(
+                *version,
+                Cow::Borrowed(*description),
+                MigrationType::Simple,
+                SqlStr::from_static(text),
+                false,
+            )
+        })
+        .collect();
+    Migrator::with_migrations(migrations).run(pool).await?;
+    Ok(())
+}
