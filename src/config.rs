@@ -97,7 +97,10 @@ pub struct Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { proxy: SocketAddr::from(([0, 0, 0, 0], 8080)), admin: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self {
+            proxy: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
+        }
     }
 }
 
@@ -524,9 +527,11 @@ impl Settings {
                     model.window
                 ));
             }
-            for (field, value) in
-                [("psi_floor", model.psi_floor), ("ks_floor", model.ks_floor), ("loss_limit", model.loss_limit)]
-            {
+            for (field, value) in [
+                ("psi_floor", model.psi_floor),
+                ("ks_floor", model.ks_floor),
+                ("loss_limit", model.loss_limit),
+            ] {
                 if !(value.is_finite() && value >= 0.0) {
                     problems.push(format!("model `{name}`: {field} {value} is not a number of 0 or more"));
                 }

@@ -8,6 +8,7 @@
 pub mod model;
 pub mod stats;
 pub mod drift;
+pub mod alert;
 pub mod retrain;
 pub mod config;
 
