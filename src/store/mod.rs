@@ -9,6 +9,11 @@ use thiserror::Error;
 
 use crate::model::ModelName;
 
+pub mod baseline;
+pub mod drift_report;
+pub mod model;
+pub mod profile_part;
+
 /// A request to the database that did not succeed.
 #[derive(Debug, Error)]
 pub enum StoreError {
