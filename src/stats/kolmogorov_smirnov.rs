@@ -265,7 +265,9 @@ mod tests {
         ) {
             let count = |values: &[u8]| {
                 let mut counts = vec![0_u64; 12];
-                values.iter().for_each(|&value| counts[usize::from(value)] += 1);
+                for &value in values.iter() {
+                    counts[usize::from(value)] += 1;
+                }
                 counts
             };
             let sorted = |values: &[u8]| {

