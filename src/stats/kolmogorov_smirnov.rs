@@ -265,7 +265,7 @@ mod tests {
         ) {
             let count = |values: &[u8]| {
                 let mut counts = vec![0_u64; 12];
-                for &value in values.iter() {
+                for &value in values {
                     counts[usize::from(value)] += 1;
                 }
                 counts

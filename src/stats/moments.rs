@@ -93,7 +93,7 @@ mod tests {
 
     fn of(values: &[f64]) -> Moments {
         let mut moments = Moments::new();
-        for &value in values.iter() {
+        for &value in values {
             moments.update(value);
         }
         moments
@@ -156,7 +156,7 @@ mod tests {
             let [a, b, c] = [of(&a), of(&b), of(&c)];
             let merged = |parts: [&Moments; 3]| {
                 let mut sum = Moments::new();
-                for part in parts.into_iter() {
+                for part in parts {
                     sum.merge(part);
                 }
                 sum

@@ -194,7 +194,7 @@ mod tests {
 
     fn cells(edges: &[f64], rows: &[f64]) -> Vec<u64> {
         let mut counts = vec![0; edges.len() + 1];
-        for row in rows.iter() {
+        for row in rows {
             counts[edges.partition_point(|edge| edge < row)] += 1;
         }
         counts

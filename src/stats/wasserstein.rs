@@ -249,7 +249,7 @@ mod tests {
             let edges: Vec<f64> = (1..cells).map(|cell| -50.0 + width * f64::from(cell)).collect();
             let count = |values: &[f64]| {
                 let mut counts = vec![0; edges.len() + 1];
-                for value in values.iter() {
+                for value in values {
                     counts[edges.partition_point(|edge| edge < value)] += 1;
                 }
                 counts
