@@ -8,3 +8,7 @@
 pub mod model;
 pub mod stats;
 pub mod drift;
+
+// adapters: each hides one outside thing
+#[cfg(feature = "store")]
+pub mod store;

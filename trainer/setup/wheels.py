@@ -223,8 +223,7 @@ def unpack(archive, destination, place):
             path.parent.mkdir(parents=True, exist_ok=True)
             with bundle.open(member) as source, open(path, "wb") as file:
                 shutil.copyfileobj(source, file, CHUNK)
-            if (member.external_attr >> 16) & 0o111:
-                path.chmod(0o755)
+            path.chmod(0o755 if (member.external_attr >> 16) & 0o111 else 0o644)
             count += 1
     return count
 
