@@ -25,7 +25,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use binaries::Binaries;
-use place::{Place, ServerUser};
+use place::{Place, SOCKET_NAME, ServerUser};
 
 pub use binaries::{OLDEST_MAJOR, VARIABLE as BINARIES_VARIABLE};
 
@@ -110,8 +110,11 @@ pub enum ClusterError {
         "`{0}` holds no PostgreSQL data\n  hint: it is damaged; restore it, or remove it to start afresh"
     )]
     Damaged(PathBuf),
-    /// A path that cannot be written into Postgres' settings.
-    #[error("`{0}` is not UTF-8 or holds a line break\n  hint: choose another `data_dir`")]
+    /// A path that Postgres' `pg_ctl` would hand to a shell unquoted, or that is no text.
+    #[error(
+        "a database cannot be kept in `{0}`: PostgreSQL has trouble with quotes, `$`, backslashes and control \
+         characters in a path\n  hint: choose another `data_dir`"
+    )]
     Path(PathBuf),
     /// Another driftline process is starting or stopping the same cluster and does not come to an end.
     #[error("another driftline process has been starting or stopping this database for {PATIENCE:?} (`{0}`)")]
@@ -202,6 +205,7 @@ impl Cluster {
     pub async fn start(data_dir: &Path, binaries: Option<&Path>) -> Result<Self, ClusterError> {
         let user = ServerUser::needed()?;
         let place = Place::prepare(data_dir, user.as_ref())?;
+        check_path(&place.home)?;
         let _turn = take_turn(&place).await?;
         let wanted = data_version(&place.data)?;
         let binaries = Binaries::find(binaries, wanted).await?;
@@ -298,7 +302,7 @@ impl Cluster {
 
     /// Starts the server and waits until it says that it is ready.
     async fn launch(&self) -> Result<(), ClusterError> {
-        self.write(&self.place.data.join(SETTINGS), &settings(&self.place.socket)?)?;
+        self.write(&self.place.data.join(SETTINGS), &settings(&self.place.socket))?;
         if fs::metadata(&self.place.log).is_ok_and(|log| LOG_MAX < log.len()) {
             let old = self.place.log.with_extension("log.old");
             fs::rename(&self.place.log, &old)
@@ -342,9 +346,18 @@ impl Cluster {
             sleep(PAUSE).await;
         }
         if note.exists() {
-            // Safe: it is our turn, and since version 12 Postgres also finds children of a dead server by itself.
-            tracing::warn!(file = %note.display(), "the private database was not stopped properly; it will recover");
-            fs::remove_file(&note).map_err(|source| ClusterError::io("remove", &note, source))?;
+            tracing::warn!("the private database was not stopped properly; it will recover");
+            // Postgres checks only whether some process has that number. It is our turn, so nobody is starting a
+            // server here, and of children that outlive a dead one Postgres knows by their shared memory.
+            let socket = self.place.socket.join(SOCKET_NAME);
+            for stale in [note, socket.with_added_extension("lock"), socket] {
+                match fs::remove_file(&stale) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(ClusterError::io("remove", &stale, source));
+                    }
+                    _ => {}
+                }
+            }
         }
         Ok(None)
     }
@@ -487,15 +500,20 @@ fn data_version(data: &Path) -> Result<Option<u32>, ClusterError> {
         .ok_or_else(|| ClusterError::Damaged(data.to_path_buf()))
 }
 
+/// `pg_ctl` puts paths between double quotes and has a shell read them.
+fn check_path(path: &Path) -> Result<(), ClusterError> {
+    let harmful = |text: &str| text.contains(['"', '$', '`', '\\']) || text.contains(char::is_control);
+    match path.to_str() {
+        Some(text) if !harmful(text) => Ok(()),
+        _ => Err(ClusterError::Path(path.to_path_buf())),
+    }
+}
+
 /// Settings for a database beside a model server: a socket, little memory, nothing to replicate.
-fn settings(socket: &Path) -> Result<String, ClusterError> {
-    let folder = socket
-        .to_str()
-        .filter(|text| !text.contains(['\n', '\r']))
-        .ok_or_else(|| ClusterError::Path(socket.to_path_buf()))?;
+fn settings(socket: &Path) -> String {
     // A list of names: the double quotes keep a comma or a space from dividing it.
-    let folder = folder.replace('"', "\"\"").replace('\\', "\\\\").replace('\'', "''");
-    Ok(format!(
+    let folder = socket.to_string_lossy().replace('\'', "''");
+    format!(
         "# Written by driftline at every start; changes belong into postgresql.auto.conf (`alter system`).\n\
          listen_addresses = ''\n\
          port = 5432\n\
@@ -512,5 +530,5 @@ fn settings(socket: &Path) -> Result<String, ClusterError> {
          logging_collector = off\n\
          log_timezone = 'UTC'\n\
          timezone = 'UTC'\n"
-    ))
+    )
 }

@@ -14,7 +14,7 @@ use super::ClusterError;
 const SOCKET_PATH_MAX: usize = 107;
 
 /// The file that Postgres makes in its socket folder, for port 5432.
-const SOCKET_NAME: &str = ".s.PGSQL.5432";
+pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
 /// Where a cluster of root lies when its own folder is behind one that only root may enter.
 const SHARED_DATA: &str = "/var/lib/driftline";
@@ -217,8 +217,9 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let inner = outer.path().join("inner");
         fs::create_dir(&inner).unwrap();
+        fs::set_permissions(outer.path(), Permissions::from_mode(0o700)).unwrap();
         let stranger = ServerUser { name: "stranger".into(), uid: 4_000_000, gid: 4_000_000 };
-        assert_eq!(stranger.stopped_at(&inner), Some(outer.path()), "a tempdir is 0700");
+        assert_eq!(stranger.stopped_at(&inner), Some(outer.path()));
         fs::set_permissions(outer.path(), Permissions::from_mode(0o711)).unwrap();
         assert_eq!(stranger.stopped_at(&inner), None);
     }
