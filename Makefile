@@ -19,8 +19,9 @@ help: ## List these targets
 
 demo: fresh ## The whole loop on real data: install what is missing, build, run it
 	@status=0; { \
-	  $(TIMED) setup tests/setup/setup.sh "$(ENVIRONMENT)" demo && \
-	  $(WITH) $(TIMED) build cargo build --workspace --bins && \
+	  $(TIMED) setup tests/setup/setup.sh "$(TARGET)/demo.env" demo && \
+	  source "$(TARGET)/demo.env" && \
+	  $(TIMED) build cargo build --workspace --bins && \
 	  $(TIMED) demo "$(TARGET)/debug/driftline" demo $(ARGS); } || status=$$?; \
 	tests/setup/times.sh; exit $$status
 

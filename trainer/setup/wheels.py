@@ -166,7 +166,7 @@ def folder_size(folder):
     for place, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(place, name)).st_size
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 
