@@ -6,6 +6,8 @@
 
 use std::f64::consts::PI;
 
+use serde::{Deserialize, Serialize};
+
 use super::tail::{f_sf, probability};
 
 /// Blocks under which natural variation is unknown.
@@ -57,7 +59,7 @@ pub struct Block {
 }
 
 /// What a statistic shows from block to block beyond the noise of independent rows.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Variation {
     /// Mean of the between-block part, `s`; at or under 0 when blocks differ no more than chance.
     pub between: f64,

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::model::ModelName;
 
 pub mod baseline;
+pub mod cluster;
 pub mod drift_report;
 pub mod model;
 pub mod profile_part;
