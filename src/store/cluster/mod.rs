@@ -33,7 +33,7 @@ pub use binaries::{OLDEST_MAJOR, VARIABLE as BINARIES_VARIABLE};
 const DATABASE: &str = "driftline";
 
 /// How long a start, a stop or another process's turn may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Pause between two looks at something that changes by itself.
 const PAUSE: Duration = Duration::from_millis(50);
