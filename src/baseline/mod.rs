@@ -11,11 +11,13 @@ mod bins;
 mod build;
 mod format;
 mod infer;
+mod rebin;
 
 pub use bins::Bins;
 pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, build};
 pub use format::FormatError;
 pub use infer::infer_kind;
+pub use rebin::rebin;
 
 /// How a baseline was cut; part of its content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

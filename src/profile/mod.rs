@@ -256,6 +256,29 @@ impl Profile {
         self.rows += 1;
     }
 
+    /// Counts `value` `count` times in column `index`; the number of rows is left alone.
+    pub(crate) fn record_many(&mut self, layout: &Layout, index: usize, value: &Value, count: u64) {
+        let mut one = ColumnProfile::empty(layout.columns[index].cut.cells());
+        one.record(&layout.columns[index], value);
+        let own = &mut self.columns[index];
+        for (cell, _) in one.cells.iter().enumerate().filter(|(_, counted)| **counted > 0) {
+            own.cells[cell] += count;
+        }
+        own.wrong_type += one.wrong_type * count;
+        if let Value::Number(number) = value {
+            let spread = Moments { count, mean: *number, m2: 0.0, min: *number, max: *number };
+            own.moments.merge(&spread);
+        }
+    }
+
+    /// Adds the unusable rows of another column's profile to column `index`.
+    pub(crate) fn add_unusable(&mut self, index: usize, other: &ColumnProfile) {
+        let own = &mut self.columns[index];
+        own.missing += other.missing;
+        own.nan += other.nan;
+        own.wrong_type += other.wrong_type;
+    }
+
     /// Adds the counts of `other`.
     ///
     /// # Errors
