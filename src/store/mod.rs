@@ -1,5 +1,12 @@
 //! Postgres: one module per table, migrations inside; every SQL statement of the project is here.
 
+pub mod captured;
+pub mod label;
+pub mod snapshot;
+pub mod model_version;
+pub mod training_run;
+pub mod training_log;
+
 use std::borrow::Cow;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
