@@ -15,3 +15,5 @@ pub mod config;
 // adapters: each hides one outside thing
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod frames;

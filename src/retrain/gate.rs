@@ -99,7 +99,7 @@ pub fn compare(challenger: &[f64], incumbent: &[f64], seed: u64) -> Comparison {
     let n = differences.len();
     let block = block_length(&differences);
     let (lower, upper) =
-        interval(n, block, seed, |indices| indices.iter().map(|&row| differences[row]).sum::<f64>() / n as f64)
+        interval(n, block, RESAMPLES, seed, |indices| indices.iter().map(|&row| differences[row]).sum::<f64>() / n as f64)
             .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
     Comparison { n, challenger: mean(challenger), incumbent: mean(incumbent), lower, upper, block }
 }
@@ -109,6 +109,7 @@ pub fn compare(challenger: &[f64], incumbent: &[f64], seed: u64) -> Comparison {
 pub fn interval(
     n: usize,
     block: usize,
+    resamples: usize,
     seed: u64,
     mut statistic: impl FnMut(&[usize]) -> f64,
 ) -> Option<(f64, f64)> {
@@ -118,8 +119,8 @@ pub fn interval(
     let block = block.clamp(1, n);
     let mut random = SplitMix64::new(seed);
     let mut indices = Vec::with_capacity(n + block);
-    let mut values = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
+    let mut values = Vec::with_capacity(resamples);
+    for _ in 0..resamples {
         indices.clear();
         while indices.len() < n {
             let start = random.below(n);
@@ -131,7 +132,7 @@ pub fn interval(
             values.push(value);
         }
     }
-    if values.len() < RESAMPLES / 2 {
+    if values.len() * 2 < resamples || values.is_empty() {
         return None;
     }
     values.sort_by(f64::total_cmp);

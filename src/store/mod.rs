@@ -11,7 +11,8 @@ use std::borrow::Cow;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, SqlStr};
+pub use sqlx::PgPool;
+use sqlx::SqlStr;
 use thiserror::Error;
 
 use crate::model::ModelName;
