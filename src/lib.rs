@@ -17,3 +17,7 @@ pub mod config;
 pub mod store;
 #[cfg(feature = "store")]
 pub mod frames;
+
+// wiring
+#[cfg(feature = "server")]
+pub mod cli;

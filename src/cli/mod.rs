@@ -1,0 +1,4 @@
+//! The command line: one file per noun.
+
+pub mod retrain;
+pub mod models;
