@@ -240,6 +240,12 @@ pub struct Training {
     /// Labelled rows below which a run ends `rejected`.
     #[serde(default = "default_min_labels")]
     pub min_labels: u64,
+    /// Share of the newest rows held out for the gate.
+    #[serde(default = "default_share")]
+    pub test_share: f64,
+    /// Share of the rows before them used for early stopping and regularisation.
+    #[serde(default = "default_share")]
+    pub validation_share: f64,
     /// Keep only the newest so many rows.
     #[serde(default)]
     pub max_rows: Option<u64>,
@@ -256,6 +262,10 @@ pub struct Training {
 
 fn default_source() -> Source {
     Source::Captured
+}
+
+fn default_share() -> f64 {
+    0.2
 }
 
 fn default_device() -> String {

@@ -22,8 +22,6 @@ pub struct ProfilePart {
     pub model_version: String,
     /// Version of the baseline whose cells the counts are on.
     pub baseline: String,
-    /// Segment value; empty for the whole.
-    pub segment: String,
     /// The minute.
     pub minute: DateTime<Utc>,
     /// The process that counted.
@@ -59,58 +57,57 @@ fn uncount(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// Writes `part`, replacing what the same replica wrote for it before.
+/// Writes `parts`, replacing what the same replica wrote for them before. No key may occur twice.
 ///
 /// # Errors
 ///
-/// [`StoreError::UnknownModel`] when the model is not registered; [`StoreError::Database`].
-pub async fn upsert_profile(db: impl PgExecutor<'_>, part: &ProfilePart) -> Result<(), StoreError> {
+/// [`StoreError::Database`], also when a model is not registered.
+pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into profile_part
-           (model, model_version, baseline, segment, minute, replica, part, row_count, content)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+           (model, model_version, baseline, minute, replica, part, row_count, content)
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::int[],
+                              $7::bigint[], $8::bytea[])
          on conflict (model, baseline, minute, model_version, segment, replica, part)
          do update set row_count = excluded.row_count, content = excluded.content, updated_at = now()",
     )
-    .bind(part.model.as_str())
-    .bind(&part.model_version)
-    .bind(&part.baseline)
-    .bind(&part.segment)
-    .bind(part.minute)
-    .bind(&part.replica)
-    .bind(part.part)
-    .bind(count(part.rows))
-    .bind(&part.content)
+    .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.model_version.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.baseline.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.minute).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.replica.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.part).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.rows)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.content.as_slice()).collect::<Vec<_>>())
     .execute(db)
-    .await
-    .map_err(|error| StoreError::for_model(&part.model, error))?;
+    .await?;
     Ok(())
 }
 
-/// Writes `part`, replacing what the same replica wrote for it before.
+/// Writes `parts`, replacing what the same replica wrote for them before. No key may occur twice.
 ///
 /// # Errors
 ///
-/// [`StoreError::UnknownModel`] when the model is not registered; [`StoreError::Database`].
-pub async fn upsert_tap(db: impl PgExecutor<'_>, part: &TapPart) -> Result<(), StoreError> {
+/// [`StoreError::Database`], also when a model is not registered.
+pub async fn upsert_taps(db: impl PgExecutor<'_>, parts: &[TapPart]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into tap_part (model, minute, replica, part, seen, kept, sampled_out, dropped)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::int[], $5::bigint[], $6::bigint[],
+                              $7::bigint[], $8::jsonb[])
          on conflict (model, minute, replica, part)
          do update set seen = excluded.seen, kept = excluded.kept, sampled_out = excluded.sampled_out,
                        dropped = excluded.dropped, updated_at = now()",
     )
-    .bind(part.model.as_str())
-    .bind(part.minute)
-    .bind(&part.replica)
-    .bind(part.part)
-    .bind(count(part.losses.seen))
-    .bind(count(part.losses.kept))
-    .bind(count(part.losses.sampled_out))
-    .bind(Json(&part.losses.dropped))
+    .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.minute).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.replica.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.part).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.losses.seen)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.losses.kept)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.losses.sampled_out)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| Json(&part.losses.dropped)).collect::<Vec<_>>())
     .execute(db)
-    .await
-    .map_err(|error| StoreError::for_model(&part.model, error))?;
+    .await?;
     Ok(())
 }
 

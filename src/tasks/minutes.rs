@@ -1,4 +1,4 @@
-//! The minutes being counted: profiles, losses and captured rows that are not yet in the database.
+//! The minutes being counted: profiles and captured rows that are not yet in the database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,11 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::baseline::Baseline;
-use crate::drift::Losses;
 use crate::model::{Exchange, ModelName};
 use crate::profile::{self, Profile};
 use crate::store::captured::{self, CapturedRow};
-use crate::store::profile_part::{ProfilePart, TapPart};
+use crate::store::profile_part::ProfilePart;
 use crate::window::minute;
 
 /// Minutes held at once; past it rows are refused until the database has caught up.
@@ -37,20 +36,11 @@ struct OpenProfile {
     dirty: bool,
 }
 
-#[derive(Debug)]
-struct OpenTap {
-    losses: Losses,
-    part: i32,
-    dirty: bool,
-}
-
 /// Everything one flush writes, in one transaction.
 #[derive(Debug, Default)]
 pub struct Flush {
     /// Profiles.
     pub profiles: Vec<ProfilePart>,
-    /// Loss counts.
-    pub taps: Vec<TapPart>,
     /// Rows for training, by model.
     pub captured: BTreeMap<ModelName, Vec<CapturedRow>>,
 }
@@ -58,7 +48,7 @@ pub struct Flush {
 impl Flush {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.profiles.is_empty() && self.taps.is_empty() && self.captured.is_empty()
+        self.profiles.is_empty() && self.captured.is_empty()
     }
 }
 
@@ -68,7 +58,6 @@ pub struct Minutes {
     replica: String,
     next_part: i32,
     profiles: HashMap<ProfileKey, OpenProfile>,
-    taps: HashMap<(ModelName, DateTime<Utc>), OpenTap>,
     captured: BTreeMap<ModelName, Vec<CapturedRow>>,
     uncaptured: u64,
     latest: HashMap<ModelName, DateTime<Utc>>,
@@ -85,7 +74,6 @@ impl Minutes {
             replica,
             next_part: 0,
             profiles: HashMap::new(),
-            taps: HashMap::new(),
             captured: BTreeMap::new(),
             uncaptured: 0,
             latest: HashMap::new(),
@@ -94,7 +82,7 @@ impl Minutes {
 
     /// Minutes held.
     pub fn open(&self) -> usize {
-        self.profiles.len().max(self.taps.len())
+        self.profiles.len()
     }
 
     /// Rows that were profiled but not kept for training, since the last call.
@@ -119,6 +107,8 @@ impl Minutes {
         captures: bool,
     ) -> Result<(), Behind> {
         let minute = minute(exchange.event_time);
+        let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
+        *latest = minute.max(*latest);
         if let Some(baseline) = baseline {
             let key = ProfileKey {
                 model: exchange.model.clone(),
@@ -158,19 +148,6 @@ impl Minutes {
         }));
     }
 
-    /// Adds where exchanges of a minute went.
-    pub fn count(&mut self, model: &ModelName, minute: DateTime<Utc>, losses: &Losses) {
-        let part = self.part();
-        let open = self
-            .taps
-            .entry((model.clone(), minute))
-            .or_insert_with(|| OpenTap { losses: Losses::default(), part, dirty: false });
-        open.losses.add(losses);
-        open.dirty = true;
-        let latest = self.latest.entry(model.clone()).or_insert(minute);
-        *latest = minute.max(*latest);
-    }
-
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush
     /// holds it again: counts are absolute, so writing twice is harmless.
     pub fn flush(&self) -> Flush {
@@ -182,7 +159,6 @@ impl Minutes {
                 model: key.model.clone(),
                 model_version: key.model_version.clone(),
                 baseline: key.baseline.clone(),
-                segment: String::new(),
                 minute: key.minute,
                 replica: self.replica.clone(),
                 part: open.part,
@@ -190,21 +166,9 @@ impl Minutes {
                 content: profile::encode(&open.profile),
             })
             .collect();
-        let taps = self
-            .taps
-            .iter()
-            .filter(|(_, open)| open.dirty)
-            .map(|((model, minute), open)| TapPart {
-                model: model.clone(),
-                minute: *minute,
-                replica: self.replica.clone(),
-                part: open.part,
-                losses: open.losses.clone(),
-            })
-            .collect();
         let captured =
             self.captured.iter().filter(|(_, rows)| !rows.is_empty()).map(|(model, rows)| (model.clone(), rows.clone())).collect();
-        Flush { profiles, taps, captured }
+        Flush { profiles, captured }
     }
 
     /// Notes that `flush` is in the database, and lets go of minutes that are over.
@@ -225,14 +189,6 @@ impl Minutes {
                 open.dirty = false;
             }
         }
-        for part in &flush.taps {
-            if let Some(open) = self.taps.get_mut(&(part.model.clone(), part.minute))
-                && open.part == part.part
-                && open.losses == part.losses
-            {
-                open.dirty = false;
-            }
-        }
         for (model, rows) in &flush.captured {
             if let Some(held) = self.captured.get_mut(model) {
                 held.drain(..rows.len().min(held.len()));
@@ -244,6 +200,5 @@ impl Minutes {
             latest.get(model).is_some_and(|&latest| minute + linger < latest)
         };
         self.profiles.retain(|key, open| open.dirty || !over(&key.model, key.minute));
-        self.taps.retain(|(model, minute), open| open.dirty || !over(model, *minute));
     }
 }
