@@ -10,6 +10,7 @@ pub mod stats;
 pub mod drift;
 pub mod alert;
 pub mod retrain;
+pub mod decode;
 pub mod config;
 
 // adapters: each hides one outside thing
