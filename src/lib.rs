@@ -14,5 +14,9 @@ pub mod decode;
 pub mod config;
 
 // adapters: each hides one outside thing
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod tap;
