@@ -13,10 +13,29 @@ pub mod window;
 pub mod drift;
 pub mod alert;
 pub mod retrain;
+pub mod decode;
 pub mod config;
 
 // adapters: each hides one outside thing
+#[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
+pub mod telemetry;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]
 pub mod frames;
+#[cfg(feature = "server")]
+pub mod notify;
+#[cfg(feature = "server")]
+pub mod tap;
+#[cfg(feature = "server")]
+pub mod http;
+
+// wiring
+#[cfg(feature = "server")]
+pub mod tasks;
+#[cfg(feature = "server")]
+pub mod app;
+#[cfg(feature = "server")]
+pub mod cli;

@@ -1,0 +1,7 @@
+//! Everything that needs real sockets and more than one module.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod tap_faults;
+mod tap_loss;
+mod tap_support;
+mod tap_transparency;
