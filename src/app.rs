@@ -10,10 +10,11 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::RuleSet;
+use crate::alert::{Problem, RuleSet};
 use crate::baseline::Baseline;
 use crate::config::Settings;
 use crate::http::{self, AppState};
@@ -50,6 +51,8 @@ pub fn install_crypto() {
 pub struct Database {
     /// The pool.
     pub pool: PgPool,
+    /// Its URL.
+    pub url: String,
     cluster: Option<Cluster>,
 }
 
@@ -92,7 +95,7 @@ async fn lazy_database(settings: &Settings) -> anyhow::Result<Database> {
         }
     };
     let pool = store::pool(&url, settings.database.connections).context("`database.url` cannot be read")?;
-    Ok(Database { pool, cluster })
+    Ok(Database { pool, url, cluster })
 }
 
 /// Registers `baseline` and makes it the active one, in one transaction.
@@ -127,15 +130,19 @@ pub fn load_rules(settings: &Settings) -> anyhow::Result<RuleSet> {
             bail!("`rules`: `{pattern}` matches no file");
         }
         for path in paths {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("failed to read `{}`", path.display()))?;
             files.push((path.display().to_string(), text));
         }
     }
-    RuleSet::parse(&files).map_err(|problems| {
+    let refuse = |problems: Vec<Problem>| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the rules were refused:\n{}", lines.join("\n"))
-    })
+    };
+    let mut rules = RuleSet::parse(&files).map_err(refuse)?;
+    let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
+    rules.bind_receivers(&receivers).map_err(refuse)?;
+    Ok(rules)
 }
 
 /// The files that a pattern names: itself, or those in its folder that fit a last component such as `*.yaml`.
@@ -144,8 +151,8 @@ fn rule_files(pattern: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let name = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some((prefix, suffix)) = name.split_once('*') else { return Ok(vec![pattern.to_owned()]) };
     let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("failed to read the folder `{}`", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("failed to read the folder `{}`", folder.display()))?;
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -164,7 +171,7 @@ pub struct App {
     database: Database,
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
-    receivers: Receivers,
+    receivers: Arc<Receivers>,
     metrics: Metrics,
     proxy: Option<Proxy>,
     ledger: Ledger,
@@ -185,7 +192,10 @@ impl App {
         install_crypto();
         let settings = Arc::new(settings);
         let rules = Arc::new(load_rules(&settings)?);
-        let receivers = Receivers::build(&settings)?;
+        let receivers = Receivers::build(&settings).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
+        })?;
         let metrics = Metrics::new()?;
         let ledger = Ledger::new(settings.models.iter().map(|model| model.name.clone()), &metrics);
         let (queue, receiver) = tap::queue(settings.tap.queue_bytes.0, metrics.tap.queue_bytes.clone());
@@ -210,7 +220,16 @@ impl App {
         let admin_address = admin.local_addr()?;
         let database = lazy_database(&settings).await?;
         Ok(Self {
-            database, settings, rules, receivers, metrics, proxy, ledger, receiver, admin, admin_address,
+            database,
+            settings,
+            rules,
+            receivers: Arc::new(receivers),
+            metrics,
+            proxy,
+            ledger,
+            receiver,
+            admin,
+            admin_address,
         })
     }
 
@@ -224,6 +243,11 @@ impl App {
         self.proxy.as_ref().map(Proxy::local_addr)
     }
 
+    /// The URL of the database.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
     /// The database, for whoever runs the sidecar in its own process.
     pub fn pool(&self) -> PgPool {
         self.database.pool.clone()
@@ -235,8 +259,18 @@ impl App {
     ///
     /// The first task that fails or ends early.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { database, settings, rules, receivers, metrics, proxy, ledger, receiver, admin, admin_address } =
-            self;
+        let Self {
+            database,
+            settings,
+            rules,
+            receivers,
+            metrics,
+            proxy,
+            ledger,
+            receiver,
+            admin,
+            admin_address,
+        } = self;
         let pool = database.pool.clone();
         let shutdown = CancellationToken::new();
         // The recorder goes on until the proxy has ended, so that nothing in flight is lost.
@@ -247,7 +281,7 @@ impl App {
         let (recorder, intake) = Recorder::new(pool.clone(), receiver, ledger, catalog_receiver);
         let state = AppState {
             db: pool.clone(),
-            metrics: metrics.clone(),
+            metrics: Arc::new(metrics.clone()),
             intake: Arc::new(move |exchange| intake.push(&exchange)),
             now,
         };
@@ -268,7 +302,9 @@ impl App {
         tasks.spawn(
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, now).run(shutdown.clone()),
         );
-        tasks.spawn(Notifier::new(pool.clone(), receivers, now).run(shutdown.clone()));
+        tasks.spawn(
+            Notifier::new(pool.clone(), receivers, now, Arc::new(Notify::new())).run(shutdown.clone()),
+        );
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;
         let closed = database.close().await;

@@ -5,6 +5,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::drift::{DriftReport, Verdict};
+use crate::model::Role;
+
 /// Latencies from 10 µs to 10 s.
 const LATENCY_SECONDS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25,
@@ -234,6 +237,27 @@ impl DriftMetrics {
                 &["model", "feature"],
             )?)?,
         })
+    }
+
+    /// Shows the newest report of a model; features and outputs share a label, an output as `output:NAME`.
+    pub fn show(&self, report: &DriftReport) {
+        let model = report.model.as_str();
+        for feature in &report.features {
+            let name = match feature.role {
+                Role::Feature => feature.name.clone(),
+                Role::Output => format!("output:{}", feature.name),
+            };
+            for (statistic, value) in &feature.statistics {
+                self.statistic.with_label_values(&[model, &name, statistic]).set(*value);
+            }
+            let code = match feature.verdict {
+                Verdict::Ok => 0,
+                Verdict::Drift => 1,
+                Verdict::InsufficientData => 2,
+                Verdict::Untrusted => 3,
+            };
+            self.verdict.with_label_values(&[model, &name]).set(code);
+        }
     }
 }
 

@@ -121,7 +121,9 @@ pub(super) async fn run(
         Command::Activate { model, version } => {
             let database = app::open_database(&settings).await?;
             if store::baseline::get(&database.pool, &model, &version).await?.is_none() {
-                bail!("model `{model}` has no baseline `{version}`; `driftline baseline list -m {model}` lists them");
+                bail!(
+                    "model `{model}` has no baseline `{version}`; `driftline baseline list -m {model}` lists them"
+                );
             }
             store::model::activate_baseline(&database.pool, &model, &version).await?;
             database.close().await?;
@@ -148,17 +150,30 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     let columns: Vec<SourceColumn<'_>> = [Role::Feature, Role::Output]
         .into_iter()
         .flat_map(|role| {
-            table.columns.iter().filter(move |column| {
-                (role == Role::Output) == arguments.output.contains(&column.name) && watched(&column.name)
-            }).map(move |column| SourceColumn { name: &column.name, role, kind: kind_of(&column.name), values: &column.values })
+            table
+                .columns
+                .iter()
+                .filter(move |column| {
+                    (role == Role::Output) == arguments.output.contains(&column.name) && watched(&column.name)
+                })
+                .map(move |column| SourceColumn {
+                    name: &column.name,
+                    role,
+                    kind: kind_of(&column.name),
+                    values: &column.values,
+                })
         })
         .collect();
-    let window = arguments.window.or(configured.map(|model| model.window)).unwrap_or(Span(std::time::Duration::from_secs(3600)));
+    let window = arguments
+        .window
+        .or(configured.map(|model| model.window))
+        .unwrap_or(Span(std::time::Duration::from_secs(3600)));
     let block_of_row: Option<Vec<i64>> = match &arguments.time {
         Some(name) => Some(table.times(name)?.into_iter().map(|time| window_index(time, window.0)).collect()),
         None => None,
     };
-    let source = arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let source =
+        arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let built = baseline::build(
         &columns,
         block_of_row.as_deref().map(|of_row| Blocks { of_row }),
@@ -203,11 +218,17 @@ fn write_baseline(baseline: &Baseline, folder: &Path) -> anyhow::Result<PathBuf>
 }
 
 fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
     Baseline::from_json(&text).with_context(|| format!("`{}`", path.display()))
 }
 
-async fn list(model: &ModelName, json: bool, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+async fn list(
+    model: &ModelName,
+    json: bool,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let database = app::open_database(settings).await?;
     store::model::active_baseline(&database.pool, model).await?;
     let baselines = store::baseline::list(&database.pool, model).await?;
@@ -221,10 +242,16 @@ async fn list(model: &ModelName, json: bool, settings: &Settings, out: &mut impl
         return Ok(());
     }
     let mut table = TextTable::new();
-    table.load_preset(presets::NOTHING).set_header(["version", "rows", "source", "registered", "active"]);
+    table.load_style(presets::NOTHING).set_header(["version", "rows", "source", "registered", "active"]);
     for b in baselines {
         let active = if b.active { "yes" } else { "" };
-        table.add_row([b.version, b.rows.to_string(), b.source, b.created_at.format("%F %T").to_string(), active.to_owned()]);
+        table.add_row([
+            b.version,
+            b.rows.to_string(),
+            b.source,
+            b.created_at.format("%F %T").to_string(),
+            active.to_owned(),
+        ]);
     }
     writeln!(out, "{table}")?;
     Ok(())
@@ -236,23 +263,50 @@ fn show(file: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{}", baseline.to_json()?)?;
         return Ok(());
     }
-    writeln!(out, "model {}, version {}, {} rows from {}\n", baseline.model(), baseline.version(), baseline.rows(), baseline.source())?;
+    writeln!(
+        out,
+        "model {}, version {}, {} rows from {}\n",
+        baseline.model(),
+        baseline.version(),
+        baseline.rows(),
+        baseline.source()
+    )?;
     print_columns(&baseline, out)
 }
 
 fn print_columns(baseline: &Baseline, out: &mut impl Write) -> anyhow::Result<()> {
     let mut table = TextTable::new();
-    table.load_preset(presets::NOTHING).set_header(["column", "role", "kind", "cells", "missing", "mean", "range or top", "blocks"]);
+    table.load_style(presets::NOTHING).set_header([
+        "column",
+        "role",
+        "kind",
+        "cells",
+        "missing",
+        "mean",
+        "range or top",
+        "blocks",
+    ]);
     for column in baseline.columns() {
         let moments = column.profile.moments;
         let (mean, range) = match &column.layout.cut {
             Cut::Grid(_) => {
-                let range = column.layout.range.map(|(min, max)| format!("{} .. {}", format_number(min), format_number(max)));
+                let range = column
+                    .layout
+                    .range
+                    .map(|(min, max)| format!("{} .. {}", format_number(min), format_number(max)));
                 (format_number(moments.mean), range.unwrap_or_default())
             }
-            Cut::Categories(categories) => (String::new(), (0..categories.cells().min(5)).map(|cell| categories.label(cell)).collect::<Vec<_>>().join(", ")),
+            Cut::Categories(categories) => (
+                String::new(),
+                (0..categories.cells().min(5))
+                    .map(|cell| categories.label(cell))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ),
         };
-        let blocks = column.psi_variation.map_or_else(|| "unknown".to_owned(), |v| format!("{:.1}", v.effective_blocks));
+        let blocks = column
+            .psi_variation
+            .map_or_else(|| "unknown".to_owned(), |v| format!("{:.1}", v.effective_blocks));
         table.add_row([
             column.layout.name.clone(),
             column.layout.role.as_str().to_owned(),
@@ -283,16 +337,33 @@ fn diff(from: &Path, to: &Path, json: bool, out: &mut impl Write) -> anyhow::Res
     let rebinned = baseline::rebin(&from, &to);
     let window = Window { start: chrono::DateTime::UNIX_EPOCH, end: chrono::DateTime::UNIX_EPOCH };
     let profile: Profile = rebinned;
-    let report = drift::evaluate(&from, &profile, Losses::default(), window, &Criteria { min_rows: 0, ..Criteria::default() })?;
+    let report = drift::evaluate(
+        &from,
+        &profile,
+        Losses::default(),
+        window,
+        &Criteria { min_rows: 0, ..Criteria::default() },
+    )?;
     if json {
-        writeln!(out, "{}", json!({ "from": from.version(), "to": to.version(), "removed": removed, "added": added, "features": report.features }))?;
+        writeln!(
+            out,
+            "{}",
+            json!({ "from": from.version(), "to": to.version(), "removed": removed, "added": added, "features": report.features })
+        )?;
     } else {
         writeln!(out, "{} -> {}", from.version(), to.version())?;
         let mut table = TextTable::new();
-        table.load_preset(presets::NOTHING).set_header(["column", "psi", "ks", "mean shift", "rows"]);
+        table.load_style(presets::NOTHING).set_header(["column", "psi", "ks", "mean shift", "rows"]);
         for feature in report.features.iter().filter(|feature| new.contains(&feature.name)) {
-            let number = |name: &str| feature.statistics.get(name).map(|v| format!("{v:.4}")).unwrap_or_default();
-            table.add_row([feature.name.clone(), number("psi"), number("ks"), number("mean_shift"), format!("{} -> {}", feature.n_reference, feature.n_current)]);
+            let number =
+                |name: &str| feature.statistics.get(name).map(|v| format!("{v:.4}")).unwrap_or_default();
+            table.add_row([
+                feature.name.clone(),
+                number("psi"),
+                number("ks"),
+                number("mean_shift"),
+                format!("{} -> {}", feature.n_reference, feature.n_current),
+            ]);
         }
         writeln!(out, "{table}")?;
         for (word, names) in [("removed", &removed), ("added", &added)] {

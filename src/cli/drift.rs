@@ -58,7 +58,8 @@ pub(super) async fn run(
             store::model::active_baseline(db, &model).await?;
             let reports = store::drift_report::latest(db, &model, i64::from(limit)).await?;
             if json {
-                let rows: Vec<_> = reports.iter().map(|(id, report)| json!({ "id": id, "report": report })).collect();
+                let rows: Vec<_> =
+                    reports.iter().map(|(id, report)| json!({ "id": id, "report": report })).collect();
                 writeln!(out, "{}", json!({ "reports": rows }))?;
             } else {
                 print_list(&reports, out)?;
@@ -67,7 +68,9 @@ pub(super) async fn run(
             if drifted { ExitStatus::Failure } else { ExitStatus::Success }
         }
         Command::Show { report, json } => {
-            let found = store::drift_report::get(db, report).await?.with_context(|| format!("there is no report {report}"))?;
+            let found = store::drift_report::get(db, report)
+                .await?
+                .with_context(|| format!("there is no report {report}"))?;
             if json {
                 writeln!(out, "{}", serde_json::to_string(&found)?)?;
             } else {
@@ -83,7 +86,7 @@ pub(super) async fn run(
 
 fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::Result<()> {
     let mut table = TextTable::new();
-    table.load_preset(presets::NOTHING).set_header(["window", "rows", "verdict", "reason", "report"]);
+    table.load_style(presets::NOTHING).set_header(["window", "rows", "verdict", "reason", "report"]);
     for (id, report) in reports {
         table.add_row([
             report.window_start.format("%F %H:%M").to_string(),
@@ -112,7 +115,7 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
         100.0 * report.losses.share(),
     )?;
     let mut table = TextTable::new();
-    table.load_preset(presets::NOTHING).set_header(["column", "psi", "ks", "p adjusted", "verdict", "reason"]);
+    table.load_style(presets::NOTHING).set_header(["column", "psi", "ks", "p adjusted", "verdict", "reason"]);
     for feature in &report.features {
         let number = |name: &str| feature.statistics.get(name).map(|v| format!("{v:.3}")).unwrap_or_default();
         table.add_row([
@@ -140,8 +143,9 @@ async fn explain(
     report: Uuid,
     out: &mut impl Write,
 ) -> anyhow::Result<ExitStatus> {
-    let stored =
-        store::drift_report::get(db, report).await?.with_context(|| format!("there is no report {report}"))?;
+    let stored = store::drift_report::get(db, report)
+        .await?
+        .with_context(|| format!("there is no report {report}"))?;
     let Some(model) = settings.model(&stored.model) else {
         bail!("model `{}` is not in the settings: its criteria are unknown", stored.model);
     };

@@ -62,7 +62,9 @@ pub(super) async fn run(
         let value = captured::row(std::slice::from_ref(values), row)
             .remove(&values.name)
             .filter(|value| !value.is_null())
-            .with_context(|| format!("`{}`, column `{label}`, row {}: the label is missing", file.display(), row + 1))?;
+            .with_context(|| {
+                format!("`{}`, column `{label}`, row {}: the label is missing", file.display(), row + 1)
+            })?;
         let labelled_at = times.as_ref().map_or(now, |times| times[row]);
         labels.push(Label { row_id, value, labelled_at });
     }
@@ -86,7 +88,11 @@ pub(super) async fn run(
         writeln!(
             out,
             "{} labels: {} new, {} replaced, {} older than the one held; {} belong to no recorded prediction yet",
-            labels.len(), total.new, total.replaced, total.stale, total.unmatched
+            labels.len(),
+            total.new,
+            total.replaced,
+            total.stale,
+            total.unmatched
         )?;
     }
     Ok(ExitStatus::Success)

@@ -102,9 +102,9 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;
-            let status = models::run(command, &database.pool, out).await;
+            let outcome = models::run(&database.pool, command, out).await;
             database.close().await?;
-            status
+            outcome.map(|()| ExitStatus::Success)
         }
         Command::Retrain(command) => run_retrain(command, load_settings(config)?, out).await,
         Command::Completions { shell } => {
@@ -141,10 +141,10 @@ async fn run_retrain(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitStatus> {
     let database = app::open_database(&settings).await?;
-    let spec = |model: &crate::model::ModelName| app::training_spec(&settings, model);
-    let status = retrain::run(command, &database.pool, &spec, out).await;
+    let spec = command.model().and_then(|model| app::training_spec(&settings, model));
+    let outcome = retrain::run(&database.pool, command, spec, out).await;
     database.close().await?;
-    status
+    Ok(if outcome? { ExitStatus::Success } else { ExitStatus::Failure })
 }
 
 /// Reads the settings file: the given one, else `driftline.yaml` when it exists, else the defaults.
@@ -153,7 +153,8 @@ fn load_settings(config: Option<&Path>) -> anyhow::Result<Settings> {
     let default = Path::new("driftline.yaml");
     let path = config.or_else(|| default.exists().then_some(default));
     let Some(path) = path else { return Ok(Settings::parse_with("", "settings", environment)?) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
     let mut settings = Settings::parse_with(&text, &path.display().to_string(), environment)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     settings.resolve_paths(folder);

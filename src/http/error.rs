@@ -36,7 +36,7 @@ impl ApiError {
     }
 
     /// Logs `cause` and hides it.
-    pub fn internal(cause: &dyn std::error::Error) -> Self {
+    pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "request failed");
         Self::Internal
     }

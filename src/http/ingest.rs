@@ -3,36 +3,56 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{ApiError, AppState};
 use crate::decode::predictions;
-use crate::model::ModelName;
+use crate::model::{Exchange, ModelName};
 use crate::store;
 use crate::store::label::Label;
 
 /// Takes predictions as one JSON object, an array of them, or one per line; good ones are kept beside bad ones.
 pub(super) async fn predictions(
     State(app): State<AppState>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let read = predictions::read(&body, (app.now)());
-    let given = read.exchanges.len() + read.problems.len();
-    let mut refused: Vec<Value> = read.problems.iter().map(|p| json!({ "index": p.index, "problem": p.problem })).collect();
+    let now = (app.now)();
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let submission =
+        predictions::parse(&body, kind).map_err(|failure| ApiError::bad_request(failure.to_string()))?;
+    let mut refused: Vec<Value> = submission
+        .refused
+        .iter()
+        .map(|r| json!({ "index": r.index, "field": r.field, "problem": r.problem }))
+        .collect();
     let mut accepted = 0;
-    for (index, exchange) in read.exchanges {
-        let model = exchange.model.clone();
+    for item in submission.accepted {
+        let (index, model) = (item.index, item.model.clone());
+        let exchange = Exchange {
+            id: item.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+            model: item.model,
+            model_version: item.model_version,
+            event_time: item.time.unwrap_or(now),
+            batch: item.batch,
+        };
         if (app.intake)(exchange) {
             accepted += 1;
         } else {
-            refused.push(json!({ "index": index, "problem": format!("model `{model}` is not monitored, or the database is too far behind") }));
+            let problem = format!("model `{model}` is not monitored, or the database is too far behind");
+            refused.push(json!({ "index": index, "field": "model", "problem": problem }));
         }
     }
-    if accepted == 0 && given > 0 {
-        return Err(ApiError::BadRequest { title: "no prediction could be taken".to_owned(), problems: refused });
+    if accepted == 0 && !refused.is_empty() {
+        return Err(ApiError::BadRequest {
+            title: "no prediction could be taken".to_owned(),
+            problems: refused,
+        });
     }
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": accepted, "refused": refused }))))
 }
@@ -61,7 +81,10 @@ pub(super) async fn labels(State(app): State<AppState>, body: Bytes) -> Result<J
         }
     }
     if !problems.is_empty() {
-        return Err(ApiError::BadRequest { title: "some labels are wrong; none were stored".to_owned(), problems });
+        return Err(ApiError::BadRequest {
+            title: "some labels are wrong; none were stored".to_owned(),
+            problems,
+        });
     }
     let mut transaction = app.db.begin().await.map_err(store::StoreError::from)?;
     let mut total = store::label::LabelCounts::default();
@@ -73,7 +96,9 @@ pub(super) async fn labels(State(app): State<AppState>, body: Bytes) -> Result<J
         total.unmatched += counts.unmatched;
     }
     transaction.commit().await.map_err(store::StoreError::from)?;
-    Ok(Json(json!({ "new": total.new, "replaced": total.replaced, "stale": total.stale, "unmatched": total.unmatched })))
+    Ok(Json(
+        json!({ "new": total.new, "replaced": total.replaced, "stale": total.stale, "unmatched": total.unmatched }),
+    ))
 }
 
 /// The items of a body: an array's, else one per JSON value in it.

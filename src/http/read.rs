@@ -73,13 +73,17 @@ pub(super) async fn versions(
 ) -> Result<Json<Value>, ApiError> {
     let model = model_name(&model)?;
     store::model::active_baseline(&app.db, &model).await?;
-    let versions = store::model_version::list(&app.db, &model).await?;
+    let versions = store::model_version::list(&app.db, Some(&model)).await?;
     Ok(Json(json!({ "versions": versions })))
 }
 
 /// Shows one training run.
-pub(super) async fn run(State(app): State<AppState>, Path(run): Path<String>) -> Result<Json<Value>, ApiError> {
-    let id: Uuid = run.parse().map_err(|_| ApiError::bad_request(format!("`{run}` is not the id of a run")))?;
+pub(super) async fn run(
+    State(app): State<AppState>,
+    Path(run): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id: Uuid =
+        run.parse().map_err(|_| ApiError::bad_request(format!("`{run}` is not the id of a run")))?;
     match store::training_run::show(&app.db, id).await {
         Ok(run) => Ok(Json(json!({ "run": run }))),
         Err(store::training_run::RunError::Unknown(id)) => Err(ApiError::NotFound(format!("run {id}"))),

@@ -34,9 +34,7 @@ pub(super) async fn transitions(
         );
     }
     store::alert::save(transaction, &outcome).await?;
-    for message in &outcome.messages {
-        store::outbox::insert(transaction, message, &receivers_of(message, settings)).await?;
-    }
+    store::outbox::insert(transaction, &outcome.messages, now).await?;
     for request in &outcome.retrains {
         retrain(transaction, settings, model, request, now).await?;
     }

@@ -16,7 +16,6 @@ use crate::drift::{self, Criteria, DriftReport};
 use crate::metrics::Metrics;
 use crate::profile::{self, Profile};
 use crate::store::{self, StoreError};
-use crate::tasks::catalog::error_chain;
 use crate::tasks::dispatch;
 use crate::window::{Window, is_complete, watermark};
 
@@ -29,7 +28,7 @@ pub struct Evaluator {
     db: PgPool,
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     now: fn() -> DateTime<Utc>,
 }
 
@@ -39,7 +38,7 @@ impl Evaluator {
         db: PgPool,
         settings: Arc<Settings>,
         rules: Arc<RuleSet>,
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
         now: fn() -> DateTime<Utc>,
     ) -> Self {
         Self { db, settings, rules, metrics, now }

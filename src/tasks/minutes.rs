@@ -166,8 +166,12 @@ impl Minutes {
                 content: profile::encode(&open.profile),
             })
             .collect();
-        let captured =
-            self.captured.iter().filter(|(_, rows)| !rows.is_empty()).map(|(model, rows)| (model.clone(), rows.clone())).collect();
+        let captured = self
+            .captured
+            .iter()
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(model, rows)| (model.clone(), rows.clone()))
+            .collect();
         Flush { profiles, captured }
     }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::decode::Naming;
 use crate::model::Exchange;
-use crate::store::{self, StoreError};
 use crate::store::profile_part::TapPart;
+use crate::store::{self, StoreError};
 use crate::tap::{ExchangeReceiver, Ledger, MinuteLosses, Received, Recorded};
 use crate::tasks::catalog::{Catalog, error_chain};
 use crate::tasks::minutes::{Behind, Flush, Minutes};
@@ -114,8 +114,11 @@ impl Recorder {
         catalog: watch::Receiver<Arc<Catalog>>,
     ) -> (Self, Intake) {
         let replica = Uuid::now_v7().to_string();
-        let shared =
-            Arc::new(Shared { minutes: Mutex::new(Minutes::new(replica.clone())), catalog, filling: Notify::new() });
+        let shared = Arc::new(Shared {
+            minutes: Mutex::new(Minutes::new(replica.clone())),
+            catalog,
+            filling: Notify::new(),
+        });
         let intake = Intake { shared: Arc::clone(&shared), ledger: ledger.clone() };
         (Self { shared, ledger, receiver, db, replica }, intake)
     }

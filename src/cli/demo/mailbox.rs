@@ -60,11 +60,7 @@ async fn converse(stream: TcpStream, arrivals: &UnboundedSender<Arrival>) -> std
                 content.push('\n');
             }
             let mail = Arrival::Mail { to: std::mem::take(&mut to), content };
-            if arrivals.send(mail).is_err() {
-                b"451 the demo is over\r\n"
-            } else {
-                b"250 taken\r\n"
-            }
+            if arrivals.send(mail).is_err() { b"451 the demo is over\r\n" } else { b"250 taken\r\n" }
         } else if command == "QUIT" {
             write.write_all(b"221 bye\r\n").await?;
             return Ok(());
@@ -87,8 +83,13 @@ pub(super) async fn serve_webhook(
     Ok(())
 }
 
-async fn take(State(arrivals): State<UnboundedSender<Arrival>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+async fn take(
+    State(arrivals): State<UnboundedSender<Arrival>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let header =
+        |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let signed = !header("webhook-signature").is_empty();
     let body = String::from_utf8_lossy(&body).into_owned();
     match arrivals.send(Arrival::Webhook { id: header("webhook-id"), signed, body }) {

@@ -22,12 +22,11 @@ use self::server::Served;
 use super::ExitStatus;
 use crate::app::{self, App};
 use crate::config::Settings;
-use crate::drift::{DriftReport, Verdict};
 use crate::frames;
 use crate::model::ModelName;
 use crate::retrain::{RunReason, RunState, Source};
-use crate::store::training_run::{self, Enqueued, TrainingRun};
 use crate::store;
+use crate::store::training_run::{self, Enqueued, TrainingRun};
 use crate::telemetry;
 use crate::window::window_index;
 
@@ -113,13 +112,17 @@ impl Demo {
         let began = Instant::now();
         let model = ModelName::parse(MODEL)?;
         let data = arguments.data.join("elec2.csv");
-        let table = frames::read_table(&data, None)
-            .context("the demo needs its data set: run it in the repository, or name the folder with `--data`")?;
+        let table = frames::read_table(&data, None).context(
+            "the demo needs its data set: run it in the repository, or name the folder with `--data`",
+        )?;
         let times = table.times("timestamp")?;
         let replay = Arc::new(Replay::new(model.clone(), &table, times, &FEATURES, TARGET)?);
         let trainer = trainer_program()?;
 
-        show::heading(out, "A model server to watch: electricity prices of New South Wales, half-hourly, 1996 to 1998")?;
+        show::heading(
+            out,
+            "A model server to watch: electricity prices of New South Wales, half-hourly, 1996 to 1998",
+        )?;
         let workspace = workspace(arguments)?;
         let server = TcpListener::bind("127.0.0.1:0").await?;
         let mail = TcpListener::bind("127.0.0.1:0").await?;
@@ -137,13 +140,21 @@ impl Demo {
         writeln!(out, "  admin       {admin} (/metrics, /v1/models/{MODEL}/drift)")?;
 
         let worker = start_trainer(&trainer, app.database_url(), &workspace)?;
-        show::heading(out, &format!("Training the first version, on the rows before {}", &REFERENCE_UNTIL[..10]))?;
+        show::heading(
+            out,
+            &format!("Training the first version, on the rows before {}", &REFERENCE_UNTIL[..10]),
+        )?;
         let bootstrap = bootstrap(&pool, &settings, &model, &data).await?;
         let ended = follow_run(&pool, bootstrap, out).await?;
-        ensure!(ended.state == RunState::Succeeded, "the first version was not registered: {}", ended.outcome.unwrap_or_default());
+        ensure!(
+            ended.state == RunState::Succeeded,
+            "the first version was not registered: {}",
+            ended.outcome.unwrap_or_default()
+        );
         show::version(&pool, &model, out).await?;
 
-        let (served, served_receiver) = watch::channel(Arc::new(server::load_production(&pool, &model).await?));
+        let (served, served_receiver) =
+            watch::channel(Arc::new(server::load_production(&pool, &model).await?));
         let (arrivals_sender, arrivals) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(server, served_receiver, shutdown.clone()));
@@ -169,7 +180,10 @@ impl Demo {
     }
 
     async fn tell(&mut self, serve: bool, out: &mut impl Write) -> anyhow::Result<()> {
-        show::heading(out, "Replaying the traffic after that through the proxy, one window of a week at a time")?;
+        show::heading(
+            out,
+            "Replaying the traffic after that through the proxy, one window of a week at a time",
+        )?;
         show::table_head(out)?;
         let reference_until: DateTime<Utc> = REFERENCE_UNTIL.parse()?;
         let length = self.model_window()?;
@@ -269,7 +283,11 @@ impl Demo {
         show::heading(out, "Summary")?;
         self.tally.show(out)?;
         for version in store::model_version::list(&self.pool, Some(&self.replay.model)).await? {
-            writeln!(out, "  version {}   {} ({}), because: {}", version.version, version.state, version.kind, version.reason)?;
+            writeln!(
+                out,
+                "  version {}   {} ({}), because: {}",
+                version.version, version.state, version.kind, version.reason
+            )?;
         }
         writeln!(out, "  the whole loop took {:.0} s", self.began.elapsed().as_secs_f64())?;
         Ok(())
@@ -279,7 +297,9 @@ impl Demo {
         // The worker ends by itself on SIGTERM; a second is enough for one that waits for work.
         if let Some(id) = self.trainer.id() {
             let asked = Command::new("kill").arg(id.to_string()).status().await;
-            if asked.is_err() || tokio::time::timeout(Duration::from_secs(5), self.trainer.wait()).await.is_err() {
+            if asked.is_err()
+                || tokio::time::timeout(Duration::from_secs(5), self.trainer.wait()).await.is_err()
+            {
                 self.trainer.kill().await?;
             }
         }
@@ -330,7 +350,7 @@ fn write_settings(
          training: {{task: binary, target: {TARGET}, source: captured}}\n\
          smtp: {{host: 127.0.0.1, port: {mail}, tls: none, from: driftline@demo.example}}\n\
          receivers:\n  oncall: {{email: {{to: [ml-oncall@demo.example]}}}}\n  \
-         platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret, allow_private: true}}}}\n\
+         platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret}}}}\n\
          rules: [rules.yaml]\n",
         server = server.local_addr()?,
         mail = mail.local_addr()?.port(),
@@ -369,7 +389,12 @@ fn start_trainer(program: &Path, database_url: &str, workspace: &Path) -> anyhow
 }
 
 /// Queues the run that makes the first version, from the reference part of the data file.
-async fn bootstrap(pool: &PgPool, settings: &Settings, model: &ModelName, data: &Path) -> anyhow::Result<Uuid> {
+async fn bootstrap(
+    pool: &PgPool,
+    settings: &Settings,
+    model: &ModelName,
+    data: &Path,
+) -> anyhow::Result<Uuid> {
     let mut spec = app::training_spec(settings, model).context("the demo's model has `training`")?;
     spec.source = Source::File {
         path: std::path::absolute(data)?.to_string_lossy().into_owned(),

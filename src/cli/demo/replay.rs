@@ -85,7 +85,11 @@ impl Replay {
                         .send()
                         .await
                         .context("the proxy did not answer")?;
-                    ensure!(answer.status().is_success(), "row {row}: the model server answered {}", answer.status());
+                    ensure!(
+                        answer.status().is_success(),
+                        "row {row}: the model server answered {}",
+                        answer.status()
+                    );
                     answer.bytes().await?;
                 }
             });

@@ -33,7 +33,8 @@ pub(super) async fn load_production(pool: &PgPool, model: &ModelName) -> anyhow:
         .await?
         .with_context(|| format!("model `{model}` has no production version"))?;
     let path = PathBuf::from(row.artifact_uri.trim_start_matches("file://"));
-    let content = tokio::fs::read(&path).await.with_context(|| format!("failed to read `{}`", path.display()))?;
+    let content =
+        tokio::fs::read(&path).await.with_context(|| format!("failed to read `{}`", path.display()))?;
     let found = artifact::sha256(&content);
     anyhow::ensure!(
         found == row.artifact_sha256,

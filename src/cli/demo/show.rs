@@ -20,7 +20,11 @@ pub(super) fn heading(out: &mut impl Write, text: &str) -> anyhow::Result<()> {
 }
 
 pub(super) fn table_head(out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "  {:12} {:>5}  {:18} columns by PSI, largest first (! = drift)", "window", "rows", "verdict")?;
+    writeln!(
+        out,
+        "  {:12} {:>5}  {:18} columns by PSI, largest first (! = drift)",
+        "window", "rows", "verdict"
+    )?;
     Ok(())
 }
 
@@ -63,7 +67,14 @@ pub(super) fn arrival(arrival: &Arrival, out: &mut impl Write) -> anyhow::Result
             let text = |key: &str| body.pointer(key).and_then(Json::as_str).unwrap_or_default().to_owned();
             let signature = if *signed { "signed" } else { "not signed" };
             writeln!(out, "\n  --- webhook {id} ({signature}) ---")?;
-            writeln!(out, "  | {} {} {}: {}", text("/type"), text("/data/status"), text("/data/rule"), text("/data/summary"))?;
+            writeln!(
+                out,
+                "  | {} {} {}: {}",
+                text("/type"),
+                text("/data/status"),
+                text("/data/rule"),
+                text("/data/summary")
+            )?;
         }
     }
     writeln!(out)?;
@@ -136,8 +147,20 @@ pub(super) fn progress(bar: &indicatif::ProgressBar, progress: &Json) {
 pub(super) async fn version(pool: &PgPool, model: &ModelName, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(row) = store::model_version::production(pool, model).await? else { return Ok(()) };
     writeln!(out, "  registered  {} version {}, {} ({})", row.model, row.version, row.kind, row.state)?;
-    writeln!(out, "    artifact  {} sha256 {}", row.artifact_uri, &row.artifact_sha256[..16.min(row.artifact_sha256.len())])?;
-    writeln!(out, "    snapshot  {} ({} rows), seed {}, baseline {}", &row.snapshot[..16.min(row.snapshot.len())], row.snapshot_rows, row.seed, row.baseline)?;
+    writeln!(
+        out,
+        "    artifact  {} sha256 {}",
+        row.artifact_uri,
+        &row.artifact_sha256[..16.min(row.artifact_sha256.len())]
+    )?;
+    writeln!(
+        out,
+        "    snapshot  {} ({} rows), seed {}, baseline {}",
+        &row.snapshot[..16.min(row.snapshot.len())],
+        row.snapshot_rows,
+        row.seed,
+        row.baseline
+    )?;
     Ok(())
 }
 
@@ -149,7 +172,11 @@ pub(super) async fn evaluation(pool: &PgPool, run: Uuid, out: &mut impl Write) -
     for candidate in candidates {
         let values: Vec<String> = metrics
             .iter()
-            .filter(|metric| metric.candidate == candidate && !metric.name.contains("_low") && !metric.name.contains("_high"))
+            .filter(|metric| {
+                metric.candidate == candidate
+                    && !metric.name.contains("_low")
+                    && !metric.name.contains("_high")
+            })
             .map(|metric| format!("{} {:.3}", metric.name, metric.value))
             .collect();
         writeln!(out, "  {candidate:11} {}", values.join("  "))?;
@@ -176,8 +203,12 @@ impl Tally {
     }
 
     pub(super) fn show(&self, out: &mut impl Write) -> anyhow::Result<()> {
-        let windows: Vec<String> =
-            self.windows.iter().filter(|(word, _)| !word.is_empty()).map(|(word, n)| format!("{n} {word}")).collect();
+        let windows: Vec<String> = self
+            .windows
+            .iter()
+            .filter(|(word, _)| !word.is_empty())
+            .map(|(word, n)| format!("{n} {word}"))
+            .collect();
         writeln!(out, "  windows     {}", windows.join(", "))?;
         writeln!(out, "  messages    {} delivered", self.arrivals)?;
         Ok(())
