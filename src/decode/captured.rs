@@ -147,8 +147,7 @@ fn triton_decodes() {
 
     let nan = decoded.iter().find(|(body, _)| body.contains("NaN")).unwrap().1.as_ref().unwrap();
     assert!(matches!(nan.batch.features[3].values[..], [Value::Number(number)] if number.is_nan()));
-    assert_eq!(nan.batch.outputs[0].name, "score");
-    assert!(nan.notes.nonfinite_tokens >= 1);
+    assert_eq!(nan.notes.nonfinite_tokens, 1);
 
     let reasons: Vec<_> = decoded
         .iter()

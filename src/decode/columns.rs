@@ -40,10 +40,10 @@ pub(super) fn set_cells(table: &mut Table, row: usize, name: &str, node: &Node) 
 pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Result<(), DecodeFailure> {
     match items {
         Items::Numbers(numbers) => {
-            table.push_column(name.to_owned(), numbers.iter().map(|number| Value::Number(*number)).collect())
+            table.push_column(name, numbers.iter().map(|number| Value::Number(*number)).collect())
         }
         Items::Nodes(nodes) if !items.has_lists() => {
-            table.push_column(name.to_owned(), nodes.iter().map(scalar).collect())
+            table.push_column(name, nodes.iter().map(scalar).collect())
         }
         Items::Nodes(nodes) => {
             for (row, node) in nodes.iter().enumerate() {

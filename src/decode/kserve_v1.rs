@@ -21,12 +21,11 @@ pub(super) fn decode(request: &Node, response: &Node, naming: &Naming) -> Result
         (None, None) => return Err(DecodeFailure::MissingField("instances".to_owned())),
     };
     let rows = features.rows();
-    let outputs = match answer {
-        Some(answer) => outputs(answer, rows, &mut notes)?,
-        None => {
-            notes.row_mismatch += 1;
-            Table::default()
-        }
+    let outputs = if let Some(answer) = answer {
+        outputs(answer, rows, &mut notes)?
+    } else {
+        notes.row_mismatch += 1;
+        Table::default()
     };
     let outputs = if outputs.rows() == rows { outputs.finish() } else { Vec::new() };
     Ok(Decoded { batch: Batch { rows, features: features.finish(), outputs }, notes, ..Decoded::default() })
@@ -41,26 +40,26 @@ fn rows(
     notes: &mut Notes,
 ) -> Result<Table, DecodeFailure> {
     let items = Items::of(node).ok_or_else(|| DecodeFailure::MissingField(field.to_owned()))?;
-    let nodes = match items {
+    let elements = match items {
         Items::Numbers(_) => {
             let mut table = Table::default();
             table.add_rows(items.len())?;
             push_tensor(&mut table, &naming.column(1, 0, "", "[0]"), items)?;
             return Ok(table);
         }
-        Items::Nodes(nodes) => nodes,
+        Items::Nodes(elements) => elements,
     };
     // A data frame in pieces and rows with vectors look alike; the number of predictions tells them apart.
     let answered = answer.and_then(Node::list_len);
-    let expand = answered != Some(nodes.len()) || nodes.iter().all(|node| frame_rows(node) == Some(1));
-    let width = nodes.iter().filter_map(positional_width).max().unwrap_or(0);
+    let expand = answered != Some(elements.len()) || elements.iter().all(|node| frame_rows(node) == Some(1));
+    let width = elements.iter().filter_map(positional_width).max().unwrap_or(0);
     let names: Vec<String> = if width > MAX_COLUMNS {
         Vec::new()
     } else {
         (0..width).map(|j| positional_name(naming, width, j)).collect()
     };
     let mut table = Table::default();
-    for node in nodes {
+    for node in elements {
         match frame_rows(node) {
             Some(count) if expand => add_frame(&mut table, node, count)?,
             _ => add_row(&mut table, node, &names, field, notes)?,
@@ -133,21 +132,17 @@ fn add_row(
         }
         return Ok(());
     }
-    if names.is_empty() {
-        // Wider than anything that could be columns, or a tensor of rank 0: known to be there, not looked into.
+    let Some(first) = names.first() else {
+        // Wider than anything that could be columns: known to be there, not looked into.
         return table.set(row, field, Value::Opaque);
-    }
-    match Items::of(node) {
-        Some(items) => {
-            notes.ragged_rows += u64::from(items.len() != names.len());
-            for (j, name) in names.iter().enumerate() {
-                table.set(row, name, items.value(j))?;
-            }
-        }
-        None => {
-            notes.ragged_rows += u64::from(names.len() != 1);
-            table.set(row, &names[0], scalar(node))?;
-        }
+    };
+    let Some(items) = Items::of(node) else {
+        notes.ragged_rows += u64::from(names.len() != 1);
+        return table.set(row, first, scalar(node));
+    };
+    notes.ragged_rows += u64::from(items.len() != names.len());
+    for (j, name) in names.iter().enumerate() {
+        table.set(row, name, items.value(j))?;
     }
     Ok(())
 }
@@ -173,7 +168,7 @@ fn columns(inputs: &[(String, Node)]) -> Result<Table, DecodeFailure> {
             return Err(DecodeFailure::ShapeMismatch(field()));
         }
         if name.ends_with("_bytes") {
-            table.push_column(name.clone(), vec![Value::Opaque; items.len()])?;
+            table.push_column(name, vec![Value::Opaque; items.len()])?;
         } else {
             push_tensor(&mut table, name, items)?;
         }
@@ -196,8 +191,8 @@ fn outputs(answer: &Node, rows: usize, notes: &mut Notes) -> Result<Table, Decod
         return Ok(table);
     }
     match Items::of(answer) {
-        Some(Items::Nodes(nodes)) if nodes.len() == rows => {
-            for (row, node) in nodes.iter().enumerate() {
+        Some(Items::Nodes(elements)) if elements.len() == rows => {
+            for (row, node) in elements.iter().enumerate() {
                 match members(node) {
                     Some(members) => {
                         for (name, value) in members {

@@ -45,7 +45,7 @@ pub(super) fn decode(request: &Node, response: &Node, naming: &Naming) -> Result
         if output.rows() == rows {
             output.push(&mut answered, None)?;
         } else if rows == 1 && output.shape.len() == 1 {
-            output.as_one_row().push(&mut answered, None)?;
+            output.into_one_row().push(&mut answered, None)?;
         } else {
             notes.row_mismatch += 1;
         }
@@ -61,12 +61,12 @@ pub(super) fn decode(request: &Node, response: &Node, naming: &Naming) -> Result
 
 /// The readable outputs; the others are noted.
 fn read_outputs<'n>(response: &'n Node, notes: &mut Notes) -> Vec<Tensor<'n>> {
-    let Some(Node::List(nodes)) = response.get("outputs") else {
+    let Some(Node::List(tensors)) = response.get("outputs") else {
         notes.row_mismatch += 1;
         return Vec::new();
     };
     let mut outputs = Vec::new();
-    for (at, node) in nodes.iter().enumerate() {
+    for (at, node) in tensors.iter().enumerate() {
         match Tensor::parse(node, "outputs", at) {
             Ok(tensor) => outputs.push(tensor),
             Err(_) => notes.row_mismatch += 1,
@@ -89,7 +89,7 @@ fn align<'n>(
             && !outputs.is_empty()
             && outputs.iter().all(|output| output.rows() == 1);
         if one_row {
-            let only = inputs.remove(0).as_one_row();
+            let only = inputs.remove(0).into_one_row();
             return Ok((vec![only], 1));
         }
     }
@@ -171,7 +171,7 @@ impl<'n> Tensor<'n> {
     }
 
     /// `[K]` as `[1, K]`.
-    fn as_one_row(mut self) -> Self {
+    fn into_one_row(mut self) -> Self {
         self.shape.insert(0, 1);
         self
     }
@@ -182,7 +182,7 @@ impl<'n> Tensor<'n> {
         // `[N,K,1]` is `[N,K]`; what has more dimensions than that is no table.
         let is_tensor = self.shape.iter().skip(1).filter(|size| **size != 1).count() > 1;
         if is_tensor || width > MAX_COLUMNS || self.meaning == Meaning::Opaque {
-            return table.push_column(self.name.to_owned(), vec![Value::Opaque; rows]);
+            return table.push_column(self.name, vec![Value::Opaque; rows]);
         }
         if rows.saturating_mul(width) > MAX_CELLS {
             return Err(DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS });
@@ -198,7 +198,7 @@ impl<'n> Tensor<'n> {
             at += 1;
         });
         for (j, values) in columns.into_iter().enumerate() {
-            table.push_column(names.column(width, j, self.name, self.name), values)?;
+            table.push_column(&names.column(width, j, self.name, self.name), values)?;
         }
         Ok(())
     }

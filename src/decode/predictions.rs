@@ -11,6 +11,8 @@ use crate::model::{Batch, ModelName};
 
 /// Items that one request may have.
 pub const MAX_ITEMS: usize = 10_000;
+/// Fields of an item.
+const KNOWN: [&str; 6] = ["model", "id", "model_version", "time", "features", "outputs"];
 
 /// What a request to `POST /v1/predictions` held.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -118,7 +120,7 @@ fn lines(body: &[u8]) -> Result<Submission, DecodeFailure> {
         check_count(index + 1)?;
         let outcome = match json::parse(line) {
             Ok(document) => item(&document.root),
-            Err(problem) => Err(("".to_owned(), failure(problem).to_string())),
+            Err(problem) => Err((String::new(), failure(problem).to_string())),
         };
         submission.add(index, outcome);
     }
@@ -141,7 +143,6 @@ fn item(node: &Node) -> Result<Submitted, Problem> {
     let Node::Object(members) = node else {
         return wrong("", "is not an object");
     };
-    const KNOWN: [&str; 6] = ["model", "id", "model_version", "time", "features", "outputs"];
     if let Some((unknown, _)) = members.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
         let shown: String = unknown.chars().filter(|c| !c.is_control()).take(64).collect();
         return Err((shown, format!("is not a known field; known are {}", KNOWN.join(", "))));

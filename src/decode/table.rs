@@ -71,8 +71,8 @@ impl Table {
     }
 
     /// Adds a whole column; a name that comes twice is told apart by a number.
-    pub(crate) fn push_column(&mut self, name: String, values: Vec<Value>) -> Result<(), DecodeFailure> {
-        let mut free = name.clone();
+    pub(crate) fn push_column(&mut self, name: &str, values: Vec<Value>) -> Result<(), DecodeFailure> {
+        let mut free = name.to_owned();
         let mut copy = 2;
         while self.index.contains_key(&free) {
             free = format!("{name}#{copy}");

@@ -334,7 +334,7 @@ fn headers_flags_and_status_decide_before_the_body() {
         response_truncated: false,
     };
     let reason = |exchange: RawExchange<'_>| decode(&exchange, &Naming::default()).unwrap_err().reason();
-    let note = |exchange: RawExchange<'_>| {
+    let undecoded = |exchange: RawExchange<'_>| {
         let decoded = decode(&exchange, &Naming::default()).unwrap();
         assert_eq!((decoded.batch.rows, decoded.batch.outputs.len()), (1, 0));
         decoded.notes.response_undecoded
@@ -343,9 +343,9 @@ fn headers_flags_and_status_decide_before_the_body() {
     assert_eq!(reason(RawExchange { status: 500, ..good }), "error_status");
     assert_eq!(reason(RawExchange { request_truncated: true, ..good }), "truncated");
     assert_eq!(reason(RawExchange { request_headers: &gzip, ..good }), "unsupported_encoding");
-    assert_eq!(note(RawExchange { response_truncated: true, ..good }), Some("truncated"));
-    assert_eq!(note(RawExchange { response_headers: &gzip, ..good }), Some("unsupported_encoding"));
-    assert_eq!(note(RawExchange { response: b"<html>", ..good }), Some("not_json"));
+    assert_eq!(undecoded(RawExchange { response_truncated: true, ..good }), Some("truncated"));
+    assert_eq!(undecoded(RawExchange { response_headers: &gzip, ..good }), Some("unsupported_encoding"));
+    assert_eq!(undecoded(RawExchange { response: b"<html>", ..good }), Some("not_json"));
 }
 
 #[test]

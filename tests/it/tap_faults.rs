@@ -121,7 +121,9 @@ async fn a_full_queue_drops_the_copy_and_forwards_the_prediction() {
     let decoded = tapped.decode_all();
     assert!((1..10).contains(&decoded.len()));
     let kept = decoded.len() as u64;
-    decoded.into_iter().for_each(|one| one.ticket.kept());
+    for one in decoded {
+        one.ticket.kept();
+    }
     let losses = tapped.settled("m").await.losses;
     assert_eq!((losses.seen, losses.kept), (10, kept));
     assert_eq!(losses.dropped["queue_full"], 10 - kept);

@@ -164,7 +164,7 @@ async fn answer(
         "/big" => *response.body_mut() = full(vec![b'x'; 3 << 20]),
         "/empty" => *response.body_mut() = Empty::new().map_err(|never| match never {}).boxed(),
         _ if path.ends_with("/infer") => {
-            let rows = body.iter().filter(|byte| **byte == b'[').count().saturating_sub(3).max(1);
+            let rows = body.split(|byte| *byte == b'[').count().saturating_sub(4).max(1);
             let values = vec!["0.5"; rows].join(",");
             *response.body_mut() = full(format!(
                 r#"{{"model_name":"m","model_version":"2","outputs":[{{"name":"y","shape":[{rows}],"datatype":"FP32","data":[{values}]}}]}}"#

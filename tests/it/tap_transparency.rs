@@ -13,6 +13,8 @@ use crate::tap_support::{ModelServer, body_of, post, raw, tap};
 
 /// Start line and headers sorted, without the date, and the body.
 fn normal(answer: &[u8]) -> (Vec<String>, Vec<u8>) {
+    // Whether there is an interim answer depends on how much of the request the server had read.
+    let answer = answer.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(answer);
     let body = body_of(answer);
     let head = String::from_utf8_lossy(&answer[..answer.len() - body.len()]).into_owned();
     let mut lines: Vec<String> = head
