@@ -42,7 +42,7 @@ lint: $(ENVIRONMENT) ## Formatting, clippy, and the core without any cargo featu
 
 tests: $(ENVIRONMENT) ## Only run the tests
 	@$(WITH) $(TIMED) 'build tests' cargo test --workspace --no-run
-	@$(WITH) $(TIMED) tests cargo test --workspace --no-fail-fast 2>&1 | tee "$(LOG)"
+	@$(WITH) $(TIMED) tests tests/setup/with_postgres.sh cargo test --workspace --no-fail-fast 2>&1 | tee "$(LOG)"
 
 clean: ## Remove what was built; what was installed stays in the cache
 	cargo clean

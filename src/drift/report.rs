@@ -71,10 +71,21 @@ pub struct Losses {
     pub dropped: BTreeMap<String, u64>,
 }
 
+/// Reasons that lie with the client or the model server: nothing was answered, so there was nothing to profile.
+const NOT_ANSWERED: [&str; 6] = [
+    "client_disconnected",
+    "error_status",
+    "request_incomplete",
+    "unforwardable",
+    "upstream_reset",
+    "upstream_unreachable",
+];
+
 impl Losses {
-    /// Share of the exchanges that should have been profiled and were not, in `[0, 1]`.
+    /// Share of the answered exchanges that should have been profiled and were not, in `[0, 1]`.
     pub fn share(&self) -> f64 {
-        let lost: u64 = self.dropped.values().sum();
+        let answered = self.dropped.iter().filter(|(reason, _)| !NOT_ANSWERED.contains(&reason.as_str()));
+        let lost: u64 = answered.map(|(_, count)| count).sum();
         let wanted = self.kept + lost;
         if wanted == 0 { 0.0 } else { lost as f64 / wanted as f64 }
     }
@@ -180,5 +191,23 @@ impl DriftReport {
     /// The features and outputs found drifted.
     pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
         self.features.iter().filter(|feature| feature.verdict == Verdict::Drift)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_answered_can_be_lost() {
+        let dropped = |reason: &str| Losses {
+            seen: 100,
+            kept: 90,
+            dropped: [(reason.to_owned(), 10)].into(),
+            ..Losses::default()
+        };
+        assert!((dropped("queue_full").share() - 0.1).abs() < 1e-12);
+        assert!(dropped("error_status").share().abs() < 1e-12);
+        assert!(Losses::default().share().abs() < 1e-12);
     }
 }
