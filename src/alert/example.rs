@@ -35,7 +35,9 @@ pub(crate) fn column(name: &str, psi: f64) -> FeatureReport {
 
 /// The end of the `index`-th window of an hour.
 pub(crate) fn window_end(index: u32) -> DateTime<Utc> {
-    DateTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000 - 1_750_000_000 % 3600) + Duration::from_secs(3600) * index
+    DateTime::UNIX_EPOCH
+        + Duration::from_secs(1_750_000_000 - 1_750_000_000 % 3600)
+        + Duration::from_secs(3600) * index
 }
 
 /// The report of window 0, columns by name and PSI.

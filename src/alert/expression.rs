@@ -81,7 +81,8 @@ impl Expression {
             .error_reporting_limit(1)
             .parse(source)
             .map_err(|errors| syntax_problem(&errors, source))?;
-        let mut check = Check { for_each, nodes: 0, bound: Vec::new(), names: Vec::new(), inferred: false, words: false };
+        let mut check =
+            Check { for_each, nodes: 0, bound: Vec::new(), names: Vec::new(), inferred: false, words: false };
         let kind = check.expression(&mut tree, 1)?;
         expect(kind, Kind::Truth, "the expression")?;
         Ok(Self {
@@ -131,7 +132,11 @@ fn syntax_problem(errors: &cel::ParseErrors, source: &str) -> String {
     };
     let message = first.msg.lines().next().unwrap_or_default();
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
-    format!("expected a CEL expression: line {}, column {}: {message}", first.pos.0.max(1), first.pos.1.max(1))
+    format!(
+        "expected a CEL expression: line {}, column {}: {message}",
+        first.pos.0.max(1),
+        first.pos.1.max(1)
+    )
 }
 
 fn expect(found: Kind, wanted: Kind, what: &str) -> Result<(), String> {
@@ -157,7 +162,9 @@ impl Check {
     fn expression(&mut self, node: &mut IdedExpr, depth: usize) -> Result<Kind, String> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
-            return Err(format!("expected at most {MAX_DEPTH} levels of nesting; split the rule, or use `in [...]`"));
+            return Err(format!(
+                "expected at most {MAX_DEPTH} levels of nesting; split the rule, or use `in [...]`"
+            ));
         }
         if self.nodes > MAX_NODES {
             return Err(format!("expected at most {MAX_NODES} parts; split the rule"));

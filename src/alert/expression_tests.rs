@@ -7,7 +7,8 @@ use crate::alert::example;
 use crate::drift::{DriftReport, Verdict};
 
 fn outcome(source: &str, for_each: ForEach, report: &DriftReport) -> Outcome {
-    let expression = Expression::parse(source, for_each).unwrap_or_else(|problem| panic!("{source}: {problem}"));
+    let expression =
+        Expression::parse(source, for_each).unwrap_or_else(|problem| panic!("{source}: {problem}"));
     let column = (for_each != ForEach::Model).then(|| &report.features[0]);
     expression.evaluate(&Engine::new(), Scope { report, column })
 }
@@ -56,7 +57,9 @@ fn a_column_is_judged() {
 #[test]
 fn the_model_is_judged() {
     let report = example::report(&[("temp", 0.3), ("hum", 0.2), ("wind", 0.0)]);
-    for source in [r#"verdict == "drift""#, "drifted >= 2", "drifted / features > 0.5", "n == rows", "n_reference > n"] {
+    for source in
+        [r#"verdict == "drift""#, "drifted >= 2", "drifted / features > 0.5", "n == rows", "n_reference > n"]
+    {
         assert_eq!(outcome(source, ForEach::Model, &report), Outcome::Breach, "{source}");
     }
 }
@@ -154,7 +157,9 @@ fn hostile() -> Vec<String> {
         sources.push(format!("[1]{}.exists(x, x == 1)", ".filter(x, true)".repeat(depth)));
         sources.push(format!("psi{} > 1", ".a".repeat(depth)));
     }
-    sources.extend(["(", ")", "[", "{", "!", "-", "1+", "a.", "a?", "a?b:", "\"", "\\", "[].all(x,", "abs("].map(long));
+    sources.extend(
+        ["(", ")", "[", "{", "!", "-", "1+", "a.", "a?", "a?b:", "\"", "\\", "[].all(x,", "abs("].map(long),
+    );
     sources.extend([long("1+") + "1", "x in [".to_owned() + &"1,".repeat(2000) + "1]"]);
     sources
 }

@@ -58,13 +58,16 @@ impl AlertState {
         match (self, breached) {
             (Self::Inactive, false) | (Self::Pending { .. }, false) => Self::Inactive,
             (Self::Resolved { .. }, false) => self,
-            (Self::Inactive | Self::Resolved { .. }, true) => Self::pending_or_firing(now, 1, now, times.hold),
+            (Self::Inactive | Self::Resolved { .. }, true) => {
+                Self::pending_or_firing(now, 1, now, times.hold)
+            }
             (Self::Pending { since, windows }, true) => {
                 Self::pending_or_firing(since, windows.saturating_add(1), now, times.hold)
             }
             (Self::Firing { since, .. }, true) => Self::Firing { since, clear_since: None, clear_windows: 0 },
             (Self::Firing { since, clear_since, clear_windows }, false) => {
-                let (clear_since, clear_windows) = (clear_since.unwrap_or(now), clear_windows.saturating_add(1));
+                let (clear_since, clear_windows) =
+                    (clear_since.unwrap_or(now), clear_windows.saturating_add(1));
                 let over = match times.keep_firing {
                     Hold::Windows(windows) => clear_windows > windows,
                     Hold::Time(time) => elapsed(clear_since, now, time),
