@@ -7,6 +7,9 @@
 // core: pure, no tokio, no clock, no I/O; builds without any cargo feature
 pub mod model;
 pub mod stats;
+pub mod profile;
+pub mod baseline;
+pub mod window;
 pub mod drift;
 pub mod alert;
 pub mod retrain;
@@ -15,3 +18,5 @@ pub mod config;
 // adapters: each hides one outside thing
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod frames;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{FeatureKind, ModelName, Role};
+use crate::stats::Variation;
 
 /// The decision on a feature or a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,17 +90,6 @@ impl Losses {
     }
 }
 
-/// What the blocks of the baseline say about variation with no drift; see `statistics.md`, section 3.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct NaturalVariation {
-    /// Between-block part `s` of the statistic.
-    pub between: f64,
-    /// Its variance `v_b`.
-    pub between_variance: f64,
-    /// Effective number of blocks `T_e`.
-    pub effective_blocks: f64,
-}
-
 /// One bin of the evidence: what it covers and how many of each side fell in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BinEvidence {
@@ -137,7 +127,7 @@ pub struct FeatureReport {
     /// The statistic that decides and its floor.
     pub deciding: Option<Deciding>,
     /// Natural variation used for the deciding statistic, when the baseline knows it.
-    pub natural_variation: Option<NaturalVariation>,
+    pub natural_variation: Option<Variation>,
     /// The decision.
     pub verdict: Verdict,
     /// The decision in one sentence.

@@ -1,5 +1,11 @@
 //! From alert to version: what a run trains, when an alert may become one, when a result may replace a model.
 
 pub mod spec;
+pub mod random;
+pub mod pipeline;
+pub mod artifact;
+pub mod policy;
+pub mod gate;
 
-pub use spec::{DeepSpec, RunReason, RunState, Source, Task, TrainingSpec};
+pub use artifact::{Artifact, ArtifactError, ModelKind};
+pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, Source, Task, TrainingSpec};

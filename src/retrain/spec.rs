@@ -119,6 +119,41 @@ pub struct TrainingSpec {
     pub artifacts: String,
 }
 
+impl TrainingSpec {
+    /// Everything in the specification that cannot work, in sentences.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, share) in [("test_share", self.test_share), ("validation_share", self.validation_share)] {
+            if !(share.is_finite() && (0.05..=0.5).contains(&share)) {
+                problems.push(format!("{name} {share} is not between 0.05 and 0.5"));
+            }
+        }
+        if self.test_share + self.validation_share > 0.8 {
+            problems.push("test_share and validation_share leave less than a fifth for training".to_owned());
+        }
+        if self.features.iter().any(|feature| feature.name == self.target) {
+            problems.push(format!("the target `{}` is also a feature", self.target));
+        }
+        let deep = &self.deep;
+        if deep.hidden.is_empty() || deep.hidden.iter().any(|&units| units == 0 || units > 65_536) {
+            problems.push("deep.hidden needs at least one layer, each of 1 to 65536 units".to_owned());
+        }
+        if deep.max_epochs == 0 || deep.batch_size == 0 || deep.patience == 0 {
+            problems.push("deep.max_epochs, deep.batch_size and deep.patience must be at least 1".to_owned());
+        }
+        if !(deep.learning_rate.is_finite() && deep.learning_rate > 0.0) {
+            problems.push(format!("deep.learning_rate {} is not above 0", deep.learning_rate));
+        }
+        if !(deep.weight_decay.is_finite() && deep.weight_decay >= 0.0) {
+            problems.push(format!("deep.weight_decay {} is not 0 or more", deep.weight_decay));
+        }
+        if !(0.0..1.0).contains(&deep.dropout) {
+            problems.push(format!("deep.dropout {} is not in [0, 1)", deep.dropout));
+        }
+        problems
+    }
+}
+
 fn default_test_share() -> f64 {
     0.2
 }

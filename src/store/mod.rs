@@ -1,13 +1,27 @@
 //! Postgres: one module per table, migrations inside; every SQL statement of the project is here.
 
+pub mod captured;
+pub mod label;
+pub mod snapshot;
+pub mod model_version;
+pub mod training_run;
+pub mod training_log;
+
 use std::borrow::Cow;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, SqlStr};
+pub use sqlx::PgPool;
+use sqlx::SqlStr;
 use thiserror::Error;
 
 use crate::model::ModelName;
+
+pub mod baseline;
+pub mod cluster;
+pub mod drift_report;
+pub mod model;
+pub mod profile_part;
 
 /// A request to the database that did not succeed.
 #[derive(Debug, Error)]

@@ -13,7 +13,7 @@ create table baseline (
     version     text not null,
     row_count   bigint not null,
     source      text not null,
-    content     jsonb not null,
+    content     json not null, -- not jsonb: the text is what the version hashes
     created_at  timestamptz not null default now(),
     primary key (model, version)
 );
@@ -46,6 +46,7 @@ create table tap_part (
     kept         bigint not null,
     sampled_out  bigint not null,
     dropped      jsonb not null default '{}',
+    first_at     timestamptz not null default now(),
     updated_at   timestamptz not null default now(),
     primary key (model, minute, replica, part)
 );
@@ -117,7 +118,7 @@ create table captured_row (
     created_at     timestamptz not null default now(),
     primary key (model, row_id)
 );
-create index captured_row_time_idx on captured_row (model, event_time);
+create index captured_row_time_idx on captured_row (model, event_time, row_id);
 
 -- True outcomes; may come before their row, and again (the later `labelled_at` wins).
 create table label (
@@ -128,8 +129,10 @@ create table label (
     created_at   timestamptz not null default now(),
     primary key (model, row_id)
 );
+create index label_created_idx on label (model, created_at);
 
 -- One training run from request to end. `cause` holds a run per cause; the lease and `attempt` fence workers.
+-- `attempt` counts claims; `lost_leases` counts workers that vanished, and only they use up the tries.
 create table training_run (
     id                uuid primary key,
     model             text not null constraint training_run_model_fkey references model (name),
@@ -140,6 +143,7 @@ create table training_run (
     cause             text not null constraint training_run_cause_key unique,
     spec              jsonb not null,
     attempt           integer not null default 0,
+    lost_leases       integer not null default 0,
     worker            text,
     lease_until       timestamptz,
     cancel_requested  boolean not null default false,

@@ -1,0 +1,139 @@
+//! `driftline models`: the registry.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use serde_json::Value as Json;
+use sqlx::PgPool;
+
+use super::retrain::plain_table;
+use crate::model::ModelName;
+use crate::store::model_version;
+
+/// What `models` can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List versions, newest first
+    List {
+        /// Only of this model
+        #[arg(short, long)]
+        model: Option<ModelName>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one version
+    Show {
+        /// The model
+        model: ModelName,
+        /// The version; the one in production when left out
+        version: Option<i64>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Carries out `command`.
+///
+/// # Errors
+///
+/// When the registry cannot be read or the version does not exist.
+pub async fn run(pool: &PgPool, command: Command, out: &mut impl Write) -> Result<()> {
+    match command {
+        Command::List { model, json } => list(pool, model.as_ref(), json, out).await,
+        Command::Show { model, version, json } => show(pool, &model, version, json, out).await,
+    }
+}
+
+async fn list(pool: &PgPool, model: Option<&ModelName>, json: bool, out: &mut impl Write) -> Result<()> {
+    let versions = model_version::list(pool, model).await?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&versions)?)?;
+        return Ok(());
+    }
+    let mut table =
+        plain_table(&["MODEL", "VERSION", "STATE", "KIND", "ROWS", "BASELINE", "REASON", "REGISTERED"]);
+    for version in versions {
+        table.add_row([
+            version.model,
+            version.version.to_string(),
+            version.state,
+            version.kind,
+            version.snapshot_rows.to_string(),
+            version.baseline,
+            version.reason,
+            version.created_at.format("%F %T").to_string(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+async fn show(
+    pool: &PgPool,
+    model: &ModelName,
+    version: Option<i64>,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let found = match version {
+        Some(number) => model_version::show(pool, model, number)
+            .await?
+            .with_context(|| format!("model `{model}` has no version {number}"))?,
+        None => model_version::production(pool, model)
+            .await?
+            .with_context(|| format!("model `{model}` has no version in production"))?,
+    };
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
+        return Ok(());
+    }
+    let text = |value: &Json, key: &str| match value.get(key) {
+        Some(Json::String(text)) => text.clone(),
+        Some(Json::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let lines = [
+        ("model", format!("{} version {}", found.model, found.version)),
+        ("state", found.state.clone()),
+        ("kind", found.kind.clone()),
+        ("artifact", found.artifact_uri.clone()),
+        ("sha256", found.artifact_sha256.clone()),
+        ("seed", found.seed.to_string()),
+        ("snapshot", format!("{} ({} rows)", found.snapshot, found.snapshot_rows)),
+        ("baseline", found.baseline.clone()),
+        ("parent", found.parent.map_or_else(|| "-".to_owned(), |parent| parent.to_string())),
+        (
+            "build",
+            format!(
+                "driftline {}, libtorch {}, {}",
+                text(&found.build, "driftline"),
+                text(&found.build, "libtorch"),
+                text(&found.build, "device")
+            ),
+        ),
+        ("run", found.run.to_string()),
+        ("reason", found.reason.clone()),
+        ("gate", found.metrics.get("gate").map(|gate| text(gate, "reason")).unwrap_or_default()),
+        ("registered", found.created_at.format("%F %T").to_string()),
+    ];
+    for (name, value) in lines {
+        writeln!(out, "{name:<10} {value}")?;
+    }
+    let mut table = plain_table(&["CANDIDATE", "METRIC", "HELD-OUT VALUE", "95 % INTERVAL"]);
+    for candidate in ["linear", "deep", "production"] {
+        let Some(metrics) = found.metrics.get(candidate).and_then(Json::as_object) else { continue };
+        for (name, estimate) in metrics {
+            let number = |key: &str| estimate.get(key).and_then(Json::as_f64).unwrap_or(f64::NAN);
+            table.add_row([
+                candidate.to_owned(),
+                name.clone(),
+                format!("{:.4}", number("value")),
+                format!("{:.4} to {:.4}", number("lower"), number("upper")),
+            ]);
+        }
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! `retrain`: ask for a run, follow it, release it, stop it.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use comfy_table::Table;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value as Json, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::model::ModelName;
+use crate::retrain::{RunReason, RunState, TrainingSpec};
+use crate::store::training_log::{self, LogLine};
+use crate::store::training_run::{self, Enqueued, RunError, TrainingRun};
+
+/// Pause between two looks at a run that is followed.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// What `retrain` can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Queue a run
+    Now {
+        /// The model
+        #[arg(short, long)]
+        model: ModelName,
+        /// Why, for the registry
+        #[arg(long)]
+        reason: String,
+        /// Follow the run to its end
+        #[arg(long)]
+        wait: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List runs, newest first
+    List {
+        /// Only of this model
+        #[arg(short, long)]
+        model: Option<ModelName>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run with its evaluation
+    Show {
+        /// The run
+        run: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the log of a run
+    Logs {
+        /// The run
+        run: Uuid,
+        /// Go on until the run ends
+        #[arg(short, long)]
+        follow: bool,
+        /// Print JSON, one line each
+        #[arg(long)]
+        json: bool,
+    },
+    /// Release a suggested or waiting run
+    Approve {
+        /// The run
+        run: Uuid,
+    },
+    /// Stop a run, or take it out of the queue
+    Cancel {
+        /// The run
+        run: Uuid,
+    },
+}
+
+impl Command {
+    /// The model that needs a specification from the settings: that of `now`.
+    pub fn model(&self) -> Option<&ModelName> {
+        match self {
+            Self::Now { model, .. } => Some(model),
+            _ => None,
+        }
+    }
+}
+
+/// How a command ended: false where the run it followed brought no version.
+pub type Succeeded = bool;
+
+/// Carries out `command`; `spec` is what the settings say about the model of `now`.
+///
+/// # Errors
+///
+/// When the command could not be carried out.
+pub async fn run(
+    pool: &PgPool,
+    command: Command,
+    spec: Option<TrainingSpec>,
+    out: &mut impl Write,
+) -> Result<Succeeded> {
+    match command {
+        Command::Now { model, reason, wait, json } => {
+            let Some(spec) = spec else { bail!("model `{model}` has no `training` part in the settings") };
+            now(pool, &spec, &reason, wait, json, out).await
+        }
+        Command::List { model, limit, json } => list(pool, model.as_ref(), limit, json, out).await,
+        Command::Show { run, json } => show(pool, run, json, out).await,
+        Command::Logs { run, follow, json } => logs(pool, run, follow, json, out).await,
+        Command::Approve { run } => {
+            training_run::approve(pool, run).await?;
+            writeln!(out, "run {run} is queued")?;
+            Ok(true)
+        }
+        Command::Cancel { run } => {
+            let state = training_run::cancel(pool, run).await?;
+            if state == RunState::Running {
+                writeln!(out, "run {run} is asked to stop; its worker does so after the epoch")?;
+            } else {
+                writeln!(out, "run {run} is {}", state.as_str())?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Queues a run for a person and, when asked, follows it.
+async fn now(
+    pool: &PgPool,
+    spec: &TrainingSpec,
+    reason: &str,
+    wait: bool,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<Succeeded> {
+    let problems = spec.problems();
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    let cause = format!("person:{}", Uuid::now_v7());
+    let reason = RunReason::Person(reason.to_owned());
+    let mut connection = pool.acquire().await?;
+    let run = match training_run::enqueue(&mut connection, spec, &reason, &cause, RunState::Queued).await? {
+        Enqueued::Created(run) => run,
+        Enqueued::SameCause(run) | Enqueued::Active(run) => {
+            bail!("run {run} of model `{}` has not ended; follow it with `retrain logs -f {run}`", spec.model)
+        }
+    };
+    drop(connection);
+    if wait {
+        let ended = follow(pool, run).await?;
+        write_run(pool, &ended, json, out).await?;
+        return Ok(ended.state == RunState::Succeeded);
+    }
+    if json {
+        writeln!(out, "{}", json!({"run": run, "state": RunState::Queued}))?;
+    } else {
+        writeln!(out, "run {run} is queued; follow it with `retrain logs -f {run}`")?;
+    }
+    Ok(true)
+}
+
+/// Shows a progress bar on standard error until the run ends.
+async fn follow(pool: &PgPool, run: Uuid) -> Result<TrainingRun> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}")?);
+    let mut seen = 0;
+    loop {
+        let found = training_run::show(pool, run).await?;
+        for line in training_log::lines(pool, run, seen).await? {
+            seen = line.seq;
+            bar.suspend(|| print_line(&line, &mut std::io::stderr()))?;
+        }
+        if found.state.is_final() {
+            bar.finish_and_clear();
+            return Ok(found);
+        }
+        let number = |key: &str| found.progress.get(key).and_then(Json::as_u64).unwrap_or(0);
+        let candidate = found.progress.get("candidate").and_then(Json::as_str).unwrap_or("");
+        bar.set_length(number("max_epochs"));
+        bar.set_position(number("epoch"));
+        bar.set_message(format!("{} {candidate}", found.state.as_str()));
+        tokio::time::sleep(FOLLOW_PAUSE).await;
+    }
+}
+
+fn print_line(line: &LogLine, out: &mut impl Write) -> std::io::Result<()> {
+    let mark = if line.level == "warn" { "warning: " } else { "" };
+    writeln!(out, "{}  {mark}{}", line.at.format("%H:%M:%S"), line.message)
+}
+
+async fn list(
+    pool: &PgPool,
+    model: Option<&ModelName>,
+    limit: u32,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<Succeeded> {
+    let runs = training_run::list(pool, model, limit).await?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&runs)?)?;
+        return Ok(true);
+    }
+    let mut table = plain_table(&["RUN", "MODEL", "STATE", "VERSION", "REASON", "ASKED", "OUTCOME"]);
+    for run in runs {
+        table.add_row([
+            run.id.to_string(),
+            run.model,
+            run.state.as_str().to_owned(),
+            run.version.map(|version| version.to_string()).unwrap_or_default(),
+            format!("{}: {}", run.reason_kind, run.reason),
+            run.created_at.format("%F %T").to_string(),
+            run.outcome.unwrap_or_default(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    Ok(true)
+}
+
+/// A table without lines.
+pub(super) fn plain_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(header);
+    table
+}
+
+async fn show(pool: &PgPool, run: Uuid, json: bool, out: &mut impl Write) -> Result<Succeeded> {
+    let found = training_run::show(pool, run).await?;
+    write_run(pool, &found, json, out).await?;
+    Ok(true)
+}
+
+async fn write_run(pool: &PgPool, run: &TrainingRun, json: bool, out: &mut impl Write) -> Result<()> {
+    let evaluation = training_log::evaluation(pool, run.id).await?;
+    if json {
+        let mut content = serde_json::to_value(run)?;
+        content["evaluation"] = serde_json::to_value(&evaluation)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&content)?)?;
+        return Ok(());
+    }
+    let time = |time: Option<chrono::DateTime<chrono::Utc>>| {
+        time.map_or_else(|| "-".to_owned(), |time| time.format("%F %T").to_string())
+    };
+    let mut lines = vec![
+        ("run", run.id.to_string()),
+        ("model", run.model.clone()),
+        ("state", run.state.as_str().to_owned()),
+        ("reason", format!("{}: {}", run.reason_kind, run.reason)),
+        ("attempt", run.attempt.to_string()),
+        ("worker", run.worker.clone().unwrap_or_else(|| "-".to_owned())),
+        ("asked", time(Some(run.created_at))),
+        ("started", time(run.started_at)),
+        ("finished", time(run.finished_at)),
+    ];
+    lines.extend(run.version.map(|version| ("version", version.to_string())));
+    lines.extend(run.outcome.clone().map(|outcome| ("outcome", outcome)));
+    for (name, value) in lines {
+        writeln!(out, "{name:<9} {value}")?;
+    }
+    if !evaluation.is_empty() {
+        let mut table = plain_table(&["CANDIDATE", "METRIC", "HELD-OUT VALUE", "95 % INTERVAL"]);
+        let find = |candidate: &str, name: String| {
+            evaluation.iter().find(|metric| metric.candidate == candidate && metric.name == name)
+        };
+        for metric in &evaluation {
+            let bound = |end: &str| find(&metric.candidate, format!("{}_{end}", metric.name));
+            if let (Some(lower), Some(upper)) = (bound("lower"), bound("upper")) {
+                table.add_row([
+                    metric.candidate.clone(),
+                    metric.name.clone(),
+                    format!("{:.4}", metric.value),
+                    format!("{:.4} to {:.4}", lower.value, upper.value),
+                ]);
+            }
+        }
+        writeln!(out, "{table}")?;
+    }
+    Ok(())
+}
+
+async fn logs(
+    pool: &PgPool,
+    run: Uuid,
+    follow: bool,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<Succeeded> {
+    let mut seen = 0;
+    loop {
+        // The state first: lines written between the two reads are then still shown.
+        let state = match training_run::show(pool, run).await {
+            Ok(found) => found.state,
+            Err(problem @ RunError::Unknown(_)) => bail!("{problem}; `retrain list` shows the runs"),
+            Err(problem) => return Err(problem.into()),
+        };
+        for line in training_log::lines(pool, run, seen).await? {
+            seen = line.seq;
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&line)?)?;
+            } else {
+                print_line(&line, out)?;
+            }
+        }
+        if !follow || state.is_final() {
+            return Ok(!follow || state == RunState::Succeeded);
+        }
+        out.flush()?;
+        tokio::time::sleep(FOLLOW_PAUSE).await;
+    }
+}

@@ -1,0 +1,205 @@
+//! Parquet, CSV and JSONL files in: every column as plain values, every failure with the file's name.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use polars::prelude::{
+    AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
+    SerReader,
+};
+use thiserror::Error;
+
+use crate::model::{Column, Value};
+
+/// A data file that could not be used.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// The file cannot be opened.
+    #[error("`{}` cannot be read", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The extension names no format.
+    #[error("`{}` has no known format; use .parquet, .csv, .jsonl or .ndjson", .0.display())]
+    UnknownFormat(PathBuf),
+    /// The content is not what the extension says.
+    #[error("`{}` is not readable {format}: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The expected format.
+        format: &'static str,
+        /// What the reader says.
+        problem: String,
+    },
+    /// There are no rows.
+    #[error("`{}` has no rows", .0.display())]
+    Empty(PathBuf),
+    /// A column that was asked for is not there.
+    #[error("`{}` has no column `{column}`; it has {}", path.display(), known.join(", "))]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column asked for.
+        column: String,
+        /// The columns it has.
+        known: Vec<String>,
+    },
+    /// A time cannot be read.
+    #[error("`{}`, column `{column}`, row {row}: `{text}` is not a time; use RFC 3339 or YYYY-MM-DDTHH:MM:SS", path.display())]
+    Time {
+        /// The file.
+        path: PathBuf,
+        /// The time column.
+        column: String,
+        /// Row number, from 1.
+        row: usize,
+        /// The text found.
+        text: String,
+    },
+}
+
+/// A data file in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Where it came from.
+    pub path: PathBuf,
+    /// Number of rows.
+    pub rows: usize,
+    /// Its columns, in the file's order.
+    pub columns: Vec<Column>,
+}
+
+/// Reads `path`; with `columns`, only those, in that order.
+///
+/// # Errors
+///
+/// [`FrameError`] names the file and what is wrong with it.
+pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    let frame = read_frame(path)?;
+    if frame.height() == 0 {
+        return Err(FrameError::Empty(path.to_owned()));
+    }
+    let known: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
+    let wanted: Vec<String> =
+        columns.map_or_else(|| known.clone(), |names| names.iter().map(ToString::to_string).collect());
+    let mut out = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        let Ok(column) = frame.column(&name) else {
+            return Err(FrameError::MissingColumn { path: path.to_owned(), column: name, known });
+        };
+        let series = column.as_materialized_series();
+        let values = series.iter().map(|value| plain(&value)).collect();
+        out.push(Column { name, values });
+    }
+    Ok(Table { path: path.to_owned(), rows: frame.height(), columns: out })
+}
+
+fn read_frame(path: &Path) -> Result<DataFrame, FrameError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let open = || File::open(path).map_err(|source| FrameError::Open { path: path.to_owned(), source });
+    let file = open()?;
+    let length = file.metadata().map_err(|source| FrameError::Open { path: path.to_owned(), source })?.len();
+    if length == 0 {
+        return Err(FrameError::Empty(path.to_owned()));
+    }
+    let (format, outcome): (_, Result<DataFrame, PolarsError>) = match extension.as_str() {
+        "parquet" => ("Parquet", ParquetReader::new(file).finish()),
+        "csv" => {
+            let options = CsvReadOptions::default().with_infer_schema_length(None).with_has_header(true);
+            ("CSV", options.into_reader_with_file_handle(file).finish())
+        }
+        "jsonl" | "ndjson" => {
+            ("JSON lines", JsonReader::new(file).with_json_format(JsonFormat::JsonLines).finish())
+        }
+        _ => return Err(FrameError::UnknownFormat(path.to_owned())),
+    };
+    outcome.map_err(|error| match error {
+        PolarsError::NoData(_) => FrameError::Empty(path.to_owned()),
+        error => FrameError::Content { path: path.to_owned(), format, problem: error.to_string() },
+    })
+}
+
+fn plain(value: &AnyValue<'_>) -> Value {
+    match value {
+        AnyValue::Null => Value::Missing,
+        AnyValue::Boolean(truth) => Value::Bool(*truth),
+        AnyValue::String(text) => Value::Text((*text).to_owned()),
+        AnyValue::StringOwned(text) => Value::Text(text.to_string()),
+        other if other.dtype().is_primitive_numeric() => {
+            other.try_extract::<f64>().map_or(Value::Opaque, Value::Number)
+        }
+        other if matches!(other.dtype(), DataType::Date | DataType::Datetime(..) | DataType::Time) => {
+            Value::Text(other.to_string())
+        }
+        _ => Value::Opaque,
+    }
+}
+
+impl Table {
+    /// The column called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::MissingColumn`] lists the columns there are.
+    pub fn column(&self, name: &str) -> Result<&Column, FrameError> {
+        self.columns.iter().find(|column| column.name == name).ok_or_else(|| FrameError::MissingColumn {
+            path: self.path.clone(),
+            column: name.to_owned(),
+            known: self.columns.iter().map(|column| column.name.clone()).collect(),
+        })
+    }
+
+    /// The column called `name` as event times; numbers are seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::MissingColumn`], or [`FrameError::Time`] with the first row that is not a time.
+    pub fn times(&self, name: &str) -> Result<Vec<DateTime<Utc>>, FrameError> {
+        let column = self.column(name)?;
+        column
+            .values
+            .iter()
+            .enumerate()
+            .map(|(row, value)| {
+                parse_time(value).ok_or_else(|| FrameError::Time {
+                    path: self.path.clone(),
+                    column: name.to_owned(),
+                    row: row + 1,
+                    text: match value {
+                        Value::Text(text) => text.clone(),
+                        other => format!("{other:?}"),
+                    },
+                })
+            })
+            .collect()
+    }
+}
+
+/// Reads RFC 3339, `YYYY-MM-DD HH:MM:SS[.f]` with a blank or `T` (taken as UTC), or seconds since 1970.
+pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
+    match value {
+        Value::Text(text) => {
+            DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
+                ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+                    .iter()
+                    .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+                    .map(|naive| naive.and_utc())
+            })
+        }
+        Value::Number(seconds) if seconds.is_finite() =>
+        {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "out-of-range values saturate and are refused"
+            )]
+            DateTime::from_timestamp_millis((seconds * 1000.0) as i64)
+        }
+        _ => None,
+    }
+}

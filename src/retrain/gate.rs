@@ -1,0 +1,344 @@
+//! When a trained model may replace the one in production: paired losses on the same held-out rows.
+//!
+//! Linear first: the linear model is the candidate unless the deep one beats it, and the candidate must beat the
+//! version in production. "Beats" means that the 95 % interval of the mean loss difference lies below zero. The
+//! loss is the log loss for a binary task and the squared error for a regression, the ones that are trained on.
+
+use serde::{Deserialize, Serialize};
+
+use super::artifact::ModelKind;
+use super::random::SplitMix64;
+use super::spec::Task;
+
+/// Resamples behind an interval.
+const RESAMPLES: usize = 2_000;
+
+/// Probabilities are kept this far from 0 and 1, so that one sure mistake does not decide alone.
+const CLIP: f64 = 1e-6;
+
+/// Loss of each row: log loss (nats) for a binary task, squared error for a regression.
+pub fn losses(task: Task, predictions: &[f64], targets: &[f64]) -> Vec<f64> {
+    predictions
+        .iter()
+        .zip(targets)
+        .map(|(&prediction, &target)| match task {
+            Task::Binary => {
+                let p = prediction.clamp(CLIP, 1.0 - CLIP);
+                -(target * p.ln() + (1.0 - target) * (1.0 - p).ln())
+            }
+            Task::Regression => (prediction - target).powi(2),
+        })
+        .collect()
+}
+
+/// Two models on the same rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Rows compared.
+    pub n: usize,
+    /// Mean loss of the challenger.
+    pub challenger: f64,
+    /// Mean loss of the incumbent.
+    pub incumbent: f64,
+    /// Lower end of the 95 % interval of `challenger − incumbent`.
+    pub lower: f64,
+    /// Upper end.
+    pub upper: f64,
+    /// Length of the resampled blocks, in rows.
+    pub block: usize,
+}
+
+impl Comparison {
+    /// Whether the challenger is better beyond chance.
+    pub fn is_better(&self) -> bool {
+        self.upper < 0.0
+    }
+
+    /// `0.41 against 0.55, difference -0.14 (95 % interval -0.17 to -0.11) on 900 rows`.
+    fn numbers(&self, task: Task) -> String {
+        format!(
+            "{} {:.4} against {:.4}, difference {:+.4} (95 % interval {:+.4} to {:+.4}) on {} held-out rows",
+            loss_name(task),
+            self.challenger,
+            self.incumbent,
+            self.challenger - self.incumbent,
+            self.lower,
+            self.upper,
+            self.n
+        )
+    }
+}
+
+fn loss_name(task: Task) -> &'static str {
+    match task {
+        Task::Binary => "log loss",
+        Task::Regression => "mean squared error",
+    }
+}
+
+/// Compares two models by their losses on the same rows, in the order of time.
+///
+/// # Arguments
+///
+/// * `challenger`, `incumbent`: loss per row, shape `[n]`, same rows in the same order.
+/// * `seed`: the same seed gives the same interval.
+///
+/// # Returns
+///
+/// Means and the 95 % percentile interval of the mean difference. Rows next to each other in time err together,
+/// so whole blocks of rows are resampled; with independent rows the blocks have length 1 and this is the plain
+/// paired bootstrap. With no rows the interval is infinite, so nothing is ever better.
+///
+/// # Source
+///
+/// Circular block bootstrap: Politis and Romano (1992). Block length: Politis and White (2004),
+/// doi:10.1081/ETC-120028836, with the correction of Patton, Politis and White (2009),
+/// doi:10.1080/07474930802459016.
+pub fn compare(challenger: &[f64], incumbent: &[f64], seed: u64) -> Comparison {
+    let differences: Vec<f64> = challenger.iter().zip(incumbent).map(|(new, old)| new - old).collect();
+    let n = differences.len();
+    let block = block_length(&differences);
+    let (lower, upper) =
+        interval(n, block, RESAMPLES, seed, |indices| indices.iter().map(|&row| differences[row]).sum::<f64>() / n as f64)
+            .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    Comparison { n, challenger: mean(challenger), incumbent: mean(incumbent), lower, upper, block }
+}
+
+/// The 95 % percentile interval of `statistic` over circular block resamples of `n` rows; none when `n` is 0 or
+/// the statistic is not finite on most of them.
+pub fn interval(
+    n: usize,
+    block: usize,
+    resamples: usize,
+    seed: u64,
+    mut statistic: impl FnMut(&[usize]) -> f64,
+) -> Option<(f64, f64)> {
+    if n == 0 {
+        return None;
+    }
+    let block = block.clamp(1, n);
+    let mut random = SplitMix64::new(seed);
+    let mut indices = Vec::with_capacity(n + block);
+    let mut values = Vec::with_capacity(resamples);
+    for _ in 0..resamples {
+        indices.clear();
+        while indices.len() < n {
+            let start = random.below(n);
+            indices.extend((start..start + block).map(|row| row % n));
+        }
+        indices.truncate(n);
+        let value = statistic(&indices);
+        if value.is_finite() {
+            values.push(value);
+        }
+    }
+    if values.len() * 2 < resamples || values.is_empty() {
+        return None;
+    }
+    values.sort_by(f64::total_cmp);
+    let tail = values.len() / 40;
+    Some((*values.get(tail)?, *values.get(values.len() - 1 - tail)?))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { f64::NAN } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+/// Length of the blocks that keep the dependence between neighbouring rows; see [`compare`] for the source.
+pub fn block_length(values: &[f64]) -> usize {
+    let n = values.len();
+    let size = n as f64;
+    let centre = mean(values);
+    let autocovariance = |lag: usize| -> f64 {
+        values.iter().zip(values.iter().skip(lag)).map(|(a, b)| (a - centre) * (b - centre)).sum::<f64>() / size
+    };
+    let variance = autocovariance(0);
+    if n < 20 || variance.is_nan() || variance <= 0.0 {
+        return 1;
+    }
+    // The lag after which five (or more) correlations in a row cannot be told from zero.
+    let run = (size.log10().sqrt().ceil() as usize).max(5);
+    let band = 2.0 * (size.log10() / size).sqrt();
+    let longest = (3.0 * size.sqrt()).min(size / 3.0).ceil() as usize;
+    let small: Vec<bool> =
+        (1..=longest + run).map(|lag| lag >= n || (autocovariance(lag) / variance).abs() < band).collect();
+    let cut = small.windows(run).position(|window| window.iter().all(|&is_small| is_small)).unwrap_or(longest);
+    if cut == 0 {
+        return 1;
+    }
+    let bandwidth = (2 * cut).min(n - 1);
+    let (mut spectrum, mut slope) = (variance, 0.0);
+    for lag in 1..=bandwidth {
+        let taper = (2.0 * (1.0 - lag as f64 / bandwidth as f64)).min(1.0);
+        let covariance = taper * autocovariance(lag);
+        spectrum += 2.0 * covariance;
+        slope += 2.0 * lag as f64 * covariance;
+    }
+    let length = (1.5 * (slope / spectrum).powi(2) * size).cbrt();
+    if length.is_finite() { (length.ceil() as usize).clamp(1, longest) } else { longest }
+}
+
+/// What the gate says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateDecision {
+    /// The candidate: the linear model unless the deep one beats it.
+    pub winner: ModelKind,
+    /// Whether the candidate becomes the version in production.
+    pub accepted: bool,
+    /// Deep against linear.
+    pub deep_against_linear: Comparison,
+    /// The candidate against the version in production, where there is one.
+    pub against_production: Option<Comparison>,
+    /// The decision in a sentence, with the numbers.
+    pub reason: String,
+}
+
+/// Decides over a run.
+///
+/// # Arguments
+///
+/// * `linear`, `deep`, `production`: loss per held-out row, same rows in the same order.
+/// * `production_version`: the number of the version in production, for the sentence.
+pub fn decide(
+    task: Task,
+    linear: &[f64],
+    deep: &[f64],
+    production: Option<(i64, &[f64])>,
+    seed: u64,
+) -> GateDecision {
+    let deep_against_linear = compare(deep, linear, seed);
+    let (winner, winner_losses) =
+        if deep_against_linear.is_better() { (ModelKind::Deep, deep) } else { (ModelKind::Linear, linear) };
+    let chosen = match winner {
+        ModelKind::Deep => "deep beats linear",
+        ModelKind::Linear => "deep does not beat linear",
+    };
+    let chosen = format!("{chosen}: {}", deep_against_linear.numbers(task));
+    let against_production =
+        production.map(|(version, losses)| (version, compare(winner_losses, losses, seed.wrapping_add(1))));
+    let (accepted, verdict) = match &against_production {
+        None => (true, format!("no version is in production, so {} is accepted", winner.as_str())),
+        Some((version, comparison)) => {
+            let word = if comparison.is_better() { "beats" } else { "does not beat" };
+            let numbers = comparison.numbers(task);
+            (
+                comparison.is_better(),
+                format!("{} {word} version {version} in production: {numbers}", winner.as_str()),
+            )
+        }
+    };
+    GateDecision {
+        winner,
+        accepted,
+        deep_against_linear,
+        against_production: against_production.map(|(_, comparison)| comparison),
+        reason: format!("{chosen}; {verdict}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Independent numbers in `[-0.5, 0.5)`.
+    fn noise(n: usize, seed: u64) -> Vec<f64> {
+        let mut random = SplitMix64::new(seed);
+        (0..n).map(|_| random.next_u64() as f64 / u64::MAX as f64 - 0.5).collect()
+    }
+
+    fn shifted(values: &[f64], by: f64) -> Vec<f64> {
+        values.iter().map(|value| value + by).collect()
+    }
+
+    #[track_caller]
+    fn check(deep_by: f64, production_by: Option<f64>, expected: (ModelKind, bool), sentence: &str) {
+        let linear = shifted(&noise(400, 1), 1.0);
+        let deep: Vec<f64> = linear.iter().zip(noise(400, 2)).map(|(l, e)| l + deep_by + 0.1 * e).collect();
+        let production = production_by.map(|by| shifted(&noise(400, 3), 1.0 + by));
+        let decision = decide(Task::Binary, &linear, &deep, production.as_deref().map(|losses| (3, losses)), 7);
+        assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
+        assert!(decision.reason.contains(sentence), "{}", decision.reason);
+    }
+
+    #[test]
+    fn linear_stays_unless_deep_beats_it() {
+        check(-0.2, None, (ModelKind::Deep, true), "no version is in production, so deep is accepted");
+        check(0.0, None, (ModelKind::Linear, true), "deep does not beat linear");
+        check(0.2, Some(0.5), (ModelKind::Linear, true), "linear beats version 3 in production");
+        check(-0.2, Some(-0.5), (ModelKind::Deep, false), "deep does not beat version 3 in production");
+        check(0.0, Some(0.0), (ModelKind::Linear, false), "on 400 held-out rows");
+    }
+
+    #[test]
+    fn losses_follow_the_task() {
+        let log_loss = losses(Task::Binary, &[0.8, 0.0], &[1.0, 1.0]);
+        assert!((log_loss[0] - 0.223_143_551_314_209_7).abs() < 1e-12);
+        assert!((log_loss[1] - 13.815_510_557_964_274).abs() < 1e-9, "a sure mistake is clipped");
+        assert_eq!(losses(Task::Regression, &[3.0], &[1.0]), [4.0]);
+    }
+
+    #[test]
+    fn no_rows_are_never_better() {
+        assert!(!compare(&[], &[], 0).is_better());
+        assert!(!compare(&[1.0], &[1.0], 0).is_better());
+    }
+
+    /// First-order autoregression with coefficient 0.9.
+    fn dependent(n: usize, seed: u64) -> Vec<f64> {
+        let mut last = 0.0;
+        noise(n, seed)
+            .into_iter()
+            .map(|e| {
+                last = 0.9 * last + e;
+                last
+            })
+            .collect()
+    }
+
+    #[test]
+    fn dependent_rows_get_longer_blocks() {
+        assert!(block_length(&noise(1000, 4)) <= 3);
+        let long = block_length(&dependent(1000, 4));
+        assert!((10..=95).contains(&long), "{long}");
+    }
+
+    #[test]
+    fn the_interval_misses_about_as_often_as_it_says() {
+        // Both models are equally good; "better" should be seen in about 2.5 % of the trials.
+        let trials = 200;
+        let wrong = |make: fn(usize, u64) -> Vec<f64>| {
+            (0..trials)
+                .filter(|&trial| {
+                    let zero = vec![0.0; 500];
+                    compare(&make(500, 1000 + trial), &zero, trial).is_better()
+                })
+                .count()
+        };
+        assert!(wrong(noise) <= 12, "independent rows: {} of {trials}", wrong(noise));
+        assert!(wrong(dependent) <= 20, "dependent rows: {} of {trials}", wrong(dependent));
+    }
+
+    proptest! {
+        #[test]
+        fn a_model_never_beats_itself(
+            values in prop::collection::vec(-1e6_f64..1e6, 0..80),
+            seed in any::<u64>(),
+        ) {
+            let comparison = compare(&values, &values, seed);
+            prop_assert!(!comparison.is_better());
+        }
+
+        #[test]
+        fn the_interval_is_ordered_and_repeatable(
+            values in prop::collection::vec(-10.0_f64..10.0, 1..60),
+            seed in any::<u64>(),
+        ) {
+            let zero = vec![0.0; values.len()];
+            let first = compare(&values, &zero, seed);
+            prop_assert!(first.lower <= first.upper);
+            prop_assert_eq!(first, compare(&values, &zero, seed));
+        }
+    }
+}

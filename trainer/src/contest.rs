@@ -1,0 +1,206 @@
+//! Linear first, then deep, both against the version in production on the same held-out rows.
+
+use std::time::Instant;
+
+use driftline::model::Column;
+use driftline::retrain::artifact::{Artifact, ModelKind};
+use driftline::retrain::gate::{self, GateDecision};
+use driftline::retrain::{Task, TrainingSpec};
+use driftline::store::training_log::Metric;
+use serde_json::{Value as Json, json};
+use tch::Device;
+
+use crate::dataset::Dataset;
+use crate::evaluation::{self, Metrics};
+use crate::features;
+use crate::journal::{Halt, Journal};
+use crate::linear::{self, Part};
+use crate::training::{self, Request};
+
+/// The version in production.
+#[derive(Debug, Clone)]
+pub struct Incumbent {
+    /// Its number.
+    pub version: i64,
+    /// What it predicts with.
+    pub artifact: Artifact,
+}
+
+/// How a run came out.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The winner, accepted or not.
+    pub artifact: Artifact,
+    /// The decision.
+    pub decision: GateDecision,
+    /// Held-out metrics by candidate, and the gate's comparisons.
+    pub metrics: Json,
+    /// The specification and what was chosen.
+    pub parameters: Json,
+    /// Held-out metrics by candidate, for a table.
+    pub scores: Vec<(&'static str, Metrics)>,
+}
+
+/// A model on the held-out rows.
+struct Scored {
+    losses: Vec<f64>,
+    metrics: Metrics,
+}
+
+/// Trains and decides. The linear model is finished and scored before the deep one starts.
+pub fn hold(
+    spec: &TrainingSpec,
+    dataset: &Dataset,
+    incumbent: Option<&Incumbent>,
+    device: Device,
+    journal: &Journal,
+) -> Result<Outcome, Halt> {
+    let split = dataset.split(spec)?;
+    let time = |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
+    journal.info(format!(
+        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
+        dataset.rows(),
+        time(0),
+        time(dataset.rows() - 1),
+        split.train.len(),
+        split.validation.len(),
+        split.test.len(),
+        time(split.test.start)
+    ));
+    let train_columns = dataset.slice(&split.train);
+    let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
+    let inputs = pipeline.encode(split.train.len(), &train_columns);
+    let held_inputs = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
+
+    let raw_targets = &dataset.targets[split.train.clone()];
+    let (target_mean, target_scale) = match spec.task {
+        Task::Binary => (0.0, 1.0),
+        Task::Regression => features::moments(raw_targets)
+            .map(|(mean, scale)| (mean, if scale > 0.0 { scale } else { 1.0 }))
+            .unwrap_or((0.0, 1.0)),
+    };
+    let standardised = |targets: &[f64]| -> Vec<f64> {
+        targets.iter().map(|target| (target - target_mean) / target_scale).collect()
+    };
+    let targets = standardised(raw_targets);
+    let held_targets = standardised(&dataset.targets[split.validation.clone()]);
+    let train = Part { inputs: inputs.view(), targets: &targets };
+    let validation = Part { inputs: held_inputs.view(), targets: &held_targets };
+    let artifact = |kind, layers| Artifact {
+        task: spec.task,
+        target: spec.target.clone(),
+        kind,
+        pipeline: pipeline.clone(),
+        layers,
+        target_mean,
+        target_scale,
+    };
+    let held_out = HeldOut {
+        task: spec.task,
+        columns: dataset.slice(&split.test),
+        targets: &dataset.targets[split.test.clone()],
+        seed: spec.seed,
+        journal,
+    };
+
+    let started = Instant::now();
+    let linear_fit = linear::fit(spec.task, train, validation, journal)?;
+    let linear_seconds = started.elapsed().as_secs_f64();
+    let linear = artifact(ModelKind::Linear, vec![linear_fit.layer]);
+    journal.info(format!(
+        "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
+        pipeline.width(),
+        linear_fit.l2
+    ));
+    let linear_scored = held_out.score("linear", &linear);
+    journal.checkpoint()?;
+
+    let started = Instant::now();
+    let request = Request { task: spec.task, deep: &spec.deep, seed: spec.seed, device };
+    let deep_fit = training::train(request, train, validation, journal)?;
+    let deep_seconds = started.elapsed().as_secs_f64();
+    let deep = artifact(ModelKind::Deep, deep_fit.layers);
+    journal.info(format!(
+        "deep model {:?} trained for {} epochs in {deep_seconds:.1} s, best epoch {}",
+        spec.deep.hidden, deep_fit.epochs, deep_fit.best_epoch
+    ));
+    let deep_scored = held_out.score("deep", &deep);
+    journal.checkpoint()?;
+
+    let production = incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
+    let decision = gate::decide(
+        spec.task,
+        &linear_scored.losses,
+        &deep_scored.losses,
+        production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
+        spec.seed,
+    );
+    journal.info(decision.reason.clone());
+    let mut scores = vec![("linear", linear_scored.metrics), ("deep", deep_scored.metrics)];
+    scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
+    let mut metrics: serde_json::Map<String, Json> =
+        scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
+    metrics.insert("gate".to_owned(), json!(decision));
+    let artifact = match decision.winner {
+        ModelKind::Linear => linear,
+        ModelKind::Deep => deep,
+    };
+    Ok(Outcome {
+        artifact,
+        decision,
+        metrics: Json::Object(metrics),
+        parameters: json!({
+            "spec": spec,
+            "split": {"train": split.train.len(), "validation": split.validation.len(), "test": split.test.len()},
+            "columns": pipeline.column_names(),
+            "linear": {"l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds},
+            "deep": {"best_epoch": deep_fit.best_epoch, "epochs": deep_fit.epochs,
+                     "validation_loss": deep_fit.validation_loss, "seconds": deep_seconds},
+        }),
+        scores,
+    })
+}
+
+/// The rows that only the gate sees.
+struct HeldOut<'a> {
+    task: Task,
+    columns: Vec<Column>,
+    targets: &'a [f64],
+    seed: u64,
+    journal: &'a Journal,
+}
+
+impl HeldOut<'_> {
+    fn score(&self, candidate: &'static str, artifact: &Artifact) -> Scored {
+        let predictions = artifact.predict(self.targets.len(), &self.columns);
+        let losses = gate::losses(self.task, &predictions, self.targets);
+        let metrics = evaluation::evaluate(self.task, &predictions, self.targets, self.seed);
+        let said: Vec<String> = metrics
+            .iter()
+            .map(|(name, estimate)| {
+                format!("{name} {:.4} [{:.4}, {:.4}]", estimate.value, estimate.lower, estimate.upper)
+            })
+            .collect();
+        self.journal.info(format!("{candidate} on held-out rows: {}", said.join(", ")));
+        let number = |name: String, value| Metric {
+            candidate: candidate.to_owned(),
+            split: "test".to_owned(),
+            epoch: -1,
+            name,
+            value,
+        };
+        self.journal.metrics(
+            metrics
+                .iter()
+                .flat_map(|(name, estimate)| {
+                    [
+                        number((*name).to_owned(), estimate.value),
+                        number(format!("{name}_lower"), estimate.lower),
+                        number(format!("{name}_upper"), estimate.upper),
+                    ]
+                })
+                .collect(),
+        );
+        Scored { losses, metrics }
+    }
+}

@@ -1,0 +1,165 @@
+//! The linear model: ridge or logistic regression by linfa, its L2 strength chosen on the validation part.
+
+use driftline::retrain::artifact::{Layer, sigmoid};
+use driftline::retrain::{Task, gate};
+use linfa::Dataset;
+use linfa::traits::Fit;
+use linfa_elasticnet::ElasticNet;
+use linfa_logistic::LogisticRegression;
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+
+use crate::journal::{Halt, Journal};
+
+/// Penalty per row that is tried, weak to strong; the inputs are standardised, so one grid fits every set.
+const L2_GRID: [f64; 5] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+
+/// Sweeps of the coordinate descent. Its own stop rule rests on an L1 part, which ridge does not have.
+const RIDGE_SWEEPS: u32 = 200;
+
+/// Encoded rows with their targets; a regression's targets are standardised.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// Shape `[rows, columns]`.
+    pub inputs: ArrayView2<'a, f64>,
+    /// One per row.
+    pub targets: &'a [f64],
+}
+
+/// A fitted linear model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinearFit {
+    /// Its only layer.
+    pub layer: Layer,
+    /// The chosen penalty per row.
+    pub l2: f64,
+    /// Mean loss on the validation part.
+    pub validation_loss: f64,
+}
+
+/// Fits on `train` with every strength of the grid and keeps the one with the lowest loss on `validation`.
+pub fn fit(task: Task, train: Part<'_>, validation: Part<'_>, journal: &Journal) -> Result<LinearFit, Halt> {
+    // Column-major, since the coordinate descent goes by columns.
+    let inputs = train.inputs.t().as_standard_layout().into_owned().reversed_axes();
+    let mut best: Option<LinearFit> = None;
+    for l2 in L2_GRID {
+        journal.checkpoint()?;
+        let fitted = match task {
+            Task::Regression => ridge(&inputs, train.targets, l2),
+            Task::Binary => logistic(&inputs, train.targets, l2),
+        };
+        let layer = match fitted {
+            Ok(layer) => layer,
+            Err(problem) => {
+                journal.warn(format!("linear model with L2 {l2}: {problem}"));
+                continue;
+            }
+        };
+        let scores = validation.inputs.dot(&layer.weight.t()) + &layer.bias;
+        let predictions: Vec<f64> = scores
+            .index_axis(Axis(1), 0)
+            .iter()
+            .map(|&score| if task == Task::Binary { sigmoid(score) } else { score })
+            .collect();
+        let losses = gate::losses(task, &predictions, validation.targets);
+        let validation_loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        if validation_loss.is_finite()
+            && best.as_ref().is_none_or(|best| validation_loss < best.validation_loss)
+        {
+            best = Some(LinearFit { layer, l2, validation_loss });
+        }
+    }
+    best.ok_or_else(|| Halt::Failed("the linear model could not be fitted with any L2 strength".to_owned()))
+}
+
+fn ridge(inputs: &Array2<f64>, targets: &[f64], l2: f64) -> Result<Layer, String> {
+    let dataset = Dataset::new(inputs.clone(), Array1::from_vec(targets.to_vec()));
+    let fitted = ElasticNet::<f64>::params()
+        .l1_ratio(0.0)
+        .penalty(l2)
+        .max_iterations(RIDGE_SWEEPS)
+        .fit(&dataset)
+        .map_err(|error| error.to_string())?;
+    layer(fitted.hyperplane(), fitted.intercept())
+}
+
+fn logistic(inputs: &Array2<f64>, targets: &[f64], l2: f64) -> Result<Layer, String> {
+    let classes = Array1::from_iter(targets.iter().map(|&target| target > 0.5));
+    let dataset = Dataset::new(inputs.clone(), classes);
+    // linfa's penalty is on the sum over the rows; so is its gradient.
+    let rows = targets.len() as f64;
+    let fitted = LogisticRegression::default()
+        .alpha(l2 * rows)
+        .gradient_tolerance(1e-6 * rows)
+        .max_iterations(500)
+        .fit(&dataset)
+        .map_err(|error| error.to_string())?;
+    layer(fitted.params(), fitted.intercept())
+}
+
+fn layer(weights: &Array1<f64>, intercept: f64) -> Result<Layer, String> {
+    if !(intercept.is_finite() && weights.iter().all(|weight| weight.is_finite())) {
+        return Err("it did not converge to finite weights".to_owned());
+    }
+    Ok(Layer { weight: weights.clone().insert_axis(Axis(0)), bias: Array1::from_elem(1, intercept) })
+}
+
+#[cfg(test)]
+mod tests {
+    use driftline::retrain::random::SplitMix64;
+
+    use super::*;
+    use crate::journal::Stop;
+
+    fn noise(random: &mut SplitMix64) -> f64 {
+        random.next_u64() as f64 / u64::MAX as f64 * 2.0 - 1.0
+    }
+
+    fn fit_on(task: Task, inputs: &Array2<f64>, targets: &[f64]) -> LinearFit {
+        let (journal, _) = Journal::new(Stop::default());
+        let part = Part { inputs: inputs.view(), targets };
+        fit(task, part, part, &journal).unwrap()
+    }
+
+    #[test]
+    fn ridge_solves_the_normal_equations() {
+        let mut random = SplitMix64::new(1);
+        let inputs = Array2::from_shape_fn((300, 2), |_| noise(&mut random));
+        let targets: Vec<f64> =
+            inputs.rows().into_iter().map(|row| 2.0 * row[0] - 3.0 * row[1] + 0.5 + 0.1 * noise(&mut random)).collect();
+        for l2 in L2_GRID {
+            let fitted = ridge(&inputs, &targets, l2).unwrap();
+            // (X'X + n l2 I) w = X'y on centred data, two unknowns by hand.
+            let centred = &inputs - &inputs.mean_axis(Axis(0)).unwrap();
+            let y = Array1::from_vec(targets.clone());
+            let y = &y - y.mean().unwrap();
+            let gram = centred.t().dot(&centred) + Array2::<f64>::eye(2) * (l2 * 300.0);
+            let moment = centred.t().dot(&y);
+            let determinant = gram[[0, 0]] * gram[[1, 1]] - gram[[0, 1]] * gram[[1, 0]];
+            let exact = [
+                (gram[[1, 1]] * moment[0] - gram[[0, 1]] * moment[1]) / determinant,
+                (gram[[0, 0]] * moment[1] - gram[[1, 0]] * moment[0]) / determinant,
+            ];
+            for (got, want) in fitted.weight.iter().zip(exact) {
+                assert!((got - want).abs() < 1e-8, "l2 {l2}: {got} is not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn logistic_finds_the_direction() {
+        let mut random = SplitMix64::new(2);
+        let inputs = Array2::from_shape_fn((2000, 2), |_| noise(&mut random));
+        let targets: Vec<f64> = inputs
+            .rows()
+            .into_iter()
+            .map(|row| {
+                let probability = sigmoid(4.0 * row[0] - 1.0);
+                f64::from(u8::from((noise(&mut random) + 1.0) / 2.0 < probability))
+            })
+            .collect();
+        let fitted = fit_on(Task::Binary, &inputs, &targets);
+        assert!((fitted.layer.weight[[0, 0]] - 4.0).abs() < 0.6, "{:?}", fitted.layer);
+        assert!(fitted.layer.weight[[0, 1]].abs() < 0.3);
+        assert!((fitted.layer.bias[0] + 1.0).abs() < 0.3);
+    }
+}

@@ -1,0 +1,127 @@
+//! What a won run leaves behind: the artifact's file, the new baseline and the registration.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use driftline::model::{Column, Value};
+use driftline::retrain::TrainingSpec;
+use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
+use driftline::store::model_version::{ModelVersion, NewBaseline, Registration};
+use driftline::store::snapshot::Snapshot;
+use driftline::store::training_run::{Claim, TrainingRun};
+use serde_json::json;
+use tch::Device;
+
+use crate::contest::{Incumbent, Outcome};
+use crate::dataset::Dataset;
+use crate::network::device_name;
+
+/// The libtorch that this program is built for.
+const LIBTORCH: &str = "2.13.0";
+
+/// Writes `content` to `folder/model.safetensors`, whole or not at all.
+///
+/// # Errors
+///
+/// Names the file that could not be written.
+pub fn write_artifact(folder: &Path, content: &[u8]) -> Result<PathBuf> {
+    let path = folder.join(FILE_NAME);
+    let temporary = folder.join(format!(".{FILE_NAME}.{}.tmp", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)
+    };
+    write().with_context(|| format!("the artifact `{}` could not be written", path.display()))?;
+    path.canonicalize().with_context(|| format!("the artifact `{}` is gone", path.display()))
+}
+
+/// Folder of a run's artifact. The attempt is part of it, so that a worker that lost its lease cannot replace
+/// the file that another one registered.
+pub fn folder(spec: &TrainingSpec, claim: &Claim) -> PathBuf {
+    Path::new(&spec.artifacts)
+        .join(spec.model.as_str())
+        .join(claim.run.to_string())
+        .join(claim.attempt.to_string())
+}
+
+/// Reads the artifact of a version and checks its hash.
+///
+/// # Errors
+///
+/// Says what is wrong with the file.
+pub fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
+    let path = version.artifact_uri.strip_prefix("file://").unwrap_or(&version.artifact_uri);
+    let content = fs::read(path)
+        .with_context(|| format!("the artifact of version {}, `{path}`, cannot be read", version.version))?;
+    let found = sha256(&content);
+    if found != version.artifact_sha256 {
+        bail!(
+            "the artifact of version {}, `{path}`, has SHA-256 {found}; the registry says {}",
+            version.version,
+            version.artifact_sha256
+        );
+    }
+    let artifact = Artifact::from_bytes(&content)
+        .with_context(|| format!("the artifact of version {}, `{path}`", version.version))?;
+    Ok(Incumbent { version: version.version, artifact })
+}
+
+/// The baseline that goes with the new version: the snapshot's features as inputs, the new model's answers to
+/// them as output.
+///
+/// # Errors
+///
+/// Says why no baseline can be built.
+pub fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Artifact, source: String) -> Result<NewBaseline> {
+    let outputs = artifact.predict(dataset.rows(), &dataset.columns);
+    let output =
+        Column { name: spec.target.clone(), values: outputs.into_iter().map(Value::Number).collect() };
+    // WIRE: the one place to call `driftline::baseline::build` with `dataset.columns` (kinds in
+    // `dataset.features`, times in `dataset.times`) as features and `output` as output.
+    let content = json!({
+        "model": spec.model,
+        "source": source,
+        "features": dataset.features,
+        "outputs": [output.name],
+        "rows": dataset.rows(),
+        "snapshot": dataset.snapshot(spec).hash,
+    });
+    let version = sha256(content.to_string().as_bytes()).chars().take(12).collect();
+    Ok(NewBaseline { version, row_count: dataset.rows() as u64, source, content })
+}
+
+/// Everything that the registry is told about a won run.
+pub fn registration(
+    spec: &TrainingSpec,
+    run: &TrainingRun,
+    outcome: &Outcome,
+    snapshot: Snapshot,
+    baseline: NewBaseline,
+    written: (&Path, String),
+    context: (Option<i64>, Device),
+) -> Registration {
+    Registration {
+        model: spec.model.clone(),
+        kind: outcome.artifact.kind,
+        artifact_uri: written.0.display().to_string(),
+        artifact_sha256: written.1,
+        metrics: outcome.metrics.clone(),
+        parameters: outcome.parameters.clone(),
+        seed: spec.seed,
+        snapshot,
+        baseline,
+        parent: context.0,
+        build: json!({
+            "driftline": env!("CARGO_PKG_VERSION"),
+            "commit": option_env!("DRIFTLINE_COMMIT"),
+            "libtorch": LIBTORCH,
+            "device": device_name(context.1),
+        }),
+        reason: format!("{}: {}", run.reason_kind, run.reason),
+    }
+}
