@@ -9,18 +9,20 @@ pub mod training_log;
 
 use std::borrow::Cow;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use sqlx::PgPool;
 use sqlx::SqlStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use thiserror::Error;
 
 use crate::model::ModelName;
 
+pub mod alert;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;
 pub mod model;
+pub mod outbox;
 pub mod profile_part;
 
 /// A request to the database that did not succeed.

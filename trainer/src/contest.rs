@@ -56,7 +56,8 @@ pub fn hold(
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
     let split = dataset.split(spec)?;
-    let time = |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
+    let time =
+        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
     journal.info(format!(
         "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
         dataset.rows(),
@@ -127,7 +128,8 @@ pub fn hold(
     let deep_scored = held_out.score("deep", &deep);
     journal.checkpoint()?;
 
-    let production = incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
+    let production =
+        incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
     let decision = gate::decide(
         spec.task,
         &linear_scored.losses,

@@ -49,11 +49,7 @@ struct Raw {
 }
 
 /// Takes captured rows with their labels, in the order given.
-pub fn from_labelled(
-    spec: &TrainingSpec,
-    rows: &[LabelledRow],
-    journal: &Journal,
-) -> Result<Dataset, Halt> {
+pub fn from_labelled(spec: &TrainingSpec, rows: &[LabelledRow], journal: &Journal) -> Result<Dataset, Halt> {
     let mut names: Vec<String> = spec.features.iter().map(|feature| feature.name.clone()).collect();
     if names.is_empty() {
         for name in rows.iter().filter_map(|row| row.features.as_object()).flat_map(|row| row.keys()) {
@@ -114,7 +110,9 @@ pub fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt
     };
     let (from, until) = (bound(from)?, bound(until)?);
     let mut order: Vec<usize> = (0..times.len())
-        .filter(|&row| from.is_none_or(|from| from <= times[row]) && until.is_none_or(|until| times[row] < until))
+        .filter(|&row| {
+            from.is_none_or(|from| from <= times[row]) && until.is_none_or(|until| times[row] < until)
+        })
         .collect();
     order.sort_by_key(|&row| times[row]);
     let columns: Vec<Column> = columns.iter().map(|column| pick(column, &order)).collect();
@@ -165,7 +163,9 @@ fn finish(spec: &TrainingSpec, raw: Raw, journal: &Journal) -> Result<Dataset, H
                 kept.push(row);
                 targets.push(target);
             }
-            None if matches!(value, Value::Missing) || matches!(value, Value::Number(n) if !n.is_finite()) => {
+            None if matches!(value, Value::Missing)
+                || matches!(value, Value::Number(n) if !n.is_finite()) =>
+            {
                 missing += 1;
             }
             None => {

@@ -60,7 +60,8 @@ pub fn evaluate(task: Task, predictions: &[f64], targets: &[f64], seed: u64) -> 
             add("mae", &average(pairs().map(|(p, t)| (p - t).abs()).collect()));
             add("r2", &|rows| {
                 let mean = rows.iter().map(|&row| targets[row]).sum::<f64>() / rows.len() as f64;
-                let spread = rows.iter().map(|&row| (targets[row] - mean).powi(2)).sum::<f64>() / rows.len() as f64;
+                let spread =
+                    rows.iter().map(|&row| (targets[row] - mean).powi(2)).sum::<f64>() / rows.len() as f64;
                 1.0 - squares(rows) / spread
             });
         }
@@ -90,7 +91,8 @@ fn roc_auc(predictions: &[f64], targets: &[f64], order: &[usize], rows: &[usize]
     let (mut area, mut negatives, mut positives) = (0.0, 0.0, 0.0);
     let mut start = 0;
     while let Some(&first) = order.get(start) {
-        let tie = order[start..].iter().take_while(|&&row| predictions[row].total_cmp(&predictions[first]).is_eq());
+        let tie =
+            order[start..].iter().take_while(|&&row| predictions[row].total_cmp(&predictions[first]).is_eq());
         let (mut tied_negatives, mut tied_positives) = (0.0, 0.0);
         let mut length = 0;
         for &row in tie {

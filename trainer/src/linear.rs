@@ -124,8 +124,11 @@ mod tests {
     fn ridge_solves_the_normal_equations() {
         let mut random = SplitMix64::new(1);
         let inputs = Array2::from_shape_fn((300, 2), |_| noise(&mut random));
-        let targets: Vec<f64> =
-            inputs.rows().into_iter().map(|row| 2.0 * row[0] - 3.0 * row[1] + 0.5 + 0.1 * noise(&mut random)).collect();
+        let targets: Vec<f64> = inputs
+            .rows()
+            .into_iter()
+            .map(|row| 2.0 * row[0] - 3.0 * row[1] + 0.5 + 0.1 * noise(&mut random))
+            .collect();
         for l2 in L2_GRID {
             let fitted = ridge(&inputs, &targets, l2).unwrap();
             // (X'X + n l2 I) w = X'y on centred data, two unknowns by hand.

@@ -64,7 +64,8 @@ fn size(count: usize) -> i64 {
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    let flat = tensor.detach().to_device(Device::Cpu).to_kind(tch::Kind::Double).f_contiguous()?.f_view(-1)?;
+    let flat =
+        tensor.detach().to_device(Device::Cpu).to_kind(tch::Kind::Double).f_contiguous()?.f_view(-1)?;
     Ok(Vec::<f64>::try_from(&flat)?)
 }
 

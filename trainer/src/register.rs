@@ -77,7 +77,12 @@ pub fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
 /// # Errors
 ///
 /// Says why no baseline can be built.
-pub fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Artifact, source: String) -> Result<NewBaseline> {
+pub fn new_baseline(
+    spec: &TrainingSpec,
+    dataset: &Dataset,
+    artifact: &Artifact,
+    source: String,
+) -> Result<NewBaseline> {
     let outputs = artifact.predict(dataset.rows(), &dataset.columns);
     let output =
         Column { name: spec.target.clone(), values: outputs.into_iter().map(Value::Number).collect() };

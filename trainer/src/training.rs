@@ -59,10 +59,12 @@ pub fn train(
     tch::manual_seed(seed.cast_signed());
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), train.inputs.ncols(), &deep.hidden, deep.dropout);
-    let mut optimizer =
-        nn::AdamW { wd: deep.weight_decay, ..nn::AdamW::default() }.build(&store, deep.learning_rate).map_err(failed)?;
+    let mut optimizer = nn::AdamW { wd: deep.weight_decay, ..nn::AdamW::default() }
+        .build(&store, deep.learning_rate)
+        .map_err(failed)?;
     let (inputs, targets) = (matrix(train.inputs, device)?, vector(train.targets, device));
-    let (held_inputs, held_targets) = (matrix(validation.inputs, device)?, vector(validation.targets, device));
+    let (held_inputs, held_targets) =
+        (matrix(validation.inputs, device)?, vector(validation.targets, device));
 
     let started = Instant::now();
     let mut random = SplitMix64::new(seed);
@@ -93,10 +95,8 @@ pub fn train(
             best = Some(DeepFit { layers, best_epoch: epoch, epochs: epoch, validation_loss });
         }
         let left = deep.max_epochs - epoch;
-        journal.metrics(vec![
-            metric("train", epoch, train_loss),
-            metric("validation", epoch, validation_loss),
-        ]);
+        journal
+            .metrics(vec![metric("train", epoch, train_loss), metric("validation", epoch, validation_loss)]);
         journal.progress(Progress {
             candidate: "deep",
             epoch,
@@ -130,7 +130,9 @@ fn metric(split: &str, epoch: usize, value: f64) -> Metric {
 
 fn mean_loss(task: Task, scores: &Tensor, targets: &Tensor) -> Tensor {
     match task {
-        Task::Binary => scores.binary_cross_entropy_with_logits::<&Tensor>(targets, None, None, Reduction::Mean),
+        Task::Binary => {
+            scores.binary_cross_entropy_with_logits::<&Tensor>(targets, None, None, Reduction::Mean)
+        }
         Task::Regression => scores.mse_loss(targets, Reduction::Mean),
     }
 }
