@@ -1,7 +1,5 @@
-//! Everything that needs real sockets and more than one module.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+//! Integration tests: real databases, real mail servers, real sockets.
 
-mod tap_faults;
-mod tap_loss;
-mod tap_support;
-mod tap_transparency;
+mod alerts;
+mod smtp;
+mod support;
