@@ -27,24 +27,15 @@ pub mod store;
 pub mod frames;
 #[cfg(feature = "server")]
 pub mod notify;
+#[cfg(feature = "server")]
+pub mod tap;
+#[cfg(feature = "server")]
+pub mod http;
 
 // wiring
 #[cfg(feature = "server")]
 pub mod tasks;
 #[cfg(feature = "server")]
-pub mod cli {
-    //! Stands in for `src/cli/mod.rs` until that is wired.
-
-    /// How a command ended.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum ExitStatus {
-        /// 0: clean.
-        Success,
-        /// 1: findings.
-        Failure,
-        /// 2: it could not run.
-        Error,
-    }
-
-    pub mod rules;
-}
+pub mod app;
+#[cfg(feature = "server")]
+pub mod cli;

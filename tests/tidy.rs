@@ -38,7 +38,9 @@ fn all_rust() -> Vec<(PathBuf, String)> {
 
 fn module_order() -> Vec<String> {
     let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    lib.lines().filter_map(|line| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned())).collect()
+    lib.lines()
+        .filter_map(|line| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -52,10 +54,16 @@ fn modules_only_use_those_declared_above_them() {
         checked += 1;
         for below in &order[own + 1..] {
             for (number, line) in text.lines().enumerate() {
-                let uses = line.split(&format!("crate::{below}")).skip(1).any(|rest| {
-                    !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
-                });
-                assert!(!uses, "{}:{}: must not use `{below}`, which is declared later", path.display(), number + 1);
+                let uses = line
+                    .split(&format!("crate::{below}"))
+                    .skip(1)
+                    .any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'));
+                assert!(
+                    !uses,
+                    "{}:{}: must not use `{below}`, which is declared later",
+                    path.display(),
+                    number + 1
+                );
             }
         }
     }
@@ -98,7 +106,9 @@ fn the_core_names_no_runtime() {
         let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs");
         if core.contains(&module) {
             checked += 1;
-            for word in ["tokio::", "sqlx::", "std::fs", "std::net", "Utc::now", "SystemTime::now", "Instant::now"] {
+            for word in
+                ["tokio::", "sqlx::", "std::fs", "std::net", "Utc::now", "SystemTime::now", "Instant::now"]
+            {
                 assert!(!text.contains(word), "{}: the core does not use `{word}`", path.display());
             }
         }
@@ -131,11 +141,13 @@ fn every_dashboard_loads() {
     for (path, text) in files("dashboards", "json", 1) {
         let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(dashboard["title"].is_string(), "{}: a dashboard has a title", path.display());
-        let metrics = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics.rs")).unwrap();
+        let metrics =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics.rs")).unwrap();
         let named = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let mut checked = 0;
         for name in named.filter(|word| word.starts_with("driftline_")) {
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+            let base =
+                ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
             assert!(metrics.contains(base), "{}: `{name}` is not declared in metrics.rs", path.display());
             checked += 1;
         }

@@ -15,7 +15,7 @@ use crate::window::minute;
 /// Minutes held at once; past it rows are refused until the database has caught up.
 const MAX_OPEN: usize = 2048;
 
-/// Captured rows held at once; past it the oldest wait, and new ones are not captured.
+/// Captured rows held at once; past it new rows are profiled, but not kept for training.
 const MAX_CAPTURED: usize = 20_000;
 
 /// Event time after which a written minute is let go of; a later row re-opens it as another part.
@@ -38,7 +38,7 @@ struct OpenProfile {
 
 /// Everything one flush writes, in one transaction.
 #[derive(Debug, Default)]
-pub struct Flush {
+pub(super) struct Flush {
     /// Profiles.
     pub profiles: Vec<ProfilePart>,
     /// Rows for training, by model.
@@ -47,47 +47,40 @@ pub struct Flush {
 
 impl Flush {
     /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.profiles.is_empty() && self.captured.is_empty()
     }
 }
 
 /// The minutes being counted by this process.
 #[derive(Debug)]
-pub struct Minutes {
+pub(super) struct Minutes {
     replica: String,
     next_part: i32,
     profiles: HashMap<ProfileKey, OpenProfile>,
     captured: BTreeMap<ModelName, Vec<CapturedRow>>,
-    uncaptured: u64,
     latest: HashMap<ModelName, DateTime<Utc>>,
 }
 
 /// The minutes held are too many: the database is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Behind;
+pub(super) struct Behind;
 
 impl Minutes {
     /// No minutes; `replica` has to be unique to this process.
-    pub fn new(replica: String) -> Self {
+    pub(super) fn new(replica: String) -> Self {
         Self {
             replica,
             next_part: 0,
             profiles: HashMap::new(),
             captured: BTreeMap::new(),
-            uncaptured: 0,
             latest: HashMap::new(),
         }
     }
 
     /// Minutes held.
-    pub fn open(&self) -> usize {
+    pub(super) fn open(&self) -> usize {
         self.profiles.len()
-    }
-
-    /// Rows that were profiled but not kept for training, since the last call.
-    pub fn take_uncaptured(&mut self) -> u64 {
-        std::mem::take(&mut self.uncaptured)
     }
 
     fn part(&mut self) -> i32 {
@@ -100,7 +93,7 @@ impl Minutes {
     /// # Errors
     ///
     /// [`Behind`] when too many minutes wait for the database; nothing is counted then.
-    pub fn record(
+    pub(super) fn record(
         &mut self,
         exchange: &Exchange,
         baseline: Option<&Arc<Baseline>>,
@@ -138,7 +131,9 @@ impl Minutes {
     fn capture(&mut self, exchange: &Exchange) {
         let rows = self.captured.entry(exchange.model.clone()).or_default();
         let room = MAX_CAPTURED.saturating_sub(rows.len()).min(exchange.batch.rows);
-        self.uncaptured += (exchange.batch.rows - room) as u64;
+        if room < exchange.batch.rows {
+            tracing::debug!(model = %exchange.model, "rows were not captured: the database is behind");
+        }
         rows.extend((0..room).map(|row| CapturedRow {
             row_id: exchange.row_id(row),
             event_time: exchange.event_time,
@@ -150,7 +145,7 @@ impl Minutes {
 
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush
     /// holds it again: counts are absolute, so writing twice is harmless.
-    pub fn flush(&self) -> Flush {
+    pub(super) fn flush(&self) -> Flush {
         let profiles = self
             .profiles
             .iter()
@@ -178,7 +173,7 @@ impl Minutes {
     /// Notes that `flush` is in the database, and lets go of minutes that are over.
     ///
     /// What was counted between the flush and this call stays marked as changed.
-    pub fn written(&mut self, flush: &Flush) {
+    pub(super) fn written(&mut self, flush: &Flush) {
         for part in &flush.profiles {
             let key = ProfileKey {
                 model: part.model.clone(),

@@ -47,7 +47,9 @@ async fn infer(State(shelf): State<Shelf>, Json(request): Json<Wire>) -> Json<Wi
         })
         .collect();
     let data = artifact.predict(1, &columns);
-    Json(json!({ "model_name": "bike", "outputs": [{ "name": "prediction", "datatype": "FP64", "shape": [1], "data": data }] }))
+    Json(
+        json!({ "model_name": "bike", "outputs": [{ "name": "prediction", "datatype": "FP64", "shape": [1], "data": data }] }),
+    )
 }
 
 async fn load(pool: &store::PgPool, model: &ModelName) -> Arc<Artifact> {
@@ -143,7 +145,11 @@ async fn a_prediction_becomes_a_registered_version() {
     let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
     std::fs::write(folder.path().join("hook.secret"), "not a secret").unwrap();
     std::fs::write(folder.path().join("rules.yaml"), RULES).unwrap();
-    let text = settings_text(&url, &upstream.local_addr().unwrap().to_string(), &hook.local_addr().unwrap().to_string());
+    let text = settings_text(
+        &url,
+        &upstream.local_addr().unwrap().to_string(),
+        &hook.local_addr().unwrap().to_string(),
+    );
     let settings_path = folder.path().join("driftline.yaml");
     std::fs::write(&settings_path, &text).unwrap();
     let mut settings = Settings::parse(&text, "driftline.yaml").unwrap();
@@ -157,13 +163,16 @@ async fn a_prediction_becomes_a_registered_version() {
         from: None,
         until: Some("2011-05-01T00:00:00Z".into()),
     };
-    spec.features =
-        FEATURES.iter().map(|name| FeatureSpec { name: (*name).into(), kind: FeatureKind::Numeric }).collect();
+    spec.features = FEATURES
+        .iter()
+        .map(|name| FeatureSpec { name: (*name).into(), kind: FeatureKind::Numeric })
+        .collect();
     spec.deep.max_epochs = 30;
     store::model::register(&pool, &model).await.unwrap();
     let reason = RunReason::Bootstrap("first version".into());
     let mut connection = pool.acquire().await.unwrap();
-    let queued = training_run::enqueue(&mut connection, &spec, &reason, "bootstrap", RunState::Queued).await.unwrap();
+    let queued =
+        training_run::enqueue(&mut connection, &spec, &reason, "bootstrap", RunState::Queued).await.unwrap();
     let training_run::Enqueued::Created(first) = queued else { panic!("{queued:?}") };
     drop(connection);
     let first = finished(&pool, first).await;
@@ -205,7 +214,8 @@ async fn a_prediction_becomes_a_registered_version() {
     support::wait_for("the baseline in the recorder", || async {
         // The first row is repeated until it is profiled; later rows are sent once.
         traffic.send(0).await;
-        let (n,): (i64,) = sqlx::query_as("select count(*) from profile_part").fetch_one(&pool).await.unwrap();
+        let (n,): (i64,) =
+            sqlx::query_as("select count(*) from profile_part").fetch_one(&pool).await.unwrap();
         (n > 0).then_some(())
     })
     .await;
@@ -222,7 +232,10 @@ async fn a_prediction_becomes_a_registered_version() {
         traffic.label(first_row..first_row + 24 * 7).await;
         // Wait until what was sent is stored, so that the windows close in order.
         support::wait_for("the rows in the database", || async {
-            let (n,): (i64,) = sqlx::query_as("select count(*) from captured_row where row_id <> 'ride-0'").fetch_one(&pool).await.unwrap();
+            let (n,): (i64,) = sqlx::query_as("select count(*) from captured_row where row_id <> 'ride-0'")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
             (n == sent).then_some(())
         })
         .await;
@@ -234,7 +247,9 @@ async fn a_prediction_becomes_a_registered_version() {
         tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     }
     let reports = store::drift_report::latest(&pool, &model, 20).await.unwrap();
-    let run = retraining.unwrap_or_else(|| panic!("no run: {:#?}", reports.iter().map(|(_, r)| &r.reason).collect::<Vec<_>>()));
+    let run = retraining.unwrap_or_else(|| {
+        panic!("no run: {:#?}", reports.iter().map(|(_, r)| &r.reason).collect::<Vec<_>>())
+    });
     let drifted: Vec<_> = reports.iter().filter(|(_, report)| report.verdict == Verdict::Drift).collect();
     assert!(drifted.len() >= 2, "{drifted:?}");
     assert!(drifted.iter().all(|(_, report)| report.drifted().any(|feature| feature.name == "temp")));
