@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use polars::prelude::{
-    AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError, SerReader,
+    AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
+    SerReader,
 };
 use thiserror::Error;
 
@@ -85,7 +86,8 @@ pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameE
         return Err(FrameError::Empty(path.to_owned()));
     }
     let known: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
-    let wanted: Vec<String> = columns.map_or_else(|| known.clone(), |names| names.iter().map(ToString::to_string).collect());
+    let wanted: Vec<String> =
+        columns.map_or_else(|| known.clone(), |names| names.iter().map(ToString::to_string).collect());
     let mut out = Vec::with_capacity(wanted.len());
     for name in wanted {
         let Ok(column) = frame.column(&name) else {
@@ -182,14 +184,20 @@ impl Table {
 /// Reads RFC 3339, `YYYY-MM-DD HH:MM:SS[.f]` with a blank or `T` (taken as UTC), or seconds since 1970.
 pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
     match value {
-        Value::Text(text) => DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
-            ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-                .iter()
-                .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-                .map(|naive| naive.and_utc())
-        }),
-        Value::Number(seconds) if seconds.is_finite() => {
-            #[expect(clippy::cast_possible_truncation, reason = "out-of-range values saturate and are refused")]
+        Value::Text(text) => {
+            DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
+                ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+                    .iter()
+                    .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+                    .map(|naive| naive.and_utc())
+            })
+        }
+        Value::Number(seconds) if seconds.is_finite() =>
+        {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "out-of-range values saturate and are refused"
+            )]
             DateTime::from_timestamp_millis((seconds * 1000.0) as i64)
         }
         _ => None,

@@ -224,7 +224,7 @@ async fn list(
 /// A table without lines.
 pub(super) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header);
+    table.load_style(comfy_table::presets::NOTHING).set_header(header);
     table
 }
 
@@ -282,13 +282,7 @@ async fn write_run(pool: &PgPool, run: &TrainingRun, json: bool, out: &mut impl 
     Ok(())
 }
 
-async fn logs(
-    pool: &PgPool,
-    run: Uuid,
-    follow: bool,
-    json: bool,
-    out: &mut impl Write,
-) -> Result<Succeeded> {
+async fn logs(pool: &PgPool, run: Uuid, follow: bool, json: bool, out: &mut impl Write) -> Result<Succeeded> {
     let mut seen = 0;
     loop {
         // The state first: lines written between the two reads are then still shown.

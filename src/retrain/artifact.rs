@@ -30,7 +30,9 @@ pub enum ArtifactError {
     #[error("this is not a safetensors file: {0}")]
     Container(String),
     /// A safetensors file of somebody else.
-    #[error("this safetensors file is not a driftline artifact: its metadata has no `{DOCUMENT_KEY}` document")]
+    #[error(
+        "this safetensors file is not a driftline artifact: its metadata has no `{DOCUMENT_KEY}` document"
+    )]
     Foreign,
     /// The document does not read.
     #[error("the artifact's document does not read: {0}")]
@@ -123,9 +125,7 @@ impl Artifact {
             .into_iter()
             .map(|score| match self.task {
                 Task::Binary => sigmoid(score),
-                Task::Regression => {
-                    (score * self.target_scale + self.target_mean).clamp(f64::MIN, f64::MAX)
-                }
+                Task::Regression => (score * self.target_scale + self.target_mean).clamp(f64::MIN, f64::MAX),
             })
             .map(|prediction| if prediction.is_nan() { self.target_mean } else { prediction })
             .collect()
@@ -182,7 +182,11 @@ impl Artifact {
             let weight: Vec<f64> = layer.weight.iter().copied().collect();
             let shape = vec![layer.weight.nrows(), layer.weight.ncols()];
             tensors.push((format!("layer.{index}.weight"), shape, bytes(&weight)));
-            tensors.push((format!("layer.{index}.bias"), vec![layer.bias.len()], bytes(&layer.bias.to_vec())));
+            tensors.push((
+                format!("layer.{index}.bias"),
+                vec![layer.bias.len()],
+                bytes(&layer.bias.to_vec()),
+            ));
         }
         let mut views = Vec::with_capacity(tensors.len());
         for (name, shape, data) in &tensors {

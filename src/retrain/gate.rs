@@ -98,9 +98,10 @@ pub fn compare(challenger: &[f64], incumbent: &[f64], seed: u64) -> Comparison {
     let differences: Vec<f64> = challenger.iter().zip(incumbent).map(|(new, old)| new - old).collect();
     let n = differences.len();
     let block = block_length(&differences);
-    let (lower, upper) =
-        interval(n, block, RESAMPLES, seed, |indices| indices.iter().map(|&row| differences[row]).sum::<f64>() / n as f64)
-            .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let (lower, upper) = interval(n, block, RESAMPLES, seed, |indices| {
+        indices.iter().map(|&row| differences[row]).sum::<f64>() / n as f64
+    })
+    .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
     Comparison { n, challenger: mean(challenger), incumbent: mean(incumbent), lower, upper, block }
 }
 
@@ -150,7 +151,8 @@ pub fn block_length(values: &[f64]) -> usize {
     let size = n as f64;
     let centre = mean(values);
     let autocovariance = |lag: usize| -> f64 {
-        values.iter().zip(values.iter().skip(lag)).map(|(a, b)| (a - centre) * (b - centre)).sum::<f64>() / size
+        values.iter().zip(values.iter().skip(lag)).map(|(a, b)| (a - centre) * (b - centre)).sum::<f64>()
+            / size
     };
     let variance = autocovariance(0);
     if n < 20 || variance.is_nan() || variance <= 0.0 {
@@ -162,7 +164,8 @@ pub fn block_length(values: &[f64]) -> usize {
     let longest = (3.0 * size.sqrt()).min(size / 3.0).ceil() as usize;
     let small: Vec<bool> =
         (1..=longest + run).map(|lag| lag >= n || (autocovariance(lag) / variance).abs() < band).collect();
-    let cut = small.windows(run).position(|window| window.iter().all(|&is_small| is_small)).unwrap_or(longest);
+    let cut =
+        small.windows(run).position(|window| window.iter().all(|&is_small| is_small)).unwrap_or(longest);
     if cut == 0 {
         return 1;
     }
@@ -257,7 +260,8 @@ mod tests {
         let linear = shifted(&noise(400, 1), 1.0);
         let deep: Vec<f64> = linear.iter().zip(noise(400, 2)).map(|(l, e)| l + deep_by + 0.1 * e).collect();
         let production = production_by.map(|by| shifted(&noise(400, 3), 1.0 + by));
-        let decision = decide(Task::Binary, &linear, &deep, production.as_deref().map(|losses| (3, losses)), 7);
+        let decision =
+            decide(Task::Binary, &linear, &deep, production.as_deref().map(|losses| (3, losses)), 7);
         assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
         assert!(decision.reason.contains(sentence), "{}", decision.reason);
     }

@@ -100,8 +100,9 @@ pub fn decide(policy: &RetrainPolicy, situation: &Situation) -> Decision {
         RetrainMode::Auto => RunState::Queued,
     };
     if let Some(finished) = situation.last_finished
-        && let Some(until) =
-            chrono::Duration::from_std(policy.cooldown).ok().and_then(|span| finished.checked_add_signed(span))
+        && let Some(until) = chrono::Duration::from_std(policy.cooldown)
+            .ok()
+            .and_then(|span| finished.checked_add_signed(span))
         && situation.now < until
     {
         return Decision::Hold(Hold::Cooldown { cooldown: policy.cooldown, until });

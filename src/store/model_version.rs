@@ -7,9 +7,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
+use super::StoreError;
 use super::snapshot::{self, Snapshot};
 use super::training_run::RunError;
-use super::StoreError;
 use crate::model::ModelName;
 use crate::retrain::ModelKind;
 

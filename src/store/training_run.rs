@@ -10,9 +10,9 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::StoreError;
 use super::model_version::{self, Registration};
 use super::snapshot::{self, Snapshot};
-use super::StoreError;
 use crate::model::ModelName;
 use crate::retrain::policy::Situation;
 use crate::retrain::{RunReason, RunState, TrainingSpec};
@@ -304,14 +304,12 @@ pub async fn heartbeat(
 ///
 /// [`StoreError::Database`] when the query fails.
 pub async fn progress(db: impl PgExecutor<'_>, claim: &Claim, progress: &Json) -> Result<(), StoreError> {
-    sqlx::query(
-        "update training_run set progress = $3 where id = $1 and attempt = $2 and state = 'running'",
-    )
-    .bind(claim.run)
-    .bind(claim.attempt)
-    .bind(progress)
-    .execute(db)
-    .await?;
+    sqlx::query("update training_run set progress = $3 where id = $1 and attempt = $2 and state = 'running'")
+        .bind(claim.run)
+        .bind(claim.attempt)
+        .bind(progress)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -20,19 +20,19 @@ use crate::{network, register};
 
 /// A worker.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// The database.
-    pub pool: PgPool,
+    pub(crate) pool: PgPool,
     /// Its name in the table.
-    pub name: String,
+    pub(crate) name: String,
     /// How long it may go without a heartbeat before another worker takes over.
-    pub lease: Duration,
+    pub(crate) lease: Duration,
     /// Pause between looks at an empty queue.
-    pub poll: Duration,
+    pub(crate) poll: Duration,
     /// Whether to leave after one run, or when there is none.
-    pub once: bool,
+    pub(crate) once: bool,
     /// Becomes true when the worker is to stop.
-    pub shutdown: watch::Receiver<bool>,
+    pub(crate) shutdown: watch::Receiver<bool>,
 }
 
 /// What training gives: a version to register, or the reason why there is none.
@@ -48,7 +48,7 @@ impl Worker {
     /// # Errors
     ///
     /// Only when the database says something that waiting does not mend.
-    pub async fn work(mut self) -> Result<bool> {
+    pub(crate) async fn work(mut self) -> Result<bool> {
         let mut all_succeeded = true;
         let mut pause = self.poll;
         while !*self.shutdown.borrow() {
@@ -76,7 +76,10 @@ impl Worker {
                 Ok(None) if self.once => break,
                 Ok(None) => pause = self.poll,
                 Err(problem) if problem.is_transient() => {
-                    warn!(error = format!("{:#}", anyhow::Error::from(problem)), "the queue cannot be read, trying again");
+                    warn!(
+                        error = format!("{:#}", anyhow::Error::from(problem)),
+                        "the queue cannot be read, trying again"
+                    );
                     pause = (pause * 2).min(Duration::from_secs(30));
                 }
                 Err(problem) => return Err(problem).context("the queue cannot be read"),
@@ -109,8 +112,16 @@ impl Worker {
     }
 
     /// Everything up to the registration, which is the last thing to happen.
-    async fn train(&self, claim: Claim, run: &TrainingRun, journal: &Journal) -> Result<Trained, Interrupted> {
-        journal.info(format!("attempt {} on worker {}; {}: {}", claim.attempt, self.name, run.reason_kind, run.reason));
+    async fn train(
+        &self,
+        claim: Claim,
+        run: &TrainingRun,
+        journal: &Journal,
+    ) -> Result<Trained, Interrupted> {
+        journal.info(format!(
+            "attempt {} on worker {}; {}: {}",
+            claim.attempt, self.name, run.reason_kind, run.reason
+        ));
         let spec: TrainingSpec = serde_json::from_value(run.spec.clone())
             .map_err(|error| Halt::Failed(format!("the specification does not read: {error}")))?;
         let problems = spec.problems();
@@ -144,9 +155,7 @@ impl Worker {
                 Err(halt) => Err(Interrupted::Halted(halt, Some((spec.model, Box::new(snapshot))))),
             }
         });
-        computed.await.unwrap_or_else(|crash| {
-            Err(Halt::Failed(format!("training crashed: {crash}")).into())
-        })
+        computed.await.unwrap_or_else(|crash| Err(Halt::Failed(format!("training crashed: {crash}")).into()))
     }
 
     /// Writes how the run ended, trying again while the database is away and the lease may still be held.
@@ -166,17 +175,22 @@ impl Worker {
         }
     }
 
-    async fn try_end(&self, claim: Claim, trained: &Result<Trained, Interrupted>) -> Result<Ending, RunError> {
+    async fn try_end(
+        &self,
+        claim: Claim,
+        trained: &Result<Trained, Interrupted>,
+    ) -> Result<Ending, RunError> {
         let (state, outcome, taken) = match trained {
             Ok(trained) => {
-                match training_run::succeed(&self.pool, &claim, &trained.outcome, &trained.registration).await {
+                match training_run::succeed(&self.pool, &claim, &trained.outcome, &trained.registration).await
+                {
                     Ok(version) => return Ok(Ending::Registered(version)),
                     Err(RunError::Cancelled(_)) => {
                         (RunState::Cancelled, StopReason::Cancelled.as_str().to_owned(), None)
                     }
-                    Err(problem @ (RunError::ProductionMoved | RunError::Store(StoreError::UnknownModel(_)))) => {
-                        (RunState::Failed, problem.to_string(), None)
-                    }
+                    Err(
+                        problem @ (RunError::ProductionMoved | RunError::Store(StoreError::UnknownModel(_))),
+                    ) => (RunState::Failed, problem.to_string(), None),
                     Err(problem) => return Err(problem),
                 }
             }
@@ -251,14 +265,22 @@ fn compute(
         return Err(Halt::Rejected(won.decision.reason));
     }
     let content = won.artifact.to_bytes().map_err(|error| Halt::Failed(error.to_string()))?;
-    let path = register::write_artifact(&register::folder(spec, claim), &content).map_err(|error| failed(&error))?;
+    let path =
+        register::write_artifact(&register::folder(spec, claim), &content).map_err(|error| failed(&error))?;
     let baseline = register::new_baseline(spec, dataset, &won.artifact, format!("training run {}", run.id))
         .map_err(|error| failed(&error))?;
     let hash = driftline::retrain::artifact::sha256(&content);
     journal.info(format!("artifact {} ({} bytes, SHA-256 {hash})", path.display(), content.len()));
     let parent = incumbent.map(|incumbent| incumbent.version);
-    let registration =
-        register::registration(spec, run, &won, dataset.snapshot(spec), baseline, (&path, hash), (parent, device));
+    let registration = register::registration(
+        spec,
+        run,
+        &won,
+        dataset.snapshot(spec),
+        baseline,
+        (&path, hash),
+        (parent, device),
+    );
     Ok(Trained { outcome: won.decision.reason, registration })
 }
 

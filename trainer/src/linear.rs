@@ -18,26 +18,31 @@ const RIDGE_SWEEPS: u32 = 200;
 
 /// Encoded rows with their targets; a regression's targets are standardised.
 #[derive(Debug, Clone, Copy)]
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// Shape `[rows, columns]`.
-    pub inputs: ArrayView2<'a, f64>,
+    pub(crate) inputs: ArrayView2<'a, f64>,
     /// One per row.
-    pub targets: &'a [f64],
+    pub(crate) targets: &'a [f64],
 }
 
 /// A fitted linear model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LinearFit {
+pub(crate) struct LinearFit {
     /// Its only layer.
-    pub layer: Layer,
+    pub(crate) layer: Layer,
     /// The chosen penalty per row.
     pub l2: f64,
     /// Mean loss on the validation part.
-    pub validation_loss: f64,
+    pub(crate) validation_loss: f64,
 }
 
 /// Fits on `train` with every strength of the grid and keeps the one with the lowest loss on `validation`.
-pub fn fit(task: Task, train: Part<'_>, validation: Part<'_>, journal: &Journal) -> Result<LinearFit, Halt> {
+pub(crate) fn fit(
+    task: Task,
+    train: Part<'_>,
+    validation: Part<'_>,
+    journal: &Journal,
+) -> Result<LinearFit, Halt> {
     // Column-major, since the coordinate descent goes by columns.
     let inputs = train.inputs.t().as_standard_layout().into_owned().reversed_axes();
     let mut best: Option<LinearFit> = None;
@@ -124,8 +129,11 @@ mod tests {
     fn ridge_solves_the_normal_equations() {
         let mut random = SplitMix64::new(1);
         let inputs = Array2::from_shape_fn((300, 2), |_| noise(&mut random));
-        let targets: Vec<f64> =
-            inputs.rows().into_iter().map(|row| 2.0 * row[0] - 3.0 * row[1] + 0.5 + 0.1 * noise(&mut random)).collect();
+        let targets: Vec<f64> = inputs
+            .rows()
+            .into_iter()
+            .map(|row| 2.0 * row[0] - 3.0 * row[1] + 0.5 + 0.1 * noise(&mut random))
+            .collect();
         for l2 in L2_GRID {
             let fitted = ridge(&inputs, &targets, l2).unwrap();
             // (X'X + n l2 I) w = X'y on centred data, two unknowns by hand.

@@ -18,7 +18,7 @@ use crate::{network, register};
 /// # Errors
 ///
 /// When the run could not be carried out.
-pub fn run(
+pub(crate) fn run(
     spec: &Path,
     against: Option<&Path>,
     folder: Option<&Path>,
@@ -26,8 +26,8 @@ pub fn run(
     progress: &mut (impl Write + Send),
 ) -> Result<bool> {
     let text = fs::read_to_string(spec).with_context(|| format!("`{}` cannot be read", spec.display()))?;
-    let spec: TrainingSpec =
-        serde_json::from_str(&text).with_context(|| format!("`{}` is not a specification", spec.display()))?;
+    let spec: TrainingSpec = serde_json::from_str(&text)
+        .with_context(|| format!("`{}` is not a specification", spec.display()))?;
     let problems = spec.problems();
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));

@@ -19,34 +19,34 @@ const MAX_GRADIENT_NORM: f64 = 5.0;
 
 /// A trained deep model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DeepFit {
+pub(crate) struct DeepFit {
     /// The weights of the best epoch.
-    pub layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     /// The epoch they are from, counted from 1.
-    pub best_epoch: usize,
+    pub(crate) best_epoch: usize,
     /// Epochs trained.
-    pub epochs: usize,
+    pub(crate) epochs: usize,
     /// Mean loss of the best epoch on the validation part.
-    pub validation_loss: f64,
+    pub(crate) validation_loss: f64,
 }
 
 /// What is asked of the deep model.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Binary: log loss on scores. Regression: squared error of standardised targets.
-    pub task: Task,
+    pub(crate) task: Task,
     /// Hyperparameters.
-    pub deep: &'a DeepSpec,
+    pub(crate) deep: &'a DeepSpec,
     /// Seeds weights, batches and dropout.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Where to train.
-    pub device: Device,
+    pub(crate) device: Device,
 }
 
 /// Trains on `train`, stops early on `validation`.
 ///
 /// One thread and one seed: the same request on the same build and kind of device gives the same weights.
-pub fn train(
+pub(crate) fn train(
     request: Request<'_>,
     train: Part<'_>,
     validation: Part<'_>,
@@ -59,10 +59,12 @@ pub fn train(
     tch::manual_seed(seed.cast_signed());
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), train.inputs.ncols(), &deep.hidden, deep.dropout);
-    let mut optimizer =
-        nn::AdamW { wd: deep.weight_decay, ..nn::AdamW::default() }.build(&store, deep.learning_rate).map_err(failed)?;
+    let mut optimizer = nn::AdamW { wd: deep.weight_decay, ..nn::AdamW::default() }
+        .build(&store, deep.learning_rate)
+        .map_err(failed)?;
     let (inputs, targets) = (matrix(train.inputs, device)?, vector(train.targets, device));
-    let (held_inputs, held_targets) = (matrix(validation.inputs, device)?, vector(validation.targets, device));
+    let (held_inputs, held_targets) =
+        (matrix(validation.inputs, device)?, vector(validation.targets, device));
 
     let started = Instant::now();
     let mut random = SplitMix64::new(seed);
@@ -93,10 +95,8 @@ pub fn train(
             best = Some(DeepFit { layers, best_epoch: epoch, epochs: epoch, validation_loss });
         }
         let left = deep.max_epochs - epoch;
-        journal.metrics(vec![
-            metric("train", epoch, train_loss),
-            metric("validation", epoch, validation_loss),
-        ]);
+        journal
+            .metrics(vec![metric("train", epoch, train_loss), metric("validation", epoch, validation_loss)]);
         journal.progress(Progress {
             candidate: "deep",
             epoch,
@@ -130,7 +130,9 @@ fn metric(split: &str, epoch: usize, value: f64) -> Metric {
 
 fn mean_loss(task: Task, scores: &Tensor, targets: &Tensor) -> Tensor {
     match task {
-        Task::Binary => scores.binary_cross_entropy_with_logits::<&Tensor>(targets, None, None, Reduction::Mean),
+        Task::Binary => {
+            scores.binary_cross_entropy_with_logits::<&Tensor>(targets, None, None, Reduction::Mean)
+        }
         Task::Regression => scores.mse_loss(targets, Reduction::Mean),
     }
 }
