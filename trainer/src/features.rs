@@ -105,7 +105,7 @@ mod tests {
     fn a_constant_column_is_zero_and_an_empty_one_is_left_out_aloud() {
         let (journal, mut events) = Journal::new(Stop::default());
         let constant = vec![Value::Number(0.1); 10];
-        let columns = [column("k", &constant), column("none", &[Value::Missing; 10])];
+        let columns = [column("k", &constant), column("none", &vec![Value::Missing; 10])];
         let wanted = [feature("k", FeatureKind::Numeric), feature("none", FeatureKind::Categorical)];
         let pipeline = fit(&wanted, &columns, &journal).unwrap();
         assert_eq!(pipeline.width(), 1);

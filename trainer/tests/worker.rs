@@ -187,7 +187,12 @@ fn what_cannot_be_trained_is_said() {
         assert_eq!(out.status.code(), Some(code), "{said}");
     };
     check(&|spec| spec["target"] = json!("nothing"), 2, "has no column `nothing`");
-    check(&|spec| spec["target"] = json!("c"), 2, "row 1: Text(\"x\") is not 0, 1, false or true");
+    let textual = |spec: &mut Json| {
+        spec["target"] = json!("c");
+        spec["features"] = json!([{"name": "a", "kind": "numeric"}]);
+    };
+    check(&|spec| spec["target"] = json!("c"), 2, "the target `c` is also a feature");
+    check(&textual, 2, "row 1: Text(\"x\") is not 0, 1, false or true");
     check(&|spec| spec["min_labels"] = json!(801), 1, "800 labelled rows, at least 801 are needed");
     check(&|spec| spec["device"] = json!("cuda:0"), 2, "device `cuda:0` is not there");
     check(&|spec| spec["device"] = json!("tpu"), 2, "device `tpu` is not auto, cpu or cuda:N");
