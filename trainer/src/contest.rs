@@ -19,26 +19,26 @@ use crate::training::{self, Request};
 
 /// The version in production.
 #[derive(Debug, Clone)]
-pub struct Incumbent {
+pub(crate) struct Incumbent {
     /// Its number.
-    pub version: i64,
+    pub(crate) version: i64,
     /// What it predicts with.
-    pub artifact: Artifact,
+    pub(crate) artifact: Artifact,
 }
 
 /// How a run came out.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The winner, accepted or not.
-    pub artifact: Artifact,
+    pub(crate) artifact: Artifact,
     /// The decision.
-    pub decision: GateDecision,
+    pub(crate) decision: GateDecision,
     /// Held-out metrics by candidate, and the gate's comparisons.
-    pub metrics: Json,
+    pub(crate) metrics: Json,
     /// The specification and what was chosen.
-    pub parameters: Json,
+    pub(crate) parameters: Json,
     /// Held-out metrics by candidate, for a table.
-    pub scores: Vec<(&'static str, Metrics)>,
+    pub(crate) scores: Vec<(&'static str, Metrics)>,
 }
 
 /// A model on the held-out rows.
@@ -48,7 +48,7 @@ struct Scored {
 }
 
 /// Trains and decides. The linear model is finished and scored before the deep one starts.
-pub fn hold(
+pub(crate) fn hold(
     spec: &TrainingSpec,
     dataset: &Dataset,
     incumbent: Option<&Incumbent>,

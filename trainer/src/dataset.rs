@@ -18,26 +18,26 @@ use crate::journal::{Halt, Journal};
 
 /// The rows of a run, oldest first; every column and both vectors have one entry per row.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Dataset {
+pub(crate) struct Dataset {
     /// Names and kinds of the features.
-    pub features: Vec<FeatureSpec>,
+    pub(crate) features: Vec<FeatureSpec>,
     /// Their values.
-    pub columns: Vec<Column>,
+    pub(crate) columns: Vec<Column>,
     /// The target: finite; 0 or 1 for a binary task.
-    pub targets: Vec<f64>,
+    pub(crate) targets: Vec<f64>,
     /// When each prediction happened.
-    pub times: Vec<DateTime<Utc>>,
+    pub(crate) times: Vec<DateTime<Utc>>,
 }
 
 /// Which rows are for what; each part is later in time than the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
+pub(crate) struct Split {
     /// Rows that the pipeline and the models are fitted on.
-    pub train: Range<usize>,
+    pub(crate) train: Range<usize>,
     /// Rows for early stopping and the strength of regularisation.
-    pub validation: Range<usize>,
+    pub(crate) validation: Range<usize>,
     /// Rows that only the gate sees.
-    pub test: Range<usize>,
+    pub(crate) test: Range<usize>,
 }
 
 /// Rows before targets are read.
@@ -49,7 +49,11 @@ struct Raw {
 }
 
 /// Takes captured rows with their labels, in the order given.
-pub fn from_labelled(spec: &TrainingSpec, rows: &[LabelledRow], journal: &Journal) -> Result<Dataset, Halt> {
+pub(crate) fn from_labelled(
+    spec: &TrainingSpec,
+    rows: &[LabelledRow],
+    journal: &Journal,
+) -> Result<Dataset, Halt> {
     let mut names: Vec<String> = spec.features.iter().map(|feature| feature.name.clone()).collect();
     if names.is_empty() {
         for name in rows.iter().filter_map(|row| row.features.as_object()).flat_map(|row| row.keys()) {
@@ -81,7 +85,7 @@ pub fn from_labelled(spec: &TrainingSpec, rows: &[LabelledRow], journal: &Journa
 }
 
 /// Reads a Parquet, CSV or JSONL file.
-pub fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt> {
+pub(crate) fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt> {
     let Source::File { path, time_column, from, until } = &spec.source else {
         return Err(Halt::Failed("the source is not a file".to_owned()));
     };
@@ -219,12 +223,12 @@ fn target(task: Task, value: &Value) -> Option<f64> {
 
 impl Dataset {
     /// Number of rows.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.targets.len()
     }
 
     /// The feature columns of `rows`.
-    pub fn slice(&self, rows: &Range<usize>) -> Vec<Column> {
+    pub(crate) fn slice(&self, rows: &Range<usize>) -> Vec<Column> {
         self.columns
             .iter()
             .map(|column| Column { name: column.name.clone(), values: column.values[rows.clone()].to_vec() })
@@ -232,7 +236,7 @@ impl Dataset {
     }
 
     /// Splits forward in time. Each part gets at least one row, so there must be three.
-    pub fn split(&self, spec: &TrainingSpec) -> Result<Split, Halt> {
+    pub(crate) fn split(&self, spec: &TrainingSpec) -> Result<Split, Halt> {
         let n = self.rows();
         let part = |share: f64| {
             #[expect(
@@ -262,7 +266,7 @@ impl Dataset {
     }
 
     /// Name and content list of the rows.
-    pub fn snapshot(&self, spec: &TrainingSpec) -> Snapshot {
+    pub(crate) fn snapshot(&self, spec: &TrainingSpec) -> Snapshot {
         let time = |time: Option<&DateTime<Utc>>| time.map(DateTime::to_rfc3339);
         Snapshot {
             hash: self.hash(spec),
@@ -281,7 +285,7 @@ impl Dataset {
     /// the values and the target, each with its type and, for text, its length.
     fn hash(&self, spec: &TrainingSpec) -> String {
         let mut hasher = Sha256::new();
-        let mut text = |hasher: &mut Sha256, text: &str| {
+        let text = |hasher: &mut Sha256, text: &str| {
             hasher.update((text.len() as u64).to_le_bytes());
             hasher.update(text);
         };

@@ -10,22 +10,22 @@ const RESAMPLES: usize = 500;
 
 /// A metric and its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// On all held-out rows.
-    pub value: f64,
+    pub(crate) value: f64,
     /// Lower end of the 95 % interval.
-    pub lower: f64,
+    pub(crate) lower: f64,
     /// Upper end.
-    pub upper: f64,
+    pub(crate) upper: f64,
 }
 
 /// Metrics by name; one that is undefined on these rows (`roc_auc` with one class) is absent.
-pub type Metrics = BTreeMap<&'static str, Estimate>;
+pub(crate) type Metrics = BTreeMap<&'static str, Estimate>;
 
 /// Evaluates predictions on held-out rows, in the order of time.
 ///
 /// Blocks of neighbouring rows are resampled, as in the gate.
-pub fn evaluate(task: Task, predictions: &[f64], targets: &[f64], seed: u64) -> Metrics {
+pub(crate) fn evaluate(task: Task, predictions: &[f64], targets: &[f64], seed: u64) -> Metrics {
     let n = targets.len();
     let losses = gate::losses(task, predictions, targets);
     let block = gate::block_length(&losses);

@@ -9,7 +9,7 @@ use driftline::retrain::spec::FeatureSpec;
 use crate::journal::{Halt, Journal};
 
 /// Fits one step per feature on the training part's `columns`; a feature with no usable value is left out.
-pub fn fit(features: &[FeatureSpec], columns: &[Column], journal: &Journal) -> Result<Pipeline, Halt> {
+pub(crate) fn fit(features: &[FeatureSpec], columns: &[Column], journal: &Journal) -> Result<Pipeline, Halt> {
     let mut steps = Vec::with_capacity(features.len());
     for feature in features {
         let Some(column) = columns.iter().find(|column| column.name == feature.name) else {
@@ -41,7 +41,7 @@ fn numeric(column: &Column) -> Option<Step> {
 }
 
 /// Mean and standard deviation; the latter 0 where it is nothing but rounding. None without numbers.
-pub fn moments(numbers: &[f64]) -> Option<(f64, f64)> {
+pub(crate) fn moments(numbers: &[f64]) -> Option<(f64, f64)> {
     if numbers.is_empty() {
         return None;
     }
@@ -105,7 +105,7 @@ mod tests {
     fn a_constant_column_is_zero_and_an_empty_one_is_left_out_aloud() {
         let (journal, mut events) = Journal::new(Stop::default());
         let constant = vec![Value::Number(0.1); 10];
-        let columns = [column("k", &constant), column("none", &[Value::Missing; 10])];
+        let columns = [column("k", &constant), column("none", &vec![Value::Missing; 10])];
         let wanted = [feature("k", FeatureKind::Numeric), feature("none", FeatureKind::Categorical)];
         let pipeline = fit(&wanted, &columns, &journal).unwrap();
         assert_eq!(pipeline.width(), 1);

@@ -20,19 +20,19 @@ use crate::{network, register};
 
 /// A worker.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// The database.
-    pub pool: PgPool,
+    pub(crate) pool: PgPool,
     /// Its name in the table.
-    pub name: String,
+    pub(crate) name: String,
     /// How long it may go without a heartbeat before another worker takes over.
-    pub lease: Duration,
+    pub(crate) lease: Duration,
     /// Pause between looks at an empty queue.
-    pub poll: Duration,
+    pub(crate) poll: Duration,
     /// Whether to leave after one run, or when there is none.
-    pub once: bool,
+    pub(crate) once: bool,
     /// Becomes true when the worker is to stop.
-    pub shutdown: watch::Receiver<bool>,
+    pub(crate) shutdown: watch::Receiver<bool>,
 }
 
 /// What training gives: a version to register, or the reason why there is none.
@@ -48,7 +48,7 @@ impl Worker {
     /// # Errors
     ///
     /// Only when the database says something that waiting does not mend.
-    pub async fn work(mut self) -> Result<bool> {
+    pub(crate) async fn work(mut self) -> Result<bool> {
         let mut all_succeeded = true;
         let mut pause = self.poll;
         while !*self.shutdown.borrow() {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Why a run ends without a version.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub enum Halt {
+pub(crate) enum Halt {
     /// A decision: too few labels, one class, no better model.
     #[error("{0}")]
     Rejected(String),
@@ -24,7 +24,7 @@ pub enum Halt {
 
 /// Why a run is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
+pub(crate) enum StopReason {
     /// A person cancelled it.
     Cancelled,
     /// Another worker may have it.
@@ -35,7 +35,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// The reason as a sentence.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled by a person",
             Self::LeaseLost => "the lease is lost",
@@ -46,22 +46,22 @@ impl StopReason {
 
 /// A stop signal; the first reason counts.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicU8>);
+pub(crate) struct Stop(Arc<AtomicU8>);
 
 impl Stop {
     /// Tells the run to stop.
-    pub fn set(&self, reason: StopReason) {
+    pub(crate) fn set(&self, reason: StopReason) {
         let code = match reason {
             StopReason::Cancelled => 1,
             StopReason::LeaseLost => 2,
             StopReason::Shutdown => 3,
         };
-        // A later reason changes nothing; the result only says which one came first.
-        drop(self.0.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire));
+        // The result only says which reason came first.
+        self.0.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire).unwrap_or_default();
     }
 
     /// The reason, once there is one.
-    pub fn reason(&self) -> Option<StopReason> {
+    pub(crate) fn reason(&self) -> Option<StopReason> {
         match self.0.load(Ordering::Acquire) {
             1 => Some(StopReason::Cancelled),
             2 => Some(StopReason::LeaseLost),
@@ -73,24 +73,24 @@ impl Stop {
 
 /// How far the run is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// `linear` or `deep`.
-    pub candidate: &'static str,
+    pub(crate) candidate: &'static str,
     /// Epochs done.
-    pub epoch: usize,
+    pub(crate) epoch: usize,
     /// Upper limit of epochs.
-    pub max_epochs: usize,
+    pub(crate) max_epochs: usize,
     /// Mean loss of the epoch on the training part.
-    pub train_loss: f64,
+    pub(crate) train_loss: f64,
     /// Mean loss after the epoch on the validation part.
-    pub validation_loss: f64,
+    pub(crate) validation_loss: f64,
     /// Seconds until the last epoch at the latest.
-    pub eta_seconds: u64,
+    pub(crate) eta_seconds: u64,
 }
 
 /// Something that a run tells.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A line for people.
     Line {
         /// Whether it is a warning.
@@ -106,14 +106,14 @@ pub enum Event {
 
 /// The run's end of the conversation.
 #[derive(Debug, Clone)]
-pub struct Journal {
+pub(crate) struct Journal {
     events: UnboundedSender<Event>,
     stop: Stop,
 }
 
 impl Journal {
     /// A journal and where its events come out.
-    pub fn new(stop: Stop) -> (Self, UnboundedReceiver<Event>) {
+    pub(crate) fn new(stop: Stop) -> (Self, UnboundedReceiver<Event>) {
         let (events, out) = unbounded_channel();
         (Self { events, stop }, out)
     }
@@ -124,27 +124,27 @@ impl Journal {
     }
 
     /// A line for people.
-    pub fn info(&self, message: impl Into<String>) {
+    pub(crate) fn info(&self, message: impl Into<String>) {
         self.tell(Event::Line { is_warning: false, message: message.into() });
     }
 
     /// A line about something that was mended or left out.
-    pub fn warn(&self, message: impl Into<String>) {
+    pub(crate) fn warn(&self, message: impl Into<String>) {
         self.tell(Event::Line { is_warning: true, message: message.into() });
     }
 
     /// An epoch is done.
-    pub fn progress(&self, progress: Progress) {
+    pub(crate) fn progress(&self, progress: Progress) {
         self.tell(Event::Progress(progress));
     }
 
     /// Numbers to keep.
-    pub fn metrics(&self, metrics: Vec<Metric>) {
+    pub(crate) fn metrics(&self, metrics: Vec<Metric>) {
         self.tell(Event::Metrics(metrics));
     }
 
     /// Stops here when told to.
-    pub fn checkpoint(&self) -> Result<(), Halt> {
+    pub(crate) fn checkpoint(&self) -> Result<(), Halt> {
         self.stop.reason().map_or(Ok(()), |reason| Err(Halt::Stopped(reason)))
     }
 }

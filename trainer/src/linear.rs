@@ -18,26 +18,31 @@ const RIDGE_SWEEPS: u32 = 200;
 
 /// Encoded rows with their targets; a regression's targets are standardised.
 #[derive(Debug, Clone, Copy)]
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// Shape `[rows, columns]`.
-    pub inputs: ArrayView2<'a, f64>,
+    pub(crate) inputs: ArrayView2<'a, f64>,
     /// One per row.
-    pub targets: &'a [f64],
+    pub(crate) targets: &'a [f64],
 }
 
 /// A fitted linear model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LinearFit {
+pub(crate) struct LinearFit {
     /// Its only layer.
-    pub layer: Layer,
+    pub(crate) layer: Layer,
     /// The chosen penalty per row.
     pub l2: f64,
     /// Mean loss on the validation part.
-    pub validation_loss: f64,
+    pub(crate) validation_loss: f64,
 }
 
 /// Fits on `train` with every strength of the grid and keeps the one with the lowest loss on `validation`.
-pub fn fit(task: Task, train: Part<'_>, validation: Part<'_>, journal: &Journal) -> Result<LinearFit, Halt> {
+pub(crate) fn fit(
+    task: Task,
+    train: Part<'_>,
+    validation: Part<'_>,
+    journal: &Journal,
+) -> Result<LinearFit, Halt> {
     // Column-major, since the coordinate descent goes by columns.
     let inputs = train.inputs.t().as_standard_layout().into_owned().reversed_axes();
     let mut best: Option<LinearFit> = None;
@@ -72,14 +77,16 @@ pub fn fit(task: Task, train: Part<'_>, validation: Part<'_>, journal: &Journal)
 }
 
 fn ridge(inputs: &Array2<f64>, targets: &[f64], l2: f64) -> Result<Layer, String> {
-    let dataset = Dataset::new(inputs.clone(), Array1::from_vec(targets.to_vec()));
+    // linfa takes the mean of the targets as intercept, which is right only for centred columns.
+    let means = inputs.mean_axis(Axis(0)).ok_or("there are no rows")?;
+    let dataset = Dataset::new(inputs - &means, Array1::from_vec(targets.to_vec()));
     let fitted = ElasticNet::<f64>::params()
         .l1_ratio(0.0)
         .penalty(l2)
         .max_iterations(RIDGE_SWEEPS)
         .fit(&dataset)
         .map_err(|error| error.to_string())?;
-    layer(fitted.hyperplane(), fitted.intercept())
+    layer(fitted.hyperplane(), fitted.intercept() - fitted.hyperplane().dot(&means))
 }
 
 fn logistic(inputs: &Array2<f64>, targets: &[f64], l2: f64) -> Result<Layer, String> {
@@ -93,7 +100,9 @@ fn logistic(inputs: &Array2<f64>, targets: &[f64], l2: f64) -> Result<Layer, Str
         .max_iterations(500)
         .fit(&dataset)
         .map_err(|error| error.to_string())?;
-    layer(fitted.params(), fitted.intercept())
+    // linfa's docs say that the larger class by order is positive; it is the more frequent one.
+    let sign = if fitted.labels().pos.class { 1.0 } else { -1.0 };
+    layer(&(fitted.params() * sign), fitted.intercept() * sign)
 }
 
 fn layer(weights: &Array1<f64>, intercept: f64) -> Result<Layer, String> {
@@ -123,7 +132,7 @@ mod tests {
     #[test]
     fn ridge_solves_the_normal_equations() {
         let mut random = SplitMix64::new(1);
-        let inputs = Array2::from_shape_fn((300, 2), |_| noise(&mut random));
+        let inputs = Array2::from_shape_fn((300, 2), |(_, column)| noise(&mut random) + column as f64);
         let targets: Vec<f64> = inputs
             .rows()
             .into_iter()
@@ -145,6 +154,9 @@ mod tests {
             for (got, want) in fitted.weight.iter().zip(exact) {
                 assert!((got - want).abs() < 1e-8, "l2 {l2}: {got} is not {want}");
             }
+            let residual =
+                targets.iter().sum::<f64>() - (inputs.dot(&fitted.weight.t()) + &fitted.bias).sum();
+            assert!(residual.abs() < 1e-6, "l2 {l2}: the intercept leaves {residual}");
         }
     }
 

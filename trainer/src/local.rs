@@ -18,7 +18,7 @@ use crate::{network, register};
 /// # Errors
 ///
 /// When the run could not be carried out.
-pub fn run(
+pub(crate) fn run(
     spec: &Path,
     against: Option<&Path>,
     folder: Option<&Path>,

@@ -8,14 +8,14 @@ use tch::{Device, Tensor};
 
 /// A multi-layer perceptron with one output.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     layers: Vec<nn::Linear>,
     dropout: f64,
 }
 
 impl Network {
     /// A network with fresh weights, drawn with libtorch's generator.
-    pub fn new(path: &nn::Path<'_>, inputs: usize, hidden: &[usize], dropout: f64) -> Self {
+    pub(crate) fn new(path: &nn::Path<'_>, inputs: usize, hidden: &[usize], dropout: f64) -> Self {
         let mut layers = Vec::with_capacity(hidden.len() + 1);
         let mut width = size(inputs);
         for (index, units) in hidden.iter().copied().chain([1]).enumerate() {
@@ -27,7 +27,7 @@ impl Network {
     }
 
     /// One score per row; `is_training` switches dropout on.
-    pub fn forward(&self, inputs: &Tensor, is_training: bool) -> Tensor {
+    pub(crate) fn forward(&self, inputs: &Tensor, is_training: bool) -> Tensor {
         let mut activation = inputs.shallow_clone();
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {
@@ -42,7 +42,7 @@ impl Network {
     }
 
     /// The weights as an artifact keeps them.
-    pub fn layers(&self) -> Result<Vec<Layer>> {
+    pub(crate) fn layers(&self) -> Result<Vec<Layer>> {
         self.layers
             .iter()
             .map(|layer| {
@@ -74,7 +74,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
 /// # Errors
 ///
 /// Says what to do when the word is unknown or the GPU is not there.
-pub fn device(word: &str) -> Result<(Device, String)> {
+pub(crate) fn device(word: &str) -> Result<(Device, String)> {
     let gpus = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
     match word.split_once(':').unwrap_or((word, "0")) {
         ("cpu", "0") => Ok((Device::Cpu, "device cpu".to_owned())),
@@ -95,7 +95,7 @@ pub fn device(word: &str) -> Result<(Device, String)> {
 }
 
 /// The word for `device` in the registry.
-pub fn device_name(device: Device) -> String {
+pub(crate) fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),

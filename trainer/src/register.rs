@@ -26,7 +26,7 @@ const LIBTORCH: &str = "2.13.0";
 /// # Errors
 ///
 /// Names the file that could not be written.
-pub fn write_artifact(folder: &Path, content: &[u8]) -> Result<PathBuf> {
+pub(crate) fn write_artifact(folder: &Path, content: &[u8]) -> Result<PathBuf> {
     let path = folder.join(FILE_NAME);
     let temporary = folder.join(format!(".{FILE_NAME}.{}.tmp", std::process::id()));
     let write = || -> std::io::Result<()> {
@@ -42,7 +42,7 @@ pub fn write_artifact(folder: &Path, content: &[u8]) -> Result<PathBuf> {
 
 /// Folder of a run's artifact. The attempt is part of it, so that a worker that lost its lease cannot replace
 /// the file that another one registered.
-pub fn folder(spec: &TrainingSpec, claim: &Claim) -> PathBuf {
+pub(crate) fn folder(spec: &TrainingSpec, claim: &Claim) -> PathBuf {
     Path::new(&spec.artifacts)
         .join(spec.model.as_str())
         .join(claim.run.to_string())
@@ -54,7 +54,7 @@ pub fn folder(spec: &TrainingSpec, claim: &Claim) -> PathBuf {
 /// # Errors
 ///
 /// Says what is wrong with the file.
-pub fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
+pub(crate) fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
     let path = version.artifact_uri.strip_prefix("file://").unwrap_or(&version.artifact_uri);
     let content = fs::read(path)
         .with_context(|| format!("the artifact of version {}, `{path}`, cannot be read", version.version))?;
@@ -77,7 +77,7 @@ pub fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
 /// # Errors
 ///
 /// Says why no baseline can be built.
-pub fn new_baseline(
+pub(crate) fn new_baseline(
     spec: &TrainingSpec,
     dataset: &Dataset,
     artifact: &Artifact,
@@ -101,7 +101,7 @@ pub fn new_baseline(
 }
 
 /// Everything that the registry is told about a won run.
-pub fn registration(
+pub(crate) fn registration(
     spec: &TrainingSpec,
     run: &TrainingRun,
     outcome: &Outcome,

@@ -19,34 +19,34 @@ const MAX_GRADIENT_NORM: f64 = 5.0;
 
 /// A trained deep model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DeepFit {
+pub(crate) struct DeepFit {
     /// The weights of the best epoch.
-    pub layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     /// The epoch they are from, counted from 1.
-    pub best_epoch: usize,
+    pub(crate) best_epoch: usize,
     /// Epochs trained.
-    pub epochs: usize,
+    pub(crate) epochs: usize,
     /// Mean loss of the best epoch on the validation part.
-    pub validation_loss: f64,
+    pub(crate) validation_loss: f64,
 }
 
 /// What is asked of the deep model.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Binary: log loss on scores. Regression: squared error of standardised targets.
-    pub task: Task,
+    pub(crate) task: Task,
     /// Hyperparameters.
-    pub deep: &'a DeepSpec,
+    pub(crate) deep: &'a DeepSpec,
     /// Seeds weights, batches and dropout.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Where to train.
-    pub device: Device,
+    pub(crate) device: Device,
 }
 
 /// Trains on `train`, stops early on `validation`.
 ///
 /// One thread and one seed: the same request on the same build and kind of device gives the same weights.
-pub fn train(
+pub(crate) fn train(
     request: Request<'_>,
     train: Part<'_>,
     validation: Part<'_>,

@@ -1,0 +1,336 @@
+//! The worker as a process: reproducible, killed, stopped, cancelled, refused.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use driftline::model::{Column, ModelName, Value};
+use driftline::retrain::artifact::{Artifact, sha256};
+use driftline::retrain::{RunReason, RunState, TrainingSpec};
+use driftline::store::captured::{self, CapturedRow};
+use driftline::store::label::{self, Label};
+use driftline::store::training_run::{self, Enqueued, TrainingRun};
+use driftline::store::{self, PgPool, model_version, training_log};
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+/// A database of its own, with its URL for the worker.
+async fn database() -> (PgPool, String) {
+    let url = std::env::var("DATABASE_URL")
+        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into());
+    let name = format!("driftline_test_{}", Uuid::now_v7().simple());
+    let server = store::pool(&url, 1).unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(&server).await.unwrap();
+    let (base, _) = url.rsplit_once('/').unwrap();
+    let url = format!("{base}/{name}");
+    let pool = store::connect(&url, 4).await.unwrap();
+    sqlx::query("insert into model (name) values ('m')").execute(&pool).await.unwrap();
+    (pool, url)
+}
+
+/// Rows whose target is 1 where `a * b > 0`: no linear model can know that.
+fn write_rows(path: &Path, rows: usize) {
+    let mut text = "time,a,b,c,y\n".to_owned();
+    for row in 0..rows {
+        let [a, b] = [(row * 7_919) % 1_000, (row * 104_729) % 997].map(|x| x as f64 / 500.0 - 1.0);
+        let time = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(i64::try_from(row).unwrap());
+        let c = ["x", "y", "z"][row % 3];
+        writeln!(text, "{},{a},{b},{c},{}", time.format("%FT%TZ"), u8::from(a * b > 0.0)).unwrap();
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+fn spec(folder: &Path, max_epochs: usize) -> Json {
+    json!({
+        "model": "m", "task": "binary", "target": "y", "seed": 3, "device": "cpu",
+        "source": {"file": {"path": folder.join("rows.csv"), "time_column": "time"}},
+        "features": [{"name": "a", "kind": "numeric"}, {"name": "b", "kind": "numeric"},
+                     {"name": "c", "kind": "categorical"}],
+        "deep": {"hidden": [32, 32, 32], "max_epochs": max_epochs, "patience": max_epochs, "batch_size": 64},
+        "artifacts": folder.join("artifacts"),
+    })
+}
+
+fn trainer() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_driftline-trainer"))
+}
+
+fn run_local(folder: &Path, spec: &Json) -> Output {
+    let path = folder.join("spec.json");
+    std::fs::write(&path, spec.to_string()).unwrap();
+    trainer().arg("run").arg(path).arg("--out").arg(folder.join("out")).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A worker process that does not outlive its test.
+struct Worker(Child);
+
+impl Worker {
+    fn start(url: &str) -> Self {
+        let child = trainer()
+            .args(["work", "--database-url", url, "--poll", "0.1", "--lease", "2"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.kill().unwrap_or_default();
+        self.0.wait().unwrap();
+    }
+}
+
+async fn queue(pool: &PgPool, spec: &Json) -> Uuid {
+    let spec: TrainingSpec = serde_json::from_value(spec.clone()).unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let cause = Uuid::now_v7().to_string();
+    let reason = RunReason::Person("test".into());
+    let asked =
+        training_run::enqueue(&mut connection, &spec, &reason, &cause, RunState::Queued).await.unwrap();
+    let Enqueued::Created(run) = asked else { panic!("{asked:?}") };
+    run
+}
+
+/// Waits until the run is as `wanted`, at most a minute.
+async fn wait(pool: &PgPool, run: Uuid, wanted: impl Fn(&TrainingRun) -> bool) -> TrainingRun {
+    let started = Instant::now();
+    loop {
+        let found = training_run::show(pool, run).await.unwrap();
+        if wanted(&found) {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "still {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn is_training(run: &TrainingRun) -> bool {
+    run.progress.get("epoch").and_then(Json::as_u64).is_some_and(|epoch| epoch >= 2)
+}
+
+#[test]
+fn two_processes_give_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 1_500);
+    let first = run_local(folder.path(), &spec(folder.path(), 20));
+    let second = run_local(folder.path(), &spec(folder.path(), 20));
+    assert!(first.status.success(), "{}{}", text(&first.stdout), text(&first.stderr));
+    assert!(text(&first.stdout).contains("deep beats linear"), "{}", text(&first.stdout));
+    assert_eq!(text(&first.stdout), text(&second.stdout));
+    let mut other = spec(folder.path(), 20);
+    other["seed"] = json!(4);
+    let third = run_local(folder.path(), &other);
+    let hash =
+        |out: &Output| text(&out.stdout).lines().find(|line| line.contains("SHA-256")).unwrap().to_owned();
+    assert_ne!(hash(&first), hash(&third), "the seed decides");
+}
+
+#[test]
+fn real_data_trains_both_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bike_sharing_head.csv");
+    let categorical = ["hr", "weekday", "workingday", "weathersit"];
+    let features: Vec<Json> = categorical
+        .iter()
+        .map(|name| json!({"name": name, "kind": "categorical"}))
+        .chain(["temp", "hum", "windspeed"].iter().map(|name| json!({"name": name, "kind": "numeric"})))
+        .collect();
+    let spec = json!({
+        "model": "bike", "task": "regression", "target": "cnt", "features": features, "device": "cpu",
+        "source": {"file": {"path": fixture, "time_column": "timestamp"}},
+        "deep": {"max_epochs": 40}, "artifacts": folder.path(),
+    });
+    let out = run_local(folder.path(), &spec);
+    assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
+    let value = |candidate: &str, metric: &str| -> f64 {
+        let line = text(&out.stdout)
+            .lines()
+            .find(|line| line.starts_with(candidate) && line.contains(metric))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace().nth(2).unwrap().parse().unwrap()
+    };
+    // A mean predictor has r2 0 or less on later rows.
+    assert!(value("linear", "r2") > 0.3, "{}", text(&out.stdout));
+    assert!(value("deep", "r2") > 0.3, "{}", text(&out.stdout));
+    let artifact =
+        Artifact::from_bytes(&std::fs::read(folder.path().join("out/model.safetensors")).unwrap()).unwrap();
+    let hour = |hour: f64| {
+        let columns = [Column { name: "hr".into(), values: vec![Value::Number(hour)] }];
+        artifact.predict(1, &columns)[0]
+    };
+    assert!(hour(8.0) > hour(3.0), "more bikes at eight than at three in the night");
+}
+
+#[test]
+fn what_cannot_be_trained_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 800);
+    let check = |change: &dyn Fn(&mut Json), code: i32, expected: &str| {
+        let mut spec = spec(folder.path(), 2);
+        change(&mut spec);
+        let out = run_local(folder.path(), &spec);
+        let said = text(&out.stdout) + &text(&out.stderr);
+        assert!(said.contains(expected), "{said:?} does not contain {expected:?}");
+        assert_eq!(out.status.code(), Some(code), "{said}");
+    };
+    check(&|spec| spec["target"] = json!("nothing"), 2, "has no column `nothing`");
+    let textual = |spec: &mut Json| {
+        spec["target"] = json!("c");
+        spec["features"] = json!([{"name": "a", "kind": "numeric"}]);
+    };
+    check(&|spec| spec["target"] = json!("c"), 2, "the target `c` is also a feature");
+    check(&textual, 2, "row 1: Text(\"x\") is not 0, 1, false or true");
+    check(&|spec| spec["min_labels"] = json!(801), 1, "800 labelled rows, at least 801 are needed");
+    check(&|spec| spec["device"] = json!("cuda:0"), 2, "device `cuda:0` is not there");
+    check(&|spec| spec["device"] = json!("tpu"), 2, "device `tpu` is not auto, cpu or cuda:N");
+    check(&|spec| spec["test_share"] = json!(0.9), 2, "test_share 0.9 is not between 0.05 and 0.5");
+    check(&|spec| spec["source"]["file"]["path"] = json!("gone.csv"), 2, "`gone.csv` cannot be read");
+    check(&|spec| spec["source"] = json!("captured"), 2, "`run` has no database");
+    check(&|spec| spec["deep"]["learning_rate"] = json!(1e30), 2, "the deep model diverged in epoch");
+
+    let one_class =
+        "time,a,b,c,y\n".to_owned() + &(0..600).map(|row| format!("{row},{row},,,1\n")).collect::<String>();
+    std::fs::write(folder.path().join("rows.csv"), one_class).unwrap();
+    check(&|_| {}, 1, "every one of the 360 training rows has `y` = 1; both classes are needed");
+
+    let gaps = "time,a,b,c,y\n".to_owned()
+        + &(0..700).map(|row| format!("{row},{row},,,{}\n", ["0", "1", ""][row % 3])).collect::<String>();
+    std::fs::write(folder.path().join("rows.csv"), gaps).unwrap();
+    let few = |spec: &mut Json| spec["min_labels"] = json!(400);
+    check(&few, 0, "feature `b` has no usable numeric value in the training part and is left out");
+    check(&few, 0, "233 rows without a usable `y` are left out");
+}
+
+#[tokio::test]
+async fn a_killed_workers_run_finishes_under_another() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 1_500);
+    let (pool, url) = database().await;
+    let run = queue(&pool, &spec(folder.path(), 100)).await;
+    let first = Worker::start(&url);
+    let training = wait(&pool, run, is_training).await;
+    first.signal("-KILL");
+    let _second = Worker::start(&url);
+    let ended = wait(&pool, run, |run| run.state.is_final()).await;
+    assert_eq!(ended.state, RunState::Succeeded, "{:?}", ended.outcome);
+    assert_eq!((ended.attempt, ended.lost_leases), (2, 1));
+    assert_ne!(ended.worker, training.worker);
+
+    let model = ModelName::parse("m").unwrap();
+    let version = model_version::production(&pool, &model).await.unwrap().unwrap();
+    assert_eq!((version.version, version.run, version.kind.as_str()), (1, run, "deep"));
+    let content = std::fs::read(&version.artifact_uri).unwrap();
+    assert_eq!(sha256(&content), version.artifact_sha256);
+    Artifact::from_bytes(&content).unwrap();
+    let active: String = sqlx::query_scalar("select active_baseline from model where name = 'm'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(active, version.baseline);
+
+    // The same rows again: the new candidate is the same model, so it does not beat the one in production.
+    let again = queue(&pool, &spec(folder.path(), 100)).await;
+    let ended = wait(&pool, again, |run| run.state.is_final()).await;
+    assert_eq!(ended.state, RunState::Rejected);
+    assert!(ended.outcome.unwrap().contains("deep does not beat version 1 in production: log loss"));
+    let scored = training_log::evaluation(&pool, again).await.unwrap();
+    assert!(scored.iter().any(|metric| metric.candidate == "production" && metric.name == "roc_auc"));
+}
+
+#[tokio::test]
+async fn a_stopped_worker_gives_its_run_back() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 1_500);
+    let (pool, url) = database().await;
+    let run = queue(&pool, &spec(folder.path(), 1_000_000)).await;
+    let mut worker = Worker::start(&url);
+    wait(&pool, run, is_training).await;
+    worker.signal("-TERM");
+    assert!(worker.0.wait().unwrap().success());
+    let released = training_run::show(&pool, run).await.unwrap();
+    assert_eq!((released.state, released.attempt, released.lost_leases), (RunState::Queued, 1, 0));
+
+    let _second = Worker::start(&url);
+    wait(&pool, run, |run| run.attempt == 2 && is_training(run)).await;
+    training_run::cancel(&pool, run).await.unwrap();
+    let ended = wait(&pool, run, |run| run.state.is_final()).await;
+    assert_eq!((ended.state, ended.outcome.as_deref()), (RunState::Cancelled, Some("cancelled by a person")));
+}
+
+#[tokio::test]
+async fn captured_rows_train_once_there_are_enough_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pool, url) = database().await;
+    let model = ModelName::parse("m").unwrap();
+    let time = |row: i64| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(row);
+    let columns = [Column {
+        name: "a".into(),
+        values: (0..600).map(|row| Value::Number(f64::from(row % 10))).collect(),
+    }];
+    let rows: Vec<CapturedRow> = (0..600)
+        .map(|row| CapturedRow {
+            row_id: format!("r{row}"),
+            event_time: time(i64::try_from(row).unwrap()),
+            model_version: "1".into(),
+            features: captured::row(&columns, row),
+            outputs: serde_json::Map::new(),
+        })
+        .collect();
+    captured::insert(&pool, &model, &rows).await.unwrap();
+    let labels: Vec<Label> = (0..600)
+        .map(|row| Label {
+            row_id: format!("r{row}"),
+            value: json!({"y": row % 10 > 4}),
+            labelled_at: time(row),
+        })
+        .collect();
+    let mut spec = spec(folder.path(), 5);
+    spec["source"] = json!("captured");
+    spec["features"] = json!([]);
+    label::upsert(&pool, &model, &labels[..499]).await.unwrap();
+    let few = queue(&pool, &spec).await;
+    let work = || {
+        let url = url.clone();
+        tokio::task::spawn_blocking(move || {
+            trainer().args(["work", "--once", "--database-url", &url]).output().unwrap()
+        })
+    };
+    let out = work().await.unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    assert!(
+        text(&out.stderr).lines().all(|line| serde_json::from_str::<Json>(line).is_ok()),
+        "logs are JSON"
+    );
+    let ended = training_run::show(&pool, few).await.unwrap();
+    assert_eq!(ended.state, RunState::Rejected);
+    assert_eq!(ended.outcome.as_deref(), Some("499 labelled rows, at least 500 are needed"));
+
+    label::upsert(&pool, &model, &labels).await.unwrap();
+    let enough = queue(&pool, &spec).await;
+    let out = work().await.unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let ended = training_run::show(&pool, enough).await.unwrap();
+    assert_eq!((ended.state, ended.version), (RunState::Succeeded, Some(1)));
+
+    // A damaged artifact in production fails the next run with the reason, and changes nothing.
+    let version = model_version::production(&pool, &model).await.unwrap().unwrap();
+    std::fs::write(&version.artifact_uri, b"damaged").unwrap();
+    let damaged = queue(&pool, &spec).await;
+    assert_eq!(work().await.unwrap().status.code(), Some(1));
+    let ended = training_run::show(&pool, damaged).await.unwrap();
+    assert_eq!(ended.state, RunState::Failed);
+    assert!(ended.outcome.unwrap().contains("the registry says"));
+}
