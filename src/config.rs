@@ -255,6 +255,9 @@ pub struct Training {
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
+    /// Name of the model server's output; the new baseline watches the new version's answers under it.
+    #[serde(default = "default_output")]
+    pub output: String,
     /// Folder for artifacts; absent: `artifacts` under `data_dir`.
     #[serde(default)]
     pub artifacts: Option<PathBuf>,
@@ -262,6 +265,10 @@ pub struct Training {
 
 fn default_source() -> Source {
     Source::Captured
+}
+
+fn default_output() -> String {
+    "prediction".to_owned()
 }
 
 fn default_share() -> f64 {

@@ -93,6 +93,8 @@ pub fn training_spec(settings: &Settings, model: &ModelSettings) -> Option<Train
         seed: training.seed,
         device: training.device.clone(),
         deep: training.deep.clone(),
+        output: training.output.clone(),
+        window_seconds: model.window.0.as_secs(),
         artifacts: artifacts.to_string_lossy().into_owned(),
     })
 }

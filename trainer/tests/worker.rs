@@ -1,6 +1,9 @@
 //! The worker as a process: reproducible, killed, stopped, cancelled, refused.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../../tests/it/database.rs"]
+mod fresh;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -16,16 +19,9 @@ use driftline::store::{self, PgPool, model_version, training_log};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-/// A database of its own, with its URL for the worker.
+/// A database of its own with model `m`, and its URL for the worker.
 async fn database() -> (PgPool, String) {
-    let url = std::env::var("DATABASE_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into());
-    let name = format!("driftline_test_{}", Uuid::now_v7().simple());
-    let server = store::pool(&url, 1).unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(&server).await.unwrap();
-    let (base, _) = url.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    let pool = store::connect(&url, 4).await.unwrap();
+    let (pool, url) = fresh::database_with_url().await;
     sqlx::query("insert into model (name) values ('m')").execute(&pool).await.unwrap();
     (pool, url)
 }
