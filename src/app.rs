@@ -78,10 +78,11 @@ impl Database {
 /// When the database is not reached or cannot be started.
 pub async fn open_database(settings: &Settings) -> anyhow::Result<Database> {
     let database = lazy_database(settings).await?;
-    store::migrate(&database.pool).await.with_context(|| match &settings.database.url {
-        Some(_) => "the database of `database.url` was not reached or could not be brought up to date",
-        None => "the private database could not be brought up to date",
-    })?;
+    if settings.database.url.is_some() {
+        store::migrate(&database.pool)
+            .await
+            .context("the database of `database.url` was not reached or could not be brought up to date")?;
+    }
     Ok(database)
 }
 
@@ -95,6 +96,9 @@ async fn lazy_database(settings: &Settings) -> anyhow::Result<Database> {
         }
     };
     let pool = store::pool(&url, settings.database.connections).context("`database.url` cannot be read")?;
+    if cluster.is_some() {
+        store::migrate(&pool).await.context("the private database could not be brought up to date")?;
+    }
     Ok(Database { pool, url, cluster })
 }
 

@@ -12,7 +12,7 @@ use crate::store::model_version;
 
 /// What `models` can do.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List versions, newest first
     List {
         /// Only of this model
@@ -39,7 +39,7 @@ pub enum Command {
 /// # Errors
 ///
 /// When the registry cannot be read or the version does not exist.
-pub async fn run(pool: &PgPool, command: Command, out: &mut impl Write) -> Result<()> {
+pub(super) async fn run(pool: &PgPool, command: Command, out: &mut impl Write) -> Result<()> {
     match command {
         Command::List { model, json } => list(pool, model.as_ref(), json, out).await,
         Command::Show { model, version, json } => show(pool, &model, version, json, out).await,

@@ -11,7 +11,7 @@ use crate::alert::RuleSet;
 
 /// The verbs of `rules`.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Check rule files and report every problem
     Check {
         /// Rule files to check
@@ -28,7 +28,7 @@ pub enum Command {
 /// # Errors
 ///
 /// When a file cannot be read, or `out` not written.
-pub fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+pub(super) fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
     let Command::Check { files, json } = command;
     check(&files, json, out)
 }
@@ -38,7 +38,7 @@ pub fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitStatus>
 /// # Errors
 ///
 /// When a file cannot be read, or `out` not written.
-pub fn check(files: &[PathBuf], json: bool, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+pub(super) fn check(files: &[PathBuf], json: bool, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
     let texts = files
         .iter()
         .map(|path| {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -36,6 +37,7 @@ pub struct CatalogTask {
     db: PgPool,
     settings: Arc<Settings>,
     current: watch::Sender<Arc<Catalog>>,
+    migrated: AtomicBool,
 }
 
 impl CatalogTask {
@@ -51,7 +53,7 @@ impl CatalogTask {
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
-        (Self { db, settings, current }, receiver)
+        (Self { db, settings, current, migrated: AtomicBool::new(false) }, receiver)
     }
 
     /// Registers the configured models and reads their active baselines.
@@ -60,6 +62,11 @@ impl CatalogTask {
     ///
     /// [`StoreError`] when the database is not reached; the catalog is left as it was.
     pub async fn refresh(&self) -> Result<(), StoreError> {
+        // A sidecar may start before its database: the schema is brought up to date when that is reached.
+        if !self.migrated.load(Ordering::Relaxed) {
+            store::migrate(&self.db).await?;
+            self.migrated.store(true, Ordering::Relaxed);
+        }
         let mut catalog = Catalog::clone(&self.current.borrow());
         let mut changed = false;
         let registered = store::model::list(&self.db).await?;
