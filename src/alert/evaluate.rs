@@ -121,7 +121,7 @@ pub struct Evaluation {
 /// The identity of an alert.
 pub fn fingerprint(model: &ModelName, rule: &str, subject: &str) -> String {
     let digest = hash(&[model.as_str(), rule, subject]);
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
 }
 
 /// Judges `report` by the rules of its model.
@@ -350,7 +350,7 @@ impl Run<'_> {
         rule: Option<&Rule>,
         name: &str,
         status: Status,
-        items: &mut Vec<Item>,
+        items: &mut [Item],
         receivers: &[String],
         firing_since: DateTime<Utc>,
     ) {
@@ -411,7 +411,7 @@ impl Run<'_> {
         }
         match rule.and_then(|rule| rule.retrain).map(|policy| policy.mode) {
             Some(RetrainMode::Auto) => {
-                next.push(step("Follow the retraining", format!("retrain list -m {model}")))
+                next.push(step("Follow the retraining", format!("retrain list -m {model}")));
             }
             Some(RetrainMode::Approve) => {
                 next.push(step("Find the run that waits for approval", format!("retrain list -m {model}")));

@@ -146,7 +146,7 @@ fn share(part: u64, whole: u64) -> f64 {
 /// A share as a person reads it.
 pub(super) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
-    if percent >= 99.95 || percent < 0.005 {
+    if !(0.005..99.95).contains(&percent) {
         format!("{percent:.0} %")
     } else if percent < 0.1 {
         format!("{percent:.2} %")

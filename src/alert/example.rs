@@ -35,9 +35,7 @@ pub(crate) fn column(name: &str, psi: f64) -> FeatureReport {
 
 /// The end of the `index`-th window of an hour.
 pub(crate) fn window_end(index: u32) -> DateTime<Utc> {
-    DateTime::UNIX_EPOCH
-        + Duration::from_secs(1_750_000_000 - 1_750_000_000 % 3600)
-        + Duration::from_secs(3600) * index
+    DateTime::UNIX_EPOCH + Duration::from_hours(1_750_000_000 / 3600) + Duration::from_hours(1) * index
 }
 
 /// The report of window 0, columns by name and PSI.
@@ -52,7 +50,7 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
     DriftReport {
         model: ModelName::parse("bike-demand").unwrap(),
         baseline: "b3a1".to_owned(),
-        window_start: window_end(index) - Duration::from_secs(3600),
+        window_start: window_end(index) - Duration::from_hours(1),
         window_end: window_end(index),
         rows: 1000,
         rows_reference: 10_000,

@@ -201,7 +201,7 @@ fn expressions_can_be_shared_between_threads() {
 proptest! {
     #[test]
     fn any_text_is_parsed_or_refused(source in ".{0,200}") {
-        let _ = Expression::parse(&source, ForEach::Feature).is_ok();
+        drop(Expression::parse(&source, ForEach::Feature));
     }
 
     #[test]

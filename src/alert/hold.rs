@@ -121,13 +121,13 @@ mod tests {
         ] {
             assert_eq!(Hold::parse(text).ok(), expected, "{text}");
         }
-        assert_eq!(Hold::Time(Duration::from_secs(5400)).to_string(), "90m");
+        assert_eq!(Hold::Time(Duration::from_mins(90)).to_string(), "90m");
         assert_eq!(Hold::Windows(2).to_string(), "2 windows");
     }
 
     #[test]
     fn budgets_are_read() {
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         assert_eq!(parse_budget("2 per 1d"), Ok(Budget { runs: 2, period: day }));
         for bad in ["2", "2 per", "0 per 1d", "2 per 0s", "x per 1d", "2 per day", "-1 per 1d"] {
             assert!(parse_budget(bad).unwrap_err().contains("expected a budget"), "{bad}");

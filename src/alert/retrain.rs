@@ -42,8 +42,8 @@ impl Default for RetrainPolicy {
     fn default() -> Self {
         Self {
             mode: RetrainMode::Suggest,
-            cooldown: Duration::from_secs(6 * 3600),
-            budget: Budget { runs: 2, period: Duration::from_secs(86_400) },
+            cooldown: Duration::from_hours(6),
+            budget: Budget { runs: 2, period: Duration::from_hours(24) },
             min_labels: 500,
         }
     }

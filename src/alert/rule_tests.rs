@@ -1,5 +1,6 @@
 //! Tests of rule files.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -45,14 +46,14 @@ fn the_documented_shape_is_read() {
     assert_eq!(rule.model.as_ref().map(ModelName::as_str), Some("bike-demand"));
     assert_eq!(rule.for_each, ForEach::Feature);
     assert_eq!(rule.expression.source(), "verdict == \"drift\"");
-    let keep_firing = Hold::Time(Duration::from_secs(3600));
+    let keep_firing = Hold::Time(Duration::from_hours(1));
     assert_eq!(rule.times, HoldTimes { hold: Hold::Windows(2), keep_firing });
     assert_eq!(rule.severity(), Some("warning"));
     assert_eq!(rule.receivers, ["oncall"]);
     let expected = RetrainPolicy {
         mode: RetrainMode::Auto,
-        cooldown: Duration::from_secs(6 * 3600),
-        budget: Budget { runs: 2, period: Duration::from_secs(86_400) },
+        cooldown: Duration::from_hours(6),
+        budget: Budget { runs: 2, period: Duration::from_hours(24) },
         min_labels: 500,
     };
     assert_eq!(rule.retrain, Some(expected));
@@ -82,7 +83,7 @@ groups:
   - rules: 3
 "#;
     let expected = [
-        r#"rules/0.yaml:4: unknown key `ruels` in a group, did you mean `rules`?"#,
+        r"rules/0.yaml:4: unknown key `ruels` in a group, did you mean `rules`?",
         r#"rules/0.yaml:8: group "g", rule "A": `expr`: unknown name `verdikt`, did you mean `verdict`?"#,
         r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or a duration such as `5m`, found `soon`"#,
         r#"rules/0.yaml:10: group "g", rule "A": unknown key `labells` in a rule, did you mean `labels`?"#,
@@ -93,7 +94,7 @@ groups:
         r#"rules/0.yaml:16: group "g", rule 3: expected `expr` in a rule"#,
         r#"rules/0.yaml:17: group "g", rule 3: `retrain.mode`: expected `suggest`, `approve` or `auto`, found `atuo`, did you mean `auto`?"#,
         r#"rules/0.yaml:19: group "empty": expected at least one entry in `rules`"#,
-        r#"rules/0.yaml:20: expected `name` in a group"#,
+        r"rules/0.yaml:20: expected `name` in a group",
         r#"rules/0.yaml:20: group "?": expected `rules` to be a list, found a single value"#,
     ];
     let found = parse(&[text]).unwrap_err();
@@ -182,8 +183,10 @@ fn receivers_are_bound() {
 
 #[test]
 fn ten_thousand_rules_load() {
-    let rules: String =
-        (0..10_000).map(|i| format!("  - {{alert: R{i}, for_each: feature, expr: psi > 0.{i}}}\n")).collect();
+    let mut rules = String::new();
+    for index in 0..10_000 {
+        writeln!(rules, "  - {{alert: R{index}, for_each: feature, expr: psi > 0.{index}}}").unwrap();
+    }
     let head = "groups:\n- name: g\n  rules:\n";
     assert_eq!(parse(&[&format!("{head}{rules}")]).unwrap().rules.len(), 10_000);
     let more = format!("{head}{rules}  - {{alert: more, for_each: feature, expr: psi > 1}}\n");
@@ -193,7 +196,7 @@ fn ten_thousand_rules_load() {
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "(?s).{0,300}") {
-        let _ = parse(&[&text]).is_ok();
+        drop(parse(&[&text]));
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl AlertState {
     #[must_use]
     pub fn step(self, breached: bool, now: DateTime<Utc>, times: HoldTimes) -> Self {
         match (self, breached) {
-            (Self::Inactive, false) | (Self::Pending { .. }, false) => Self::Inactive,
+            (Self::Inactive | Self::Pending { .. }, false) => Self::Inactive,
             (Self::Resolved { .. }, false) => self,
             (Self::Inactive | Self::Resolved { .. }, true) => {
                 Self::pending_or_firing(now, 1, now, times.hold)
@@ -141,7 +141,7 @@ mod tests {
             if window != '?' {
                 state = state.step(window == 'x', now, times);
             }
-            now += Duration::from_secs(60);
+            now += Duration::from_mins(1);
             actual.push(state.as_str().chars().next().unwrap().to_ascii_uppercase());
         }
         assert_eq!(actual, expected, "for={hold} keep_firing_for={keep_firing} on {windows}");
@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_window_from_the_past_does_not_fire() {
-        let times = HoldTimes { hold: Hold::Time(Duration::from_secs(60)), keep_firing: Hold::default() };
-        let later = DateTime::UNIX_EPOCH + Duration::from_secs(3600);
+        let times = HoldTimes { hold: Hold::Time(Duration::from_mins(1)), keep_firing: Hold::default() };
+        let later = DateTime::UNIX_EPOCH + Duration::from_hours(1);
         let state = AlertState::Inactive.step(true, later, times).step(true, DateTime::UNIX_EPOCH, times);
         assert_eq!(state.as_str(), "pending");
     }

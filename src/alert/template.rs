@@ -63,11 +63,9 @@ pub(super) fn number_text(number: f64) -> String {
         "n/a".to_owned()
     } else if size < f64::MIN_POSITIVE {
         "0".to_owned()
-    } else if size >= 1e9 || size < 1e-4 {
+    } else if !(1e-4..1e9).contains(&size) {
         format!("{number:.1e}")
-    } else if size >= 1000.0 || (size >= 1.0 && number.fract().abs() < f64::EPSILON) {
-        format!("{number:.0}")
-    } else if size >= 100.0 {
+    } else if size >= 100.0 || (size >= 1.0 && number.fract().abs() < f64::EPSILON) {
         format!("{number:.0}")
     } else if size >= 10.0 {
         format!("{number:.1}")

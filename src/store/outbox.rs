@@ -18,7 +18,7 @@ pub const MAX_ATTEMPTS: i32 = 32;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest wait between attempts, and longest wait that a receiver may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A message that this process may send until its lease ends.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,7 +18,7 @@ use crate::store::outbox::{self, Claimed, Fate};
 const POLL: Duration = Duration::from_secs(1);
 
 /// How long a claimed message belongs to this process; longer than any delivery may take.
-const LEASE: Duration = Duration::from_secs(120);
+const LEASE: Duration = Duration::from_mins(2);
 
 /// Messages that one receiver gets before the outbox is looked at again.
 const BATCH: usize = 50;

@@ -311,6 +311,7 @@ fn hook_settings(url: &str, secret: &std::path::Path) -> String {
 
 #[tokio::test]
 async fn a_webhook_is_signed_and_tried_until_it_answers() {
+    static NOW: AtomicI64 = AtomicI64::new(0);
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     std::fs::write(&secret, format!("whsec_{}\n", STANDARD.encode(b"a key of some length"))).unwrap();
@@ -318,7 +319,6 @@ async fn a_webhook_is_signed_and_tried_until_it_answers() {
     let receivers = receivers(&hook_settings(&url, &secret));
     let pool = support::database().await;
     let message = judge(&pool, &receivers.names(), 1, 0.3).await.remove(0);
-    static NOW: AtomicI64 = AtomicI64::new(0);
     let clock = || DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap();
     NOW.store(later().timestamp(), Ordering::Relaxed);
     let mut waits = Vec::new();
@@ -331,9 +331,9 @@ async fn a_webhook_is_signed_and_tried_until_it_answers() {
         (5..=6).contains(&waits[0]) && (3600..=4500).contains(&waits[1]) && (20..=25).contains(&waits[2]),
         "{waits:?}"
     );
-    let got = hook.got.lock().unwrap();
+    let got = std::mem::take(&mut *hook.got.lock().unwrap());
     assert_eq!(got.len(), 4);
-    for (headers, body) in got.iter() {
+    for (headers, body) in &got {
         let header = |name: &str| headers[name].to_str().unwrap();
         assert_eq!(header("webhook-id"), message.id.to_string(), "the id is stable");
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"a key of some length").unwrap();
@@ -384,7 +384,7 @@ async fn a_message_that_keeps_failing_is_given_up() {
 async fn a_claim_is_exclusive_until_its_lease_ends() {
     let pool = support::database().await;
     let message = judge(&pool, &["hook".to_owned()], 1, 0.3).await.remove(0);
-    let lease = Duration::from_secs(120);
+    let lease = Duration::from_mins(2);
     let claim = |at: DateTime<Utc>| outbox::claim(&pool, "hook", at, lease);
     // The process is killed after this claim, before it could mark anything.
     let lost = claim(later()).await.unwrap().unwrap();
@@ -404,7 +404,7 @@ async fn two_processes_never_claim_the_same_message() {
     for window in 1..=20 {
         judge(&pool, &["hook".to_owned()], window, if window % 2 == 1 { 0.3 } else { 0.0 }).await;
     }
-    let claims = (0..20).map(|_| outbox::claim(&pool, "hook", later(), Duration::from_secs(60)));
+    let claims = (0..20).map(|_| outbox::claim(&pool, "hook", later(), Duration::from_mins(1)));
     let claims = futures_util::future::join_all(claims).await;
     let mut ids: Vec<_> =
         claims.into_iter().filter_map(|claim| claim.unwrap()).map(|claim| claim.id).collect();
