@@ -204,7 +204,8 @@ pub async fn situation(
         "select (select id from training_run where cause = $2),
                 (select id from training_run
                  where model = $1 and state in ('awaiting_approval', 'queued', 'running')),
-                (select max(finished_at) from training_run where model = $1 and started_at is not null),
+                (select max(finished_at) from training_run
+                 where model = $1 and started_at is not null and reason_kind <> 'bootstrap'),
                 (select count(*) from training_run
                  where model = $1 and reason_kind = 'rule' and state <> 'suggested' and created_at > $3),
                 (select count(*) from label where model = $1 and created_at > coalesce(

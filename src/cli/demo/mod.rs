@@ -428,7 +428,10 @@ async fn follow_run(pool: &PgPool, run: Uuid, out: &mut impl Write) -> anyhow::R
         let now = training_run::show(pool, run).await?;
         for line in store::training_log::lines(pool, run, after).await? {
             after = line.seq;
-            bar.suspend(|| writeln!(out, "  {}", line.message))?;
+            // Epochs move the bar; the log keeps their lines.
+            if !line.message.starts_with("epoch ") {
+                bar.suspend(|| writeln!(out, "  {}", line.message))?;
+            }
         }
         show::progress(&bar, &now.progress);
         if now.state.is_final() {

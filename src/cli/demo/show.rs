@@ -85,6 +85,10 @@ pub(super) fn arrival(arrival: &Arrival, out: &mut impl Write) -> anyhow::Result
 /// The subject and the plain text part of a message.
 fn readable(message: &str) -> String {
     let unfolded = message.replace("\r\n", "\n");
+    let unfolded = match unfolded.split_once("\n\n") {
+        Some((head, body)) => format!("{}\n\n{body}", head.replace("\n ", " ").replace("\n\t", " ")),
+        None => unfolded,
+    };
     let subject = unfolded
         .lines()
         .find_map(|line| line.strip_prefix("Subject: "))
