@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use thiserror::Error;
 
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
 use crate::retrain::{DeepSpec, Source, Task};
+
+/// Variables with this prefix override settings: `DRIFTLINE__TAP__UPSTREAM`.
+pub const ENVIRONMENT_PREFIX: &str = "DRIFTLINE__";
 
 /// Why settings were refused.
 #[derive(Debug, Error)]
@@ -236,6 +240,12 @@ pub struct Training {
     /// Labelled rows below which a run ends `rejected`.
     #[serde(default = "default_min_labels")]
     pub min_labels: u64,
+    /// Share of the newest rows held out for the gate.
+    #[serde(default = "default_share")]
+    pub test_share: f64,
+    /// Share of the rows before them used for early stopping and regularisation.
+    #[serde(default = "default_share")]
+    pub validation_share: f64,
     /// Keep only the newest so many rows.
     #[serde(default)]
     pub max_rows: Option<u64>,
@@ -245,6 +255,9 @@ pub struct Training {
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
+    /// Name of the model server's output; the new baseline watches the new version's answers under it.
+    #[serde(default = "default_output")]
+    pub output: String,
     /// Folder for artifacts; absent: `artifacts` under `data_dir`.
     #[serde(default)]
     pub artifacts: Option<PathBuf>,
@@ -252,6 +265,14 @@ pub struct Training {
 
 fn default_source() -> Source {
     Source::Captured
+}
+
+fn default_output() -> String {
+    "prediction".to_owned()
+}
+
+fn default_share() -> f64 {
+    0.2
 }
 
 fn default_device() -> String {
@@ -480,6 +501,24 @@ impl TryFrom<String> for FalseAlarms {
     }
 }
 
+/// Sets the value that `variable` names; it is read as YAML, so that numbers and lists work.
+fn set_path(document: &mut Json, variable: &str, value: &str) -> Result<(), SettingsError> {
+    let refuse = |problem: String| SettingsError::Environment { variable: variable.to_owned(), problem };
+    let mut at = document;
+    let keys = variable[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+    for key in keys.split("__") {
+        if at.is_null() {
+            *at = Json::Object(serde_json::Map::new());
+        }
+        let Json::Object(map) = at else {
+            return Err(refuse(format!("`{key}` lies under something that has no keys")));
+        };
+        at = map.entry(key).or_insert(Json::Null);
+    }
+    *at = serde_saphyr::from_str(value).map_err(|error| refuse(error.to_string()))?;
+    Ok(())
+}
+
 impl Settings {
     /// Reads settings from YAML text and checks them; `path` is only for messages.
     ///
@@ -500,6 +539,65 @@ impl Settings {
             Ok(settings)
         } else {
             Err(SettingsError::Contradiction { path: path.to_owned(), problems })
+        }
+    }
+
+    /// Reads settings from YAML text with `DRIFTLINE__SECTION__KEY` variables over it.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] names the place, or the variable.
+    pub fn parse_with(
+        text: &str,
+        path: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
+        let overrides: BTreeMap<String, String> =
+            environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+        // Without overrides the text is read as it stands, so that errors point into it.
+        let plain = Self::parse(text, path)?;
+        if overrides.is_empty() {
+            return Ok(plain);
+        }
+        let mut document: Json = if text.trim().is_empty() {
+            Json::Object(serde_json::Map::new())
+        } else {
+            serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
+                path: path.to_owned(),
+                problem: error.to_string(),
+            })?
+        };
+        for (variable, value) in &overrides {
+            set_path(&mut document, variable, value)?;
+            Self::parse(&document.to_string(), variable)?;
+        }
+        Self::parse(&document.to_string(), path)
+    }
+
+    /// Takes relative paths of the settings as relative to `folder`, where the settings file is.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        let resolve = |path: &mut PathBuf| {
+            if path.is_relative() {
+                *path = folder.join(&*path);
+            }
+        };
+        resolve(&mut self.data_dir);
+        resolve(&mut self.baselines_dir);
+        for rule in &mut self.rules {
+            if Path::new(rule).is_relative() {
+                *rule = folder.join(&*rule).to_string_lossy().into_owned();
+            }
+        }
+        for receiver in self.receivers.values_mut() {
+            if let Receiver::Webhook(WebhookReceiver { secret_file: Some(file), .. }) = receiver {
+                resolve(file);
+            }
+        }
+        if let Some(smtp) = &mut self.smtp {
+            smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
+        }
+        for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
+            training.artifacts.iter_mut().for_each(resolve);
         }
     }
 

@@ -7,17 +7,35 @@
 // core: pure, no tokio, no clock, no I/O; builds without any cargo feature
 pub mod model;
 pub mod stats;
+pub mod profile;
+pub mod baseline;
+pub mod window;
 pub mod drift;
 pub mod alert;
 pub mod retrain;
+pub mod decode;
 pub mod config;
 
 // adapters: each hides one outside thing
+#[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
+pub mod telemetry;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]
 pub mod frames;
+#[cfg(feature = "server")]
+pub mod notify;
+#[cfg(feature = "server")]
+pub mod tap;
+#[cfg(feature = "server")]
+pub mod http;
 
 // wiring
+#[cfg(feature = "server")]
+pub mod tasks;
+#[cfg(feature = "server")]
+pub mod app;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -1,5 +1,32 @@
 //! Rules over a window's report, and the life of an alert.
 
+mod evaluate;
+mod evidence;
+mod expression;
+mod hold;
+mod message;
+mod names;
+mod render;
 mod retrain;
+mod rule;
+mod rule_file;
+mod state;
+mod template;
+mod vocabulary;
+mod yaml;
 
+#[cfg(test)]
+pub(crate) mod example;
+#[cfg(test)]
+mod shipped_tests;
+
+pub use evaluate::{Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint};
+pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
+pub use hold::Hold;
+pub use message::{BinMove, Item, MAX_ITEMS, MESSAGE_VERSION, Message, NextStep, Status};
+pub use render::Rendered;
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
+pub use rule::{Problem, Rule, RuleSet};
+pub use state::{AlertState, HoldTimes};
+pub use template::Template;
+pub use vocabulary::ForEach;

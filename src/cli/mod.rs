@@ -1,4 +1,178 @@
-//! The command line: one file per noun.
+//! The command line: one file per noun; output is a parameter, findings are not errors.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::app;
+use crate::config::Settings;
+
+mod baseline;
+mod check;
+mod demo;
+mod drift;
+mod labels;
+mod models;
 pub mod retrain;
-pub mod models;
+mod rules;
+mod run;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// 0: clean.
+    Success,
+    /// 1: findings: drift found, a rule refused, a run rejected.
+    Failure,
+    /// 2: it could not run.
+    Error,
+}
+
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(match status {
+            ExitStatus::Success => 0,
+            ExitStatus::Failure => 1,
+            ExitStatus::Error => 2,
+        })
+    }
+}
+
+/// Watches a model server for drift, alerts by rule, and retrains
+#[derive(Debug, Parser)]
+#[command(name = "driftline", version, propagate_version = true)]
+pub struct Cli {
+    /// Settings file; without it, `driftline.yaml` in the current folder when there is one
+    #[arg(short, long, global = true, env = "DRIFTLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The whole loop on real data, nothing to set up
+    Demo(demo::Arguments),
+    /// Run the sidecar
+    Run,
+    /// Check settings, rules, baselines and connections, and report every problem
+    Check,
+    /// Build, list, show and compare baselines
+    #[command(subcommand)]
+    Baseline(baseline::Command),
+    /// List, show and recompute drift reports
+    #[command(subcommand)]
+    Drift(drift::Command),
+    /// Check rule files
+    #[command(subcommand)]
+    Rules(rules::Command),
+    /// Import delayed labels
+    #[command(subcommand)]
+    Labels(labels::Command),
+    /// The registry
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Queue and follow training runs (also the `retrain` program)
+    #[command(subcommand)]
+    Retrain(retrain::Command),
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command given on the command line, writing results to `out`.
+///
+/// # Errors
+///
+/// Whatever kept it from running; findings are an [`ExitStatus`], not an error.
+pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+    app::install_crypto();
+    let config = cli.config.as_deref();
+    match cli.command {
+        Command::Demo(arguments) => demo::run(arguments, out).await,
+        Command::Run => run::run(load_settings(config)?).await,
+        Command::Check => check::run(config, out).await,
+        Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
+        Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
+        Command::Rules(command) => rules::run(command, out),
+        Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
+        Command::Models(command) => {
+            let database = app::open_database(&load_settings(config)?).await?;
+            let outcome = models::run(&database.pool, command, out).await;
+            database.close().await?;
+            outcome.map(|()| ExitStatus::Success)
+        }
+        Command::Retrain(command) => run_retrain(command, load_settings(config)?, out).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "driftline", out);
+            Ok(ExitStatus::Success)
+        }
+    }
+}
+
+/// The `retrain` program: the same as `driftline retrain`.
+#[derive(Debug, Parser)]
+#[command(name = "retrain", version, about = "Queue and follow training runs")]
+pub struct RetrainCli {
+    /// Settings file; without it, `driftline.yaml` in the current folder when there is one
+    #[arg(short, long, global = true, env = "DRIFTLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: retrain::Command,
+}
+
+/// Runs the command given to the `retrain` program.
+///
+/// # Errors
+///
+/// Whatever kept it from running.
+pub async fn run_retrain_cli(cli: RetrainCli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+    app::install_crypto();
+    run_retrain(cli.command, load_settings(cli.config.as_deref())?, out).await
+}
+
+async fn run_retrain(
+    command: retrain::Command,
+    settings: Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitStatus> {
+    let database = app::open_database(&settings).await?;
+    let spec = command.model().and_then(|model| app::training_spec(&settings, model));
+    let outcome = retrain::run(&database.pool, command, spec, out).await;
+    database.close().await?;
+    Ok(if outcome? { ExitStatus::Success } else { ExitStatus::Failure })
+}
+
+/// Reads the settings file: the given one, else `driftline.yaml` when it exists, else the defaults.
+fn load_settings(config: Option<&Path>) -> anyhow::Result<Settings> {
+    let environment = std::env::vars();
+    let default = Path::new("driftline.yaml");
+    let path = config.or_else(|| default.exists().then_some(default));
+    let Some(path) = path else { return Ok(Settings::parse_with("", "settings", environment)?) };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    let mut settings = Settings::parse_with(&text, &path.display().to_string(), environment)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    settings.resolve_paths(folder);
+    Ok(settings)
+}
+
+/// Prints an error and its causes to stderr; a closed pipe on stdout is no error to speak of.
+pub fn report(error: &anyhow::Error) {
+    let closed_pipe = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
+    if !closed_pipe && writeln!(std::io::stderr(), "driftline: {error:#}").is_err() {
+        tracing::error!("the error could not be printed");
+    }
+}
+
+/// The exit code of `status`.
+pub fn finish(status: ExitStatus) -> std::process::ExitCode {
+    status.into()
+}

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{FeatureKind, ModelName, Role};
+use crate::stats::Variation;
 
 /// The decision on a feature or a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +71,21 @@ pub struct Losses {
     pub dropped: BTreeMap<String, u64>,
 }
 
+/// Reasons that lie with the client or the model server: nothing was answered, so there was nothing to profile.
+const NOT_ANSWERED: [&str; 6] = [
+    "client_disconnected",
+    "error_status",
+    "request_incomplete",
+    "unforwardable",
+    "upstream_reset",
+    "upstream_unreachable",
+];
+
 impl Losses {
-    /// Share of the exchanges that should have been profiled and were not, in `[0, 1]`.
+    /// Share of the answered exchanges that should have been profiled and were not, in `[0, 1]`.
     pub fn share(&self) -> f64 {
-        let lost: u64 = self.dropped.values().sum();
+        let answered = self.dropped.iter().filter(|(reason, _)| !NOT_ANSWERED.contains(&reason.as_str()));
+        let lost: u64 = answered.map(|(_, count)| count).sum();
         let wanted = self.kept + lost;
         if wanted == 0 { 0.0 } else { lost as f64 / wanted as f64 }
     }
@@ -87,17 +99,6 @@ impl Losses {
             *self.dropped.entry(reason.clone()).or_default() += count;
         }
     }
-}
-
-/// What the blocks of the baseline say about variation with no drift; see `statistics.md`, section 3.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct NaturalVariation {
-    /// Between-block part `s` of the statistic.
-    pub between: f64,
-    /// Its variance `v_b`.
-    pub between_variance: f64,
-    /// Effective number of blocks `T_e`.
-    pub effective_blocks: f64,
 }
 
 /// One bin of the evidence: what it covers and how many of each side fell in.
@@ -137,7 +138,7 @@ pub struct FeatureReport {
     /// The statistic that decides and its floor.
     pub deciding: Option<Deciding>,
     /// Natural variation used for the deciding statistic, when the baseline knows it.
-    pub natural_variation: Option<NaturalVariation>,
+    pub natural_variation: Option<Variation>,
     /// The decision.
     pub verdict: Verdict,
     /// The decision in one sentence.
@@ -190,5 +191,23 @@ impl DriftReport {
     /// The features and outputs found drifted.
     pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
         self.features.iter().filter(|feature| feature.verdict == Verdict::Drift)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_answered_can_be_lost() {
+        let dropped = |reason: &str| Losses {
+            seen: 100,
+            kept: 90,
+            dropped: [(reason.to_owned(), 10)].into(),
+            ..Losses::default()
+        };
+        assert!((dropped("queue_full").share() - 0.1).abs() < 1e-12);
+        assert!(dropped("error_status").share().abs() < 1e-12);
+        assert!(Losses::default().share().abs() < 1e-12);
     }
 }

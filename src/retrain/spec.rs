@@ -115,6 +115,12 @@ pub struct TrainingSpec {
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
+    /// Name of the output column in the new baseline, as the model server calls it.
+    #[serde(default = "default_output")]
+    pub output: String,
+    /// Length of the model's window: the new baseline learns its natural variation from blocks of it.
+    #[serde(default = "default_window_seconds")]
+    pub window_seconds: u64,
     /// Where artifacts are written: a folder that the sidecar and the worker share.
     pub artifacts: String,
 }
@@ -164,6 +170,14 @@ fn default_validation_share() -> f64 {
 
 fn default_min_labels() -> u64 {
     500
+}
+
+fn default_output() -> String {
+    "prediction".to_owned()
+}
+
+fn default_window_seconds() -> u64 {
+    3600
 }
 
 fn default_device() -> String {

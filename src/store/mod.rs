@@ -17,6 +17,14 @@ use thiserror::Error;
 
 use crate::model::ModelName;
 
+pub mod alert;
+pub mod baseline;
+pub mod cluster;
+pub mod drift_report;
+pub mod model;
+pub mod outbox;
+pub mod profile_part;
+
 /// A request to the database that did not succeed.
 #[derive(Debug, Error)]
 pub enum StoreError {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::snapshot::{self, Snapshot};
 use super::training_run::RunError;
+use crate::baseline::Baseline;
 use crate::model::ModelName;
 use crate::retrain::ModelKind;
 
@@ -54,19 +55,6 @@ pub struct ModelVersion {
     pub promoted_at: Option<DateTime<Utc>>,
 }
 
-/// A baseline that comes with a version; its content is the document that `baseline` holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewBaseline {
-    /// Content hash.
-    pub version: String,
-    /// Rows it was built from.
-    pub row_count: u64,
-    /// Where they came from.
-    pub source: String,
-    /// The document.
-    pub content: Json,
-}
-
 /// Everything a new version is registered with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
@@ -87,7 +75,7 @@ pub struct Registration {
     /// What it was trained on.
     pub snapshot: Snapshot,
     /// The baseline that goes with it.
-    pub baseline: NewBaseline,
+    pub baseline: Baseline,
     /// The version in production that it was compared with.
     pub parent: Option<i64>,
     /// The build.
@@ -130,23 +118,8 @@ pub async fn register(
     }
     let version = last.unwrap_or(0) + 1;
     snapshot::insert(&mut *db, &registration.model, &registration.snapshot).await?;
-    let baseline = &registration.baseline;
-    sqlx::query(
-        "insert into baseline (model, version, row_count, source, content) values ($1, $2, $3, $4, $5)
-         on conflict (model, version) do nothing",
-    )
-    .bind(model)
-    .bind(&baseline.version)
-    .bind(i64::try_from(baseline.row_count).unwrap_or(i64::MAX))
-    .bind(&baseline.source)
-    .bind(&baseline.content)
-    .execute(&mut *db)
-    .await?;
-    sqlx::query("update model set active_baseline = $2 where name = $1")
-        .bind(model)
-        .bind(&baseline.version)
-        .execute(&mut *db)
-        .await?;
+    super::baseline::insert(&mut *db, &registration.baseline).await?;
+    super::model::activate_baseline(&mut *db, &registration.model, registration.baseline.version()).await?;
     sqlx::query("update model_version set state = 'archived' where model = $1 and state = 'production'")
         .bind(model)
         .execute(&mut *db)
@@ -166,7 +139,7 @@ pub async fn register(
     .bind(registration.seed.cast_signed())
     .bind(&registration.snapshot.hash)
     .bind(i64::try_from(registration.snapshot.row_count).unwrap_or(i64::MAX))
-    .bind(&baseline.version)
+    .bind(registration.baseline.version())
     .bind(registration.parent)
     .bind(&registration.build)
     .bind(run)

@@ -1,4 +1,13 @@
-//! The integration tests, one binary.
+//! Everything that needs real sockets, real databases, real mail servers, and more than one module.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-mod support;
+mod alerts;
+mod database;
 mod retrain;
+mod smtp;
+mod support;
+mod tap_faults;
+mod tap_loss;
+mod tap_support;
+mod tap_transparency;
+mod whole_loop;

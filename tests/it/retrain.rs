@@ -1,14 +1,14 @@
 //! The queue, the registry and the labels on a real Postgres.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use driftline::model::{Column, ModelName, Value};
+use driftline::baseline::{self, Baseline, BuildOptions, CutOptions, SourceColumn};
+use driftline::model::{Column, ModelName, Role, Value};
 use driftline::retrain::{ModelKind, RunReason, RunState, Source, Task, TrainingSpec};
 use driftline::store::captured::{self, CapturedRow};
 use driftline::store::label::{self, Label, LabelCounts};
-use driftline::store::model_version::{self, NewBaseline, Registration};
+use driftline::store::model_version::{self, Registration};
 use driftline::store::snapshot::Snapshot;
 use driftline::store::training_log::{self, Metric};
 use driftline::store::training_run::{self, Claim, Enqueued, Heartbeat, RunError};
@@ -57,6 +57,15 @@ async fn lose_lease(pool: &PgPool, claim: Claim) {
         .unwrap();
 }
 
+/// A small baseline whose content, and so whose version, depends on `name`.
+fn baseline_named(name: &str) -> Baseline {
+    let values = [Value::Number(1.0), Value::Number(2.0)];
+    let column = SourceColumn { name: "x", role: Role::Feature, kind: None, values: &values };
+    let model = ModelName::parse("m").unwrap();
+    let options = BuildOptions { model, source: name.into(), cut: CutOptions::default() };
+    baseline::build(&[column], None, options).unwrap()
+}
+
 fn registration(parent: Option<i64>, baseline: &str) -> Registration {
     Registration {
         model: ModelName::parse("m").unwrap(),
@@ -67,12 +76,7 @@ fn registration(parent: Option<i64>, baseline: &str) -> Registration {
         parameters: json!({}),
         seed: u64::MAX,
         snapshot: Snapshot { hash: "s".into(), row_count: 3, manifest: json!({}) },
-        baseline: NewBaseline {
-            version: baseline.into(),
-            row_count: 3,
-            source: "run".into(),
-            content: json!({"v": baseline}),
-        },
+        baseline: baseline_named(baseline),
         parent,
         build: json!({}),
         reason: "rule: drift".into(),
@@ -183,9 +187,13 @@ async fn success_is_one_transaction() {
             .await
             .unwrap()
     };
-    assert_eq!(active().await, "b1", "nothing of a refused registration is written");
+    assert_eq!(
+        active().await,
+        baseline_named("b1").version(),
+        "nothing of a refused registration is written"
+    );
     assert_eq!(training_run::succeed(&pool, &second, "won", &registration(Some(1), "b2")).await.unwrap(), 2);
-    assert_eq!(active().await, "b2");
+    assert_eq!(active().await, baseline_named("b2").version());
     let model = ModelName::parse("m").unwrap();
     let states: Vec<(i64, String)> = model_version::list(&pool, Some(&model))
         .await

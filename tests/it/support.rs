@@ -1,17 +1,40 @@
-//! What every integration test needs.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+//! What every integration test needs: a database of its own, the programs, waiting for a fact.
 
-use driftline::store;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
 use sqlx::PgPool;
-use uuid::Uuid;
+
+pub(crate) use crate::database::database_with_url;
+
+/// How long a test waits for something that has to happen.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A fresh, migrated database on the server of `DATABASE_URL`.
 pub(crate) async fn database() -> PgPool {
-    let url = std::env::var("DATABASE_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into());
-    let name = format!("driftline_test_{}", Uuid::now_v7().simple());
-    let server = store::pool(&url, 1).unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(&server).await.unwrap();
-    let (base, _) = url.rsplit_once('/').unwrap();
-    store::connect(&format!("{base}/{name}"), 4).await.unwrap()
+    database_with_url().await.0
+}
+
+/// The program `driftline-trainer`, which `cargo test --workspace` builds.
+pub(crate) fn trainer() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().and_then(Path::parent).unwrap().join("driftline-trainer");
+    assert!(program.exists(), "`{}` is missing: build the whole workspace", program.display());
+    program
+}
+
+/// Polls until `probe` gives something.
+#[track_caller]
+pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -267,8 +267,7 @@ fn compute(
     let content = won.artifact.to_bytes().map_err(|error| Halt::Failed(error.to_string()))?;
     let path =
         register::write_artifact(&register::folder(spec, claim), &content).map_err(|error| failed(&error))?;
-    let baseline = register::new_baseline(spec, dataset, &won.artifact, format!("training run {}", run.id))
-        .map_err(|error| failed(&error))?;
+    let baseline = register::new_baseline(spec, dataset, &won.artifact).map_err(|error| failed(&error))?;
     let hash = driftline::retrain::artifact::sha256(&content);
     journal.info(format!("artifact {} ({} bytes, SHA-256 {hash})", path.display(), content.len()));
     let parent = incumbent.map(|incumbent| incumbent.version);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use driftline::store;
+use driftline::store::cluster::Cluster;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -54,7 +55,7 @@ struct Work {
     /// The database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Folder of a sidecar with a private Postgres; its URL is read from there
+    /// Folder of a sidecar with a private Postgres, which is shared with it
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     data_dir: Option<PathBuf>,
     /// Leave after one run, or when there is none
@@ -67,9 +68,6 @@ struct Work {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, hide = true)]
     lease: f64,
 }
-
-/// File in the data folder that holds the private Postgres' URL.
-const URL_FILE: &str = "database.url";
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -109,14 +107,11 @@ fn run(command: Command) -> Result<bool> {
 }
 
 async fn work_until_stopped(work: Work) -> Result<bool> {
+    // Kept until the end: the private server stops when the last program that uses it does.
+    let mut cluster = None;
     let url = match (work.database_url, work.data_dir) {
         (Some(url), _) => url,
-        (None, Some(folder)) => {
-            let path = folder.join(URL_FILE);
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("`{}` cannot be read; does the sidecar run?", path.display()))?;
-            text.trim().to_owned()
-        }
+        (None, Some(folder)) => cluster.insert(Cluster::start(&folder, None).await?).url().to_owned(),
         (None, None) => bail!("no database: give --database-url, DATABASE_URL or --data-dir"),
     };
     let seconds = |name: &str, value: f64| {
@@ -144,7 +139,11 @@ async fn work_until_stopped(work: Work) -> Result<bool> {
     let name = format!("{}-{}", host_name(), std::process::id());
     tracing::info!(worker = name, "waiting for runs");
     let worker = job::Worker { pool: database, name, lease, poll: pause, once: work.once, shutdown };
-    worker.work().await
+    let worked = worker.work().await;
+    if let Some(cluster) = cluster {
+        cluster.stop().await?;
+    }
+    worked
 }
 
 /// The machine's name, as far as it is known.

@@ -3,14 +3,17 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use driftline::model::{Column, Value};
+use driftline::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, SourceColumn};
+use driftline::model::{FeatureKind, Role, Value};
 use driftline::retrain::TrainingSpec;
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
-use driftline::store::model_version::{ModelVersion, NewBaseline, Registration};
+use driftline::store::model_version::{ModelVersion, Registration};
 use driftline::store::snapshot::Snapshot;
 use driftline::store::training_run::{Claim, TrainingRun};
+use driftline::window::window_index;
 use serde_json::json;
 use tch::Device;
 
@@ -71,33 +74,34 @@ pub(crate) fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
     Ok(Incumbent { version: version.version, artifact })
 }
 
-/// The baseline that goes with the new version: the snapshot's features as inputs, the new model's answers to
-/// them as output.
+/// The baseline that goes with the new version: the features that the new model uses as inputs, its answers to
+/// them as output, over the whole snapshot.
 ///
 /// # Errors
 ///
 /// Says why no baseline can be built.
-pub(crate) fn new_baseline(
-    spec: &TrainingSpec,
-    dataset: &Dataset,
-    artifact: &Artifact,
-    source: String,
-) -> Result<NewBaseline> {
-    let outputs = artifact.predict(dataset.rows(), &dataset.columns);
-    let output =
-        Column { name: spec.target.clone(), values: outputs.into_iter().map(Value::Number).collect() };
-    // WIRE: the one place to call `driftline::baseline::build` with `dataset.columns` (kinds in
-    // `dataset.features`, times in `dataset.times`) as features and `output` as output.
-    let content = json!({
-        "model": spec.model,
-        "source": source,
-        "features": dataset.features,
-        "outputs": [output.name],
-        "rows": dataset.rows(),
-        "snapshot": dataset.snapshot(spec).hash,
+pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Artifact) -> Result<Baseline> {
+    let answers: Vec<Value> =
+        artifact.predict(dataset.rows(), &dataset.columns).into_iter().map(Value::Number).collect();
+    // A feature that the pipeline left out may have no value at all, of which there is no profile.
+    let inputs = artifact.features().filter_map(|(name, kind)| {
+        let column = dataset.columns.iter().find(|column| column.name == name)?;
+        Some(SourceColumn { name, role: Role::Feature, kind: Some(kind), values: &column.values })
     });
-    let version = sha256(content.to_string().as_bytes()).chars().take(12).collect();
-    Ok(NewBaseline { version, row_count: dataset.rows() as u64, source, content })
+    let output = SourceColumn {
+        name: &spec.output,
+        role: Role::Output,
+        kind: Some(FeatureKind::Numeric),
+        values: &answers,
+    };
+    let columns: Vec<SourceColumn<'_>> = inputs.chain([output]).collect();
+    let window = Duration::from_secs(spec.window_seconds);
+    let of_row: Vec<i64> = dataset.times.iter().map(|time| window_index(*time, window)).collect();
+    // Named after the rows, not the run: the same rows give the same baseline.
+    let source = format!("snapshot {}", dataset.snapshot(spec).hash);
+    let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default() };
+    baseline::build(&columns, Some(Blocks { of_row: &of_row }), options)
+        .context("no baseline could be built from the snapshot")
 }
 
 /// Everything that the registry is told about a won run.
@@ -106,7 +110,7 @@ pub(crate) fn registration(
     run: &TrainingRun,
     outcome: &Outcome,
     snapshot: Snapshot,
-    baseline: NewBaseline,
+    baseline: Baseline,
     written: (&Path, String),
     context: (Option<i64>, Device),
 ) -> Registration {

@@ -1,6 +1,9 @@
 //! The worker as a process: reproducible, killed, stopped, cancelled, refused.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../../tests/it/database.rs"]
+mod fresh;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -16,16 +19,9 @@ use driftline::store::{self, PgPool, model_version, training_log};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-/// A database of its own, with its URL for the worker.
+/// A database of its own with model `m`, and its URL for the worker.
 async fn database() -> (PgPool, String) {
-    let url = std::env::var("DATABASE_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into());
-    let name = format!("driftline_test_{}", Uuid::now_v7().simple());
-    let server = store::pool(&url, 1).unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(&server).await.unwrap();
-    let (base, _) = url.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    let pool = store::connect(&url, 4).await.unwrap();
+    let (pool, url) = fresh::database_with_url().await;
     sqlx::query("insert into model (name) values ('m')").execute(&pool).await.unwrap();
     (pool, url)
 }
@@ -276,10 +272,11 @@ async fn captured_rows_train_once_there_are_enough_labels() {
     let (pool, url) = database().await;
     let model = ModelName::parse("m").unwrap();
     let time = |row: i64| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(row);
-    let columns = [Column {
-        name: "a".into(),
-        values: (0..600).map(|row| Value::Number(f64::from(row % 10))).collect(),
-    }];
+    let numbers = (0..600).map(|row| Value::Number(f64::from(row % 10))).collect();
+    let columns = [
+        Column { name: "a".into(), values: numbers },
+        Column { name: "none".into(), values: vec![Value::Missing; 600] },
+    ];
     let rows: Vec<CapturedRow> = (0..600)
         .map(|row| CapturedRow {
             row_id: format!("r{row}"),
@@ -323,7 +320,11 @@ async fn captured_rows_train_once_there_are_enough_labels() {
     let out = work().await.unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     let ended = training_run::show(&pool, enough).await.unwrap();
-    assert_eq!((ended.state, ended.version), (RunState::Succeeded, Some(1)));
+    assert_eq!((ended.state, ended.version), (RunState::Succeeded, Some(1)), "{:?}", ended.outcome);
+    let lines = training_log::lines(&pool, enough, 0).await.unwrap();
+    let is_named =
+        |line: &training_log::LogLine| line.level == "warn" && line.message.contains("`none` has no usable");
+    assert!(lines.iter().any(is_named), "{lines:?}");
 
     // A damaged artifact in production fails the next run with the reason, and changes nothing.
     let version = model_version::production(&pool, &model).await.unwrap().unwrap();

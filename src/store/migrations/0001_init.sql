@@ -13,7 +13,7 @@ create table baseline (
     version     text not null,
     row_count   bigint not null,
     source      text not null,
-    content     jsonb not null,
+    content     json not null, -- not jsonb: the text is what the version hashes
     created_at  timestamptz not null default now(),
     primary key (model, version)
 );
@@ -46,6 +46,7 @@ create table tap_part (
     kept         bigint not null,
     sampled_out  bigint not null,
     dropped      jsonb not null default '{}',
+    first_at     timestamptz not null default now(),
     updated_at   timestamptz not null default now(),
     primary key (model, minute, replica, part)
 );

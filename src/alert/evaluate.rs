@@ -1,0 +1,478 @@
+//! One window's report against the rules: new states, transitions, messages and requests to retrain.
+//!
+//! Everything is decided here, from arguments alone, so that the same report and states give the same bytes:
+//! even ids are derived, not drawn. Who stores the result in one transaction has judged the window once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::evidence;
+use super::expression::{Engine, Outcome};
+use super::message::{Item, MAX_ITEMS, MESSAGE_VERSION, Message, NextStep, Status};
+use super::retrain::{RetrainMode, RetrainPolicy};
+use super::rule::{Rule, RuleSet};
+use super::state::AlertState;
+use super::vocabulary::{ForEach, Scope};
+use crate::drift::DriftReport;
+use crate::model::ModelName;
+
+/// One alert as it is kept between windows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredAlert {
+    /// What it is told apart by: the hash of model, rule and subject.
+    pub fingerprint: String,
+    /// The model.
+    pub model: ModelName,
+    /// The rule.
+    pub rule: String,
+    /// The feature or output; the model's name for a rule over the model.
+    pub subject: String,
+    /// Where it stands.
+    pub state: AlertState,
+    /// Since when the rule has been firing for any subject without a break; while this one fires.
+    pub episode: Option<DateTime<Utc>>,
+    /// The rule's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who was told, and is to be told of its end.
+    pub receivers: Vec<String>,
+    /// The rule's summary for this subject, as of the last window that said something.
+    pub summary: String,
+    /// That window's report.
+    pub report: Uuid,
+}
+
+/// A change of state with the evidence it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Transition {
+    /// Derived from fingerprint, report and states.
+    pub id: Uuid,
+    /// Of which alert.
+    pub fingerprint: String,
+    /// The model.
+    pub model: ModelName,
+    /// The rule.
+    pub rule: String,
+    /// The subject.
+    pub subject: String,
+    /// State before.
+    pub from: &'static str,
+    /// State after.
+    pub to: &'static str,
+    /// Event time: the end of the window.
+    pub at: DateTime<Utc>,
+    /// The report.
+    pub report: Uuid,
+    /// What it rests on.
+    pub evidence: Evidence,
+}
+
+/// What a transition rests on, complete enough to be read years later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The rule's condition; absent when the rule is gone.
+    pub expression: Option<String>,
+    /// `for` in words.
+    pub hold: Option<String>,
+    /// Version of the baseline.
+    pub baseline: String,
+    /// First instant of the window.
+    pub window_start: DateTime<Utc>,
+    /// End of the window, exclusive.
+    pub window_end: DateTime<Utc>,
+    /// The subject's numbers.
+    pub item: Item,
+}
+
+/// A rule's wish for a training run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrainRequest {
+    /// The model.
+    pub model: ModelName,
+    /// The rule.
+    pub rule: String,
+    /// What keeps runs from storming.
+    pub policy: RetrainPolicy,
+    /// One run per cause: the same text for as long as the rule fires without a break.
+    ///
+    /// The request is repeated with every breached window, with the same cause, so that a policy which says
+    /// "not yet" (cooldown, budget, too few labels) can say yes later; once a run has this cause, none follows.
+    pub cause: String,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// What one window changes; to be stored in one transaction with the report.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Evaluation {
+    /// Every alert that is not inactive, and those that have just become so.
+    pub alerts: Vec<StoredAlert>,
+    /// What changed.
+    pub transitions: Vec<Transition>,
+    /// What receivers are to be told.
+    pub messages: Vec<Message>,
+    /// What may become training runs; at most one per rule.
+    pub retrains: Vec<RetrainRequest>,
+}
+
+/// The identity of an alert.
+pub fn fingerprint(model: &ModelName, rule: &str, subject: &str) -> String {
+    let digest = hash(&[model.as_str(), rule, subject]);
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Judges `report` by the rules of its model.
+///
+/// # Arguments
+///
+/// * `report_id`: under which the report is stored.
+/// * `previous`: every stored alert of the model.
+/// * `now`: when the window is judged; goes into ids only. Alerts live in event time, the window's end.
+pub fn evaluate(
+    rules: &RuleSet,
+    report: &DriftReport,
+    report_id: Uuid,
+    previous: &[StoredAlert],
+    now: DateTime<Utc>,
+) -> Evaluation {
+    let mut run = Run {
+        engine: Engine::new(),
+        report,
+        report_id,
+        previous: previous.iter().map(|alert| (alert.fingerprint.as_str(), alert)).collect(),
+        seen: BTreeSet::new(),
+        now,
+        evaluation: Evaluation::default(),
+    };
+    for rule in rules.rules.iter().filter(|rule| rule.applies_to(&report.model)) {
+        run.rule(rule);
+    }
+    run.removed_rules(rules);
+    run.evaluation
+}
+
+struct Run<'a> {
+    engine: Engine,
+    report: &'a DriftReport,
+    report_id: Uuid,
+    previous: BTreeMap<&'a str, &'a StoredAlert>,
+    seen: BTreeSet<String>,
+    now: DateTime<Utc>,
+    evaluation: Evaluation,
+}
+
+/// What one rule did in this window.
+#[derive(Default)]
+struct Changes {
+    fired: Vec<Item>,
+    resolved: Vec<Item>,
+    /// Alerts of the rule that are firing now.
+    firing: usize,
+    breached_firing: Vec<Item>,
+    told: BTreeSet<String>,
+}
+
+impl Run<'_> {
+    fn rule(&mut self, rule: &Rule) {
+        let mut changes = Changes::default();
+        // The episode goes on when any alert of the rule was firing before this window.
+        let before: Vec<_> = self
+            .previous
+            .values()
+            .filter(|alert| alert.rule == rule.name && alert.state.firing_since().is_some())
+            .collect();
+        let began = before.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
+        let episode = began.unwrap_or(self.report.window_end);
+        let report = self.report;
+        if rule.for_each == ForEach::Model {
+            self.subject(rule, Scope { report, column: None }, episode, &mut changes);
+        } else {
+            for column in rule.for_each.columns(report) {
+                self.subject(rule, Scope { report, column: Some(column) }, episode, &mut changes);
+            }
+        }
+        self.vanished_subjects(rule, &mut changes);
+        let resolved_to: Vec<String> = changes.told.iter().cloned().collect();
+        self.tell(Some(rule), &rule.name, Status::Firing, &mut changes.fired, &rule.receivers, episode);
+        self.tell(Some(rule), &rule.name, Status::Resolved, &mut changes.resolved, &resolved_to, episode);
+        self.ask_for_training(rule, episode, changes);
+    }
+
+    fn subject(&mut self, rule: &Rule, scope: Scope<'_>, episode: DateTime<Utc>, changes: &mut Changes) {
+        let subject = scope.column.map_or(self.report.model.as_str(), |column| column.name.as_str());
+        let fingerprint = fingerprint(&self.report.model, &rule.name, subject);
+        // Two columns of one name cannot be told apart; the first one is judged.
+        if !self.seen.insert(fingerprint.clone()) {
+            return;
+        }
+        let stored = self.previous.get(fingerprint.as_str()).copied();
+        let before = stored.map(|alert| alert.state).unwrap_or_default();
+        let outcome = rule.expression.evaluate(&self.engine, scope);
+        let after = match outcome {
+            Outcome::Inconclusive => before,
+            breached => before.step(breached == Outcome::Breach, self.report.window_end, rule.times),
+        };
+        if (before, after) == (AlertState::Inactive, AlertState::Inactive) {
+            return;
+        }
+        if outcome == Outcome::Inconclusive {
+            changes.firing += usize::from(after.firing_since().is_some());
+            self.evaluation.alerts.extend(stored.cloned());
+            return;
+        }
+        let item = evidence::item(rule, scope);
+        let fired = after.firing_since().is_some() && before.firing_since().is_none();
+        let resolved = after.firing_since().is_none() && before.firing_since().is_some();
+        let receivers = match stored {
+            Some(alert) if !fired => alert.receivers.clone(),
+            _ => rule.receivers.clone(),
+        };
+        if fired {
+            changes.fired.push(item.clone());
+        }
+        if resolved {
+            changes.resolved.push(item.clone());
+            changes.told.extend(receivers.iter().cloned());
+        }
+        if after.firing_since().is_some() {
+            changes.firing += 1;
+            if outcome == Outcome::Breach {
+                changes.breached_firing.push(item.clone());
+            }
+        }
+        let alert = StoredAlert {
+            fingerprint,
+            model: self.report.model.clone(),
+            rule: rule.name.clone(),
+            subject: subject.to_owned(),
+            state: after,
+            episode: after.firing_since().map(|_| episode),
+            labels: rule.labels.clone(),
+            receivers,
+            summary: item.summary.clone(),
+            report: self.report_id,
+        };
+        self.record(alert, before, Some(rule), item);
+    }
+
+    /// Keeps the alert, and the transition if there is one.
+    fn record(&mut self, alert: StoredAlert, before: AlertState, rule: Option<&Rule>, item: Item) {
+        let (from, to) = (before.as_str(), alert.state.as_str());
+        if from != to {
+            let evidence = Evidence {
+                expression: rule.map(|rule| rule.expression.source().to_owned()),
+                hold: rule.map(|rule| rule.hold().to_string()),
+                baseline: self.report.baseline.clone(),
+                window_start: self.report.window_start,
+                window_end: self.report.window_end,
+                item,
+            };
+            self.evaluation.transitions.push(Transition {
+                id: self.derived_id(&["transition", &alert.fingerprint, from, to]),
+                fingerprint: alert.fingerprint.clone(),
+                model: alert.model.clone(),
+                rule: alert.rule.clone(),
+                subject: alert.subject.clone(),
+                from,
+                to,
+                at: self.report.window_end,
+                report: self.report_id,
+                evidence,
+            });
+        }
+        self.evaluation.alerts.push(alert);
+    }
+
+    /// Ends alerts of subjects that the report no longer holds: a column left the baseline.
+    fn vanished_subjects(&mut self, rule: &Rule, changes: &mut Changes) {
+        let gone = self.unseen(|alert| alert.rule == rule.name);
+        for alert in gone {
+            if let Some(item) = self.withdraw(&alert, Some(rule), "the report no longer holds it") {
+                changes.told.extend(alert.receivers.iter().cloned());
+                changes.resolved.push(item);
+            }
+        }
+    }
+
+    /// Ends alerts of rules that are gone, one message per rule and receiver.
+    fn removed_rules(&mut self, rules: &RuleSet) {
+        let mut gone: BTreeMap<String, Vec<StoredAlert>> = BTreeMap::new();
+        for alert in self.unseen(|alert| rules.find(&self.report.model, &alert.rule).is_none()) {
+            gone.entry(alert.rule.clone()).or_default().push(alert);
+        }
+        for (name, alerts) in gone {
+            let mut items = Vec::new();
+            let mut receivers = BTreeSet::new();
+            for alert in &alerts {
+                if let Some(item) = self.withdraw(alert, None, "its rule was removed") {
+                    receivers.extend(alert.receivers.iter().cloned());
+                    items.push(item);
+                }
+            }
+            let began = alerts.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
+            let receivers: Vec<_> = receivers.into_iter().collect();
+            let began = began.unwrap_or(self.report.window_end);
+            self.tell(None, &name, Status::Resolved, &mut items, &receivers, began);
+        }
+    }
+
+    fn unseen(&self, wanted: impl Fn(&StoredAlert) -> bool) -> Vec<StoredAlert> {
+        self.previous
+            .values()
+            .filter(|alert| !self.seen.contains(&alert.fingerprint) && wanted(alert))
+            .map(|alert| (*alert).clone())
+            .collect()
+    }
+
+    /// Ends one alert without a subject; what to say about it when it was firing.
+    fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) -> Option<Item> {
+        self.seen.insert(alert.fingerprint.clone());
+        let after = alert.state.withdrawn(self.report.window_end);
+        let scope = Scope { report: self.report, column: None };
+        let item = evidence::absent(&alert.rule, &alert.subject, scope, why);
+        let ended = StoredAlert {
+            state: after,
+            episode: None,
+            summary: item.summary.clone(),
+            report: self.report_id,
+            ..alert.clone()
+        };
+        self.record(ended, alert.state, rule, item.clone());
+        alert.state.firing_since().map(|_| item)
+    }
+
+    /// One message to each receiver about all `items`.
+    fn tell(
+        &mut self,
+        rule: Option<&Rule>,
+        name: &str,
+        status: Status,
+        items: &mut Vec<Item>,
+        receivers: &[String],
+        firing_since: DateTime<Utc>,
+    ) {
+        if items.is_empty() {
+            return;
+        }
+        items.sort_by(|left, right| {
+            right.effect.total_cmp(&left.effect).then_with(|| left.subject.cmp(&right.subject))
+        });
+        let report = self.report;
+        let first = report
+            .features
+            .iter()
+            .find(|feature| items.first().is_some_and(|item| item.subject == feature.name));
+        let column = first.filter(|_| rule.is_none_or(|rule| rule.for_each != ForEach::Model));
+        let scope = Scope { report, column };
+        let annotations = rule
+            .map(|rule| {
+                rule.annotations.iter().map(|(key, text)| (key.clone(), text.render(scope))).collect()
+            })
+            .unwrap_or_default();
+        let summary = summary(name, status, items);
+        let more = items.len().saturating_sub(MAX_ITEMS);
+        for receiver in receivers {
+            self.evaluation.messages.push(Message {
+                version: MESSAGE_VERSION,
+                id: self.derived_id(&["message", name, status.as_str(), receiver]),
+                receiver: receiver.clone(),
+                status,
+                model: report.model.clone(),
+                rule: name.to_owned(),
+                labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
+                annotations: BTreeMap::clone(&annotations),
+                summary: summary.clone(),
+                expression: rule.map(|rule| rule.expression.source().to_owned()).unwrap_or_default(),
+                firing_since,
+                window_start: report.window_start,
+                window_end: report.window_end,
+                baseline: report.baseline.clone(),
+                report: self.report_id,
+                verdict: report.verdict,
+                rows: report.rows,
+                rows_reference: report.rows_reference,
+                loss_share: report.losses.share(),
+                items: items.iter().take(MAX_ITEMS).cloned().collect(),
+                more,
+                next: self.next_steps(rule, name, status),
+            });
+        }
+    }
+
+    fn next_steps(&self, rule: Option<&Rule>, name: &str, status: Status) -> Vec<NextStep> {
+        let model = &self.report.model;
+        let step = |purpose: &str, command: String| NextStep { purpose: purpose.to_owned(), command };
+        let mut next = vec![step("See every figure", format!("driftline drift explain {}", self.report_id))];
+        if status == Status::Resolved {
+            return next;
+        }
+        match rule.and_then(|rule| rule.retrain).map(|policy| policy.mode) {
+            Some(RetrainMode::Auto) => {
+                next.push(step("Follow the retraining", format!("retrain list -m {model}")))
+            }
+            Some(RetrainMode::Approve) => {
+                next.push(step("Find the run that waits for approval", format!("retrain list -m {model}")));
+            }
+            Some(RetrainMode::Suggest) | None => {
+                let words: String =
+                    name.chars().filter(|c| c.is_alphanumeric() || " -_.".contains(*c)).collect();
+                next.push(step("Retrain", format!("retrain now -m {model} --reason \"{words}\"")));
+            }
+        }
+        next
+    }
+
+    fn ask_for_training(&mut self, rule: &Rule, episode: DateTime<Utc>, mut changes: Changes) {
+        let Some(policy) = rule.retrain else { return };
+        if changes.breached_firing.is_empty() {
+            return;
+        }
+        changes.breached_firing.sort_by(|left, right| right.effect.total_cmp(&left.effect));
+        let model = &self.report.model;
+        let strongest = changes.breached_firing.first().map(|item| item.summary.as_str()).unwrap_or_default();
+        self.evaluation.retrains.push(RetrainRequest {
+            model: model.clone(),
+            rule: rule.name.clone(),
+            policy,
+            cause: format!("rule:{}:{model}:{}", rule.name, episode.format("%Y-%m-%dT%H:%M:%SZ")),
+            reason: format!("{} is firing for {} of its subjects: {strongest}", rule.name, changes.firing),
+        });
+    }
+
+    /// A version 7 id that is the same whenever the same window is judged at the same time.
+    fn derived_id(&self, parts: &[&str]) -> Uuid {
+        let report = self.report_id.to_string();
+        let digest = hash(&[&[report.as_str()], parts].concat());
+        let mut random = [0; 10];
+        random.copy_from_slice(&digest[..10]);
+        let millis = u64::try_from(self.now.timestamp_millis()).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+/// SHA-256 over `parts`, each with its length, so that no two lists collide.
+fn hash(parts: &[&str]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+fn summary(rule: &str, status: Status, items: &[Item]) -> String {
+    let Some(first) = items.first() else { return rule.to_owned() };
+    match (status, items.len()) {
+        (Status::Firing, 1) => first.summary.clone(),
+        (Status::Firing, n) => format!("{} (and {} more)", first.summary, n - 1),
+        (Status::Resolved, 1) => format!("{rule} is over for {}", first.subject),
+        (Status::Resolved, n) => format!("{rule} is over for {} and {} more", first.subject, n - 1),
+    }
+}
+
+#[cfg(test)]
+#[path = "evaluate_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+//! Tests of one window against the rules.
+
+use super::*;
+use crate::alert::example::{report_at, window_end};
+use crate::drift::Verdict;
+
+const RULES: &str = r#"
+groups:
+  - name: g
+    rules:
+      - alert: FeatureDrift
+        for_each: feature
+        expr: verdict == "drift"
+        for: 2w
+        labels: {severity: warning}
+        annotations: {summary: "{{feature}} drifted: PSI {{psi}}"}
+        receivers: [oncall, chat]
+        retrain: {mode: auto}
+"#;
+
+fn rules(text: &str) -> RuleSet {
+    RuleSet::parse(&[("rules.yaml".to_owned(), text.to_owned())]).unwrap()
+}
+
+fn id(index: u32) -> Uuid {
+    Uuid::from_u128(u128::from(index) + 1)
+}
+
+/// Judges windows one after the other, keeping what a store would keep.
+struct Story {
+    rules: RuleSet,
+    alerts: Vec<StoredAlert>,
+    index: u32,
+}
+
+impl Story {
+    fn new(text: &str) -> Self {
+        Self { rules: rules(text), alerts: Vec::new(), index: 0 }
+    }
+
+    fn window(&mut self, columns: &[(&str, f64)]) -> Evaluation {
+        let report = report_at(self.index, columns);
+        self.judge(&report)
+    }
+
+    fn judge(&mut self, report: &DriftReport) -> Evaluation {
+        let found = evaluate(&self.rules, report, id(self.index), &self.alerts, report.window_end);
+        let again = evaluate(&self.rules, report, id(self.index), &self.alerts, report.window_end);
+        assert_eq!(found, again, "judging a window twice differs");
+        self.index += 1;
+        self.alerts =
+            found.alerts.iter().filter(|alert| alert.state != AlertState::Inactive).cloned().collect();
+        found
+    }
+}
+
+fn transitions(evaluation: &Evaluation) -> Vec<String> {
+    evaluation.transitions.iter().map(|t| format!("{} {}>{}", t.subject, t.from, t.to)).collect()
+}
+
+#[test]
+fn a_drift_goes_through_its_whole_life() {
+    let mut story = Story::new(RULES);
+    let calm = story.window(&[("temp", 0.01), ("hum", 0.02)]);
+    assert_eq!(calm, Evaluation::default());
+
+    let first = story.window(&[("temp", 0.3), ("hum", 0.5)]);
+    assert_eq!(transitions(&first), ["temp inactive>pending", "hum inactive>pending"]);
+    assert!(first.messages.is_empty() && first.retrains.is_empty());
+
+    let second = story.window(&[("temp", 0.3), ("hum", 0.5)]);
+    assert_eq!(transitions(&second), ["temp pending>firing", "hum pending>firing"]);
+    let receivers: Vec<_> = second.messages.iter().map(|message| message.receiver.as_str()).collect();
+    assert_eq!(receivers, ["oncall", "chat"]);
+    let message = &second.messages[0];
+    assert_eq!(message.summary, "hum drifted: PSI 0.50 (and 1 more)");
+    assert_eq!(message.annotations["summary"], "hum drifted: PSI 0.50");
+    let subjects: Vec<_> = message.items.iter().map(|item| item.subject.as_str()).collect();
+    assert_eq!(subjects, ["hum", "temp"], "the strongest effect comes first");
+    assert_eq!(message.items[1].moved[0], "its mean moved up by 0.60 standard deviations");
+    assert_eq!(message.items[1].moved[1], "PSI 0.30 (floor 0.10, p 1.0e-30)");
+    assert_eq!(message.items[1].moved[2], "missing went from 0 % to 2.0 %");
+    assert!((message.items[0].bins[0].reference - 0.5).abs() < 1e-12);
+    assert!((message.loss_share - 10.0 / 1010.0).abs() < 1e-12);
+    assert_eq!(message.next[0].command, format!("driftline drift explain {}", id(2)));
+    assert_ne!(second.messages[0].id, second.messages[1].id);
+    assert_eq!(message.id.get_version_num(), 7);
+
+    let third = story.window(&[("temp", 0.3), ("hum", 0.0)]);
+    assert_eq!(transitions(&third), ["hum firing>resolved"]);
+    assert_eq!(third.messages[0].status, Status::Resolved);
+    assert_eq!(third.messages[0].summary, "FeatureDrift is over for hum");
+
+    let fourth = story.window(&[("temp", 0.0), ("hum", 0.0)]);
+    assert_eq!(transitions(&fourth), ["temp firing>resolved"]);
+    assert!(fourth.retrains.is_empty());
+    let fifth = story.window(&[("temp", 0.0), ("hum", 0.0)]);
+    assert!(fifth.transitions.is_empty() && fifth.messages.is_empty());
+}
+
+#[test]
+fn training_is_asked_for_with_one_cause_per_episode() {
+    let mut story = Story::new(RULES);
+    let cause = |evaluation: &Evaluation| evaluation.retrains.first().map(|request| request.cause.clone());
+    story.window(&[("temp", 0.3), ("hum", 0.0)]);
+    let began = cause(&story.window(&[("temp", 0.3), ("hum", 0.3)])).unwrap();
+    let expected = format!("rule:FeatureDrift:bike-demand:{}", window_end(1).format("%Y-%m-%dT%H:%M:%SZ"));
+    assert_eq!(began, expected);
+    // `hum` joins and `temp` leaves: still the same episode.
+    assert_eq!(cause(&story.window(&[("temp", 0.3), ("hum", 0.3)])).as_ref(), Some(&began));
+    assert_eq!(cause(&story.window(&[("temp", 0.0), ("hum", 0.3)])).as_ref(), Some(&began));
+    // A window that says nothing asks for nothing, and keeps the episode.
+    let mut silent = report_at(story.index, &[("temp", 0.0), ("hum", 0.3)]);
+    silent.verdict = Verdict::Untrusted;
+    let kept = story.judge(&silent);
+    assert_eq!((cause(&kept), transitions(&kept)), (None, Vec::new()));
+    assert_eq!(cause(&story.window(&[("temp", 0.0), ("hum", 0.3)])).as_ref(), Some(&began));
+    // All clear, then again: another episode.
+    assert_eq!(cause(&story.window(&[("temp", 0.0), ("hum", 0.0)])), None);
+    story.window(&[("temp", 0.3), ("hum", 0.0)]);
+    let next = cause(&story.window(&[("temp", 0.3), ("hum", 0.0)])).unwrap();
+    assert_ne!(next, began);
+}
+
+#[test]
+fn what_is_gone_is_resolved() {
+    let mut story = Story::new(RULES);
+    for _ in 0..2 {
+        story.window(&[("temp", 0.3), ("hum", 0.3)]);
+    }
+    let without = story.window(&[("temp", 0.3)]);
+    assert_eq!(transitions(&without), ["hum firing>resolved"]);
+    assert_eq!(
+        without.messages[0].items[0].summary,
+        "FeatureDrift of hum is over: the report no longer holds it"
+    );
+    story.rules = RuleSet::default();
+    let removed = story.window(&[("temp", 0.3)]);
+    assert_eq!(transitions(&removed), ["temp firing>resolved"]);
+    let receivers: Vec<_> = removed.messages.iter().map(|message| message.receiver.as_str()).collect();
+    assert_eq!(receivers, ["chat", "oncall"], "who was told of the start is told of the end");
+    assert_eq!(removed.transitions[0].evidence.expression, None);
+}
+
+#[test]
+fn rules_over_the_model_and_outputs() {
+    let text = r#"
+groups:
+  - name: g
+    model: bike-demand
+    rules:
+      - {alert: Many, for_each: model, expr: drifted >= 2, receivers: [a]}
+      - {alert: Output, for_each: output, expr: verdict == "drift", receivers: [a]}
+      - {alert: Loss, for_each: model, expr: loss_share > 0.005, receivers: [a]}
+  - name: other
+    model: other
+    rules:
+      - {alert: Never, for_each: model, expr: "true", receivers: [a]}
+"#;
+    let mut story = Story::new(text);
+    let mut report = report_at(0, &[("temp", 0.3), ("count", 0.3)]);
+    report.features[1].role = crate::model::Role::Output;
+    let found = story.judge(&report);
+    let fired = ["bike-demand inactive>firing", "count inactive>firing", "bike-demand inactive>firing"];
+    assert_eq!(transitions(&found), fired);
+    assert_eq!(found.messages[0].items[0].moved, ["2 of 2 columns drifted: temp, count"]);
+    report.verdict = Verdict::InsufficientData;
+    let found = story.judge(&report);
+    assert!(found.transitions.is_empty() && found.alerts.len() == 3, "{found:?}");
+}
+
+#[test]
+fn a_message_of_very_many_subjects_stays_short() {
+    let names: Vec<String> = (0..5000).map(|index| format!("f{index}")).collect();
+    let columns: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.3)).collect();
+    let mut story = Story::new(RULES);
+    story.window(&columns);
+    let found = story.window(&columns);
+    assert_eq!((found.transitions.len(), found.messages.len()), (5000, 2));
+    assert_eq!((found.messages[0].items.len(), found.messages[0].more), (MAX_ITEMS, 5000 - MAX_ITEMS));
+    assert!(serde_json::to_string(&found.messages[0]).unwrap().len() < 20_000);
+}
+
+#[test]
+fn fingerprints_tell_alerts_apart() {
+    let model = |name: &str| ModelName::parse(name).unwrap();
+    let all = [("a", "b", "c"), ("a", "bc", ""), ("ab", "", "c"), ("a", "", "bc")]
+        .map(|(name, rule, subject)| fingerprint(&model(name), rule, subject));
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 4);
+    assert_eq!(all[0], fingerprint(&model("a"), "b", "c"));
+    assert_eq!(all[0].len(), 32);
+}
+
+#[test]
+fn messages_survive_storage() {
+    let mut story = Story::new(RULES);
+    story.window(&[("temp", 0.3)]);
+    let message = story.window(&[("temp", 0.3)]).messages.remove(0);
+    let text = serde_json::to_string(&message).unwrap();
+    assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), message);
+}

@@ -1,0 +1,156 @@
+//! From a report to what a message says about one subject.
+
+use super::message::{BinMove, Item};
+use super::rule::Rule;
+use super::template::number_text;
+use super::vocabulary::Scope;
+use crate::drift::{BinEvidence, FeatureReport};
+
+/// Most bins that an item shows.
+const MAX_BINS: usize = 6;
+
+/// Describes one subject of a rule.
+pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
+    let report = scope.report;
+    let summary = rule.annotations.get("summary").map(|template| template.render(scope));
+    let Some(column) = scope.column else {
+        let drifted: Vec<&str> = report.drifted().map(|feature| feature.name.as_str()).collect();
+        let fallback = format!("{}: {}", report.model, report.reason);
+        return Item {
+            subject: report.model.to_string(),
+            role: None,
+            kind: None,
+            verdict: report.verdict,
+            p: None,
+            statistics: [("drifted".to_owned(), drifted.len() as f64)].into(),
+            n: report.rows,
+            n_reference: report.rows_reference,
+            effect: drifted.len() as f64,
+            summary: summary.unwrap_or(fallback),
+            moved: model_words(&drifted, report.features.len()),
+            bins: Vec::new(),
+        };
+    };
+    Item {
+        subject: column.name.clone(),
+        role: Some(column.role),
+        kind: Some(column.kind),
+        verdict: column.verdict,
+        p: column.p_adjusted.filter(|p| p.is_finite()),
+        statistics: column
+            .statistics
+            .iter()
+            .filter(|(_, value)| value.is_finite())
+            .map(|(name, value)| (name.clone(), *value))
+            .collect(),
+        n: column.n_current,
+        n_reference: column.n_reference,
+        effect: effect(column),
+        summary: summary.unwrap_or_else(|| format!("{}: {}", column.name, column.reason)),
+        moved: words(column),
+        bins: moved_bins(&column.bins),
+    }
+}
+
+/// What is left to say about a subject that the report no longer holds.
+pub(super) fn absent(rule: &str, subject: &str, scope: Scope<'_>, why: &str) -> Item {
+    Item {
+        subject: subject.to_owned(),
+        role: None,
+        kind: None,
+        verdict: scope.report.verdict,
+        p: None,
+        statistics: std::collections::BTreeMap::new(),
+        n: 0,
+        n_reference: 0,
+        effect: 0.0,
+        summary: format!("{rule} of {subject} is over: {why}"),
+        moved: Vec::new(),
+        bins: Vec::new(),
+    }
+}
+
+/// The deciding statistic in units of its floor; PSI in units of 0.1 where none decides.
+fn effect(column: &FeatureReport) -> f64 {
+    let in_floors = column.deciding.as_ref().filter(|deciding| deciding.floor > 0.0);
+    let effect = match in_floors {
+        Some(deciding) => deciding.value / deciding.floor,
+        None => column.statistics.get("psi").copied().unwrap_or_default() / 0.1,
+    };
+    if effect.is_finite() { effect } else { 0.0 }
+}
+
+fn model_words(drifted: &[&str], columns: usize) -> Vec<String> {
+    if drifted.is_empty() {
+        return vec![format!("none of {columns} columns drifted")];
+    }
+    let shown = drifted.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let more = if drifted.len() > 5 { format!(" and {} more", drifted.len() - 5) } else { String::new() };
+    vec![format!("{} of {columns} columns drifted: {shown}{more}", drifted.len())]
+}
+
+/// How far a column moved, one clause each, the plainest first.
+fn words(column: &FeatureReport) -> Vec<String> {
+    let statistic = |name: &str| column.statistics.get(name).copied().filter(|value| value.is_finite());
+    let mut words = Vec::new();
+    if let Some(shift) = statistic("mean_shift").filter(|shift| shift.abs() >= 0.005) {
+        let way = if shift > 0.0 { "up" } else { "down" };
+        words.push(format!("its mean moved {way} by {} standard deviations", number_text(shift.abs())));
+    }
+    if let Some(deciding) = &column.deciding {
+        let (value, floor) = (number_text(deciding.value), number_text(deciding.floor));
+        let p = column.p_adjusted.map(|p| format!(", p {}", number_text(p))).unwrap_or_default();
+        words.push(format!("{} {value} (floor {floor}{p})", deciding.statistic.to_uppercase()));
+    }
+    let missing = |missing: u64, usable: u64| share(missing, missing + usable);
+    let before = missing(column.missing_reference, column.n_reference);
+    let now = missing(column.missing_current, column.n_current);
+    if (now - before).abs() >= 0.01 {
+        words.push(format!("missing went from {} to {}", percent(before), percent(now)));
+    }
+    for (name, what) in [
+        ("unseen_share", "were never seen in the baseline"),
+        ("out_of_range_share", "lie outside the baseline's range"),
+        ("wrong_type_share", "have the wrong type"),
+    ] {
+        if let Some(share) = statistic(name).filter(|share| *share >= 0.001) {
+            words.push(format!("{} of the values {what}", percent(share)));
+        }
+    }
+    words
+}
+
+/// The bins whose shares moved most, in the report's order.
+fn moved_bins(bins: &[BinEvidence]) -> Vec<BinMove> {
+    let totals = bins.iter().fold((0, 0), |sum, bin| (sum.0 + bin.reference, sum.1 + bin.current));
+    let mut moves: Vec<(usize, BinMove)> = bins
+        .iter()
+        .map(|bin| BinMove {
+            label: bin.label.clone(),
+            reference: share(bin.reference, totals.0),
+            current: share(bin.current, totals.1),
+        })
+        .enumerate()
+        .collect();
+    let distance = |bin: &BinMove| (bin.current - bin.reference).abs();
+    moves.sort_by(|(_, left), (_, right)| distance(right).total_cmp(&distance(left)));
+    moves.truncate(MAX_BINS);
+    moves.sort_by_key(|(index, _)| *index);
+    moves.into_iter().map(|(_, bin)| bin).collect()
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// A share as a person reads it.
+pub(super) fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent >= 99.95 || percent < 0.005 {
+        format!("{percent:.0} %")
+    } else if percent < 0.1 {
+        format!("{percent:.2} %")
+    } else {
+        format!("{percent:.1} %")
+    }
+}

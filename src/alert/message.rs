@@ -1,0 +1,144 @@
+//! What a receiver is told: data first, so that every receiver can render it in its own way.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::drift::Verdict;
+use crate::model::{FeatureKind, ModelName, Role};
+
+/// Version of the JSON form; raised when a key changes its meaning or goes away.
+pub const MESSAGE_VERSION: u32 = 1;
+
+/// Most subjects that one message describes; the rest are counted.
+pub const MAX_ITEMS: usize = 10;
+
+/// Whether an alert begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It turned firing.
+    Firing,
+    /// It is over.
+    Resolved,
+}
+
+impl Status {
+    /// The word used in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// One message to one receiver: all subjects of one rule that changed in one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// [`MESSAGE_VERSION`] when it was written.
+    pub version: u32,
+    /// Stable across retries: receivers recognise a repeated delivery by it.
+    pub id: Uuid,
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What happened.
+    pub status: Status,
+    /// The model.
+    pub model: ModelName,
+    /// The rule.
+    pub rule: String,
+    /// The rule's labels, `severity` among them.
+    pub labels: BTreeMap<String, String>,
+    /// The rule's texts, filled in for the first item.
+    pub annotations: BTreeMap<String, String>,
+    /// The whole message in one sentence.
+    pub summary: String,
+    /// The condition, as it stands in the rule.
+    pub expression: String,
+    /// Since when the rule has been firing without a break.
+    pub firing_since: DateTime<Utc>,
+    /// First instant of the window.
+    pub window_start: DateTime<Utc>,
+    /// End of the window, exclusive.
+    pub window_end: DateTime<Utc>,
+    /// Version of the baseline.
+    pub baseline: String,
+    /// The report.
+    pub report: Uuid,
+    /// The verdict on the window.
+    pub verdict: Verdict,
+    /// Rows in the window.
+    pub rows: u64,
+    /// Rows in the baseline.
+    pub rows_reference: u64,
+    /// Share of the exchanges that should have been profiled and were not.
+    pub loss_share: f64,
+    /// The subjects, strongest effect first; at most [`MAX_ITEMS`].
+    pub items: Vec<Item>,
+    /// How many more there are.
+    pub more: usize,
+    /// What to do next.
+    pub next: Vec<NextStep>,
+}
+
+impl Message {
+    /// `severity`, when the rule has that label.
+    pub fn severity(&self) -> Option<&str> {
+        self.labels.get("severity").map(String::as_str)
+    }
+}
+
+/// One subject of a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// The feature or output; the model's name for a rule over the model.
+    pub subject: String,
+    /// Input or output; absent for the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Kind of the column; absent for the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FeatureKind>,
+    /// The verdict on the subject.
+    pub verdict: Verdict,
+    /// The adjusted p-value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    /// Statistics by name; finite ones only.
+    pub statistics: BTreeMap<String, f64>,
+    /// Usable rows of the window.
+    pub n: u64,
+    /// Usable rows of the baseline.
+    pub n_reference: u64,
+    /// How strong the effect is, in units of the floor it has to reach; what items are ordered by.
+    pub effect: f64,
+    /// The rule's summary, filled in for this subject.
+    pub summary: String,
+    /// How far it moved, in words and numbers.
+    pub moved: Vec<String>,
+    /// The bins that moved most, in the report's order.
+    pub bins: Vec<BinMove>,
+}
+
+/// A bin that moved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BinMove {
+    /// What it covers.
+    pub label: String,
+    /// Share of the baseline's rows, in `[0, 1]`.
+    pub reference: f64,
+    /// Share of the window's rows, in `[0, 1]`.
+    pub current: f64,
+}
+
+/// A command that leads on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextStep {
+    /// What it is good for.
+    pub purpose: String,
+    /// What to type.
+    pub command: String,
+}

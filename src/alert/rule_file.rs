@@ -1,0 +1,294 @@
+//! The shape of a rule file: groups, rules and their keys.
+
+use std::collections::BTreeMap;
+
+use super::expression::Expression;
+use super::hold::{Hold, parse_budget, parse_duration};
+use super::names::hint;
+use super::retrain::{RetrainMode, RetrainPolicy};
+use super::rule::{Problem, Rule};
+use super::state::HoldTimes;
+use super::template::Template;
+use super::vocabulary::ForEach;
+use super::yaml::{Node, Yaml, parse};
+use crate::model::ModelName;
+
+const GROUP_KEYS: [&str; 3] = ["name", "model", "rules"];
+const RULE_KEYS: [&str; 9] =
+    ["alert", "for_each", "expr", "for", "keep_firing_for", "labels", "annotations", "receivers", "retrain"];
+const RETRAIN_KEYS: [&str; 4] = ["mode", "cooldown", "budget", "min_labels"];
+
+/// Longest name of a rule, group, label or receiver, in characters.
+const MAX_NAME: usize = 128;
+/// Most rules of one file.
+const MAX_RULES: usize = 10_000;
+
+/// Adds the rules of one file, or its problems.
+pub(super) fn read(path: &str, text: &str, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>) {
+    let mut reader = Reader { path, context: String::new(), problems };
+    let root = match parse(text) {
+        Ok(root) => root,
+        Err((line, message)) => return reader.problem(line, format!("expected YAML: {message}")),
+    };
+    let Some(file) = reader.mapping(&root, "a rule file", &["groups"]) else { return };
+    let Some(groups) = file.required(&mut reader, "groups") else { return };
+    let before = rules.len();
+    for group in reader.list(groups, "`groups`") {
+        reader.context.clear();
+        reader.group(group, rules);
+    }
+    if rules.len() - before > MAX_RULES {
+        rules.truncate(before);
+        reader.context.clear();
+        reader.problem(1, format!("expected at most {MAX_RULES} rules in a file"));
+    }
+}
+
+struct Reader<'a> {
+    path: &'a str,
+    /// `group "g", rule "r": `
+    context: String,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// The entries of one mapping.
+struct Fields<'n> {
+    line: u64,
+    what: String,
+    entries: BTreeMap<&'n str, &'n Node>,
+}
+
+impl<'n> Fields<'n> {
+    fn get(&self, key: &str) -> Option<&'n Node> {
+        self.entries.get(key).copied()
+    }
+
+    fn required(&self, reader: &mut Reader, key: &str) -> Option<&'n Node> {
+        let found = self.get(key);
+        if found.is_none() {
+            reader.problem(self.line, format!("expected `{key}` in {}", self.what));
+        }
+        found
+    }
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, line: u64, message: impl AsRef<str>) {
+        let message = format!("{}{}", self.context, message.as_ref());
+        self.problems.push(Problem { path: self.path.to_owned(), line, message });
+    }
+
+    /// The value of `result`, or nothing and a problem at `line`.
+    fn keep<T>(&mut self, line: u64, key: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.problem(line, format!("`{key}`: {message}"))).ok()
+    }
+
+    fn mapping<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
+        let Yaml::Map(entries) = &node.value else {
+            self.problem(node.line, format!("expected {what} to be a mapping, found {}", node.value.kind()));
+            return None;
+        };
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
+            let near = hint(&key.name, known.iter().copied());
+            let near =
+                if near.is_empty() { format!(", expected one of `{}`", known.join("`, `")) } else { near };
+            self.problem(key.line, format!("unknown key `{}` in {what}{near}", key.name));
+        }
+        let entries = entries.iter().map(|(key, value)| (key.name.as_str(), value)).collect();
+        Some(Fields { line: node.line, what: what.to_owned(), entries })
+    }
+
+    fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
+        match &node.value {
+            Yaml::List(items) if !items.is_empty() => items,
+            Yaml::List(_) | Yaml::Null => {
+                self.problem(node.line, format!("expected at least one entry in {what}"));
+                &[]
+            }
+            other => {
+                self.problem(node.line, format!("expected {what} to be a list, found {}", other.kind()));
+                &[]
+            }
+        }
+    }
+
+    fn text<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
+        if let Yaml::Scalar(text) = &node.value {
+            return Some(text);
+        }
+        self.problem(node.line, format!("`{key}`: expected text, found {}", node.value.kind()));
+        None
+    }
+
+    /// A short name without control characters, so that it fits into a subject line or a log.
+    fn name<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
+        let text = self.text(node, key)?;
+        let fine = !text.trim().is_empty()
+            && text.chars().count() <= MAX_NAME
+            && !text.chars().any(char::is_control);
+        if !fine {
+            self.problem(
+                node.line,
+                format!(
+                    "`{key}`: expected a name of 1 to {MAX_NAME} characters, none of them a control character"
+                ),
+            );
+        }
+        fine.then_some(text)
+    }
+
+    fn group(&mut self, node: &Node, rules: &mut Vec<Rule>) {
+        let Some(fields) = self.mapping(node, "a group", &GROUP_KEYS) else { return };
+        let name = fields.required(self, "name").and_then(|node| self.name(node, "name")).unwrap_or("?");
+        self.context = format!("group \"{name}\": ");
+        let model = fields.get("model").and_then(|node| {
+            let text = self.text(node, "model")?;
+            self.keep(node.line, "model", ModelName::parse(text).map_err(|error| error.to_string()))
+        });
+        let Some(entries) = fields.required(self, "rules") else { return };
+        for (index, entry) in self.list(entries, "`rules`").iter().enumerate() {
+            self.context = format!("group \"{name}\", rule {}: ", index + 1);
+            if let Some(rule) = self.rule(entry, name, model.as_ref()) {
+                rules.push(rule);
+            }
+        }
+    }
+
+    fn rule(&mut self, node: &Node, group: &str, model: Option<&ModelName>) -> Option<Rule> {
+        let named = |node: &Node| match &node.value {
+            Yaml::Map(entries) => {
+                entries.iter().find(|(key, _)| key.name == "alert").map(|(_, node)| node.clone())
+            }
+            _ => None,
+        };
+        if let Some(Node { value: Yaml::Scalar(name), .. }) = named(node) {
+            self.context = format!("group \"{group}\", rule \"{name}\": ");
+        }
+        let fields = self.mapping(node, "a rule", &RULE_KEYS)?;
+        let name = fields.required(self, "alert").and_then(|node| self.name(node, "alert"));
+        let for_each = fields.required(self, "for_each").and_then(|node| self.for_each(node));
+        let expr = fields.required(self, "expr");
+        let expression = expr.zip(for_each).and_then(|(node, for_each)| {
+            let text = self.text(node, "expr")?;
+            self.keep(node.line, "expr", Expression::parse(text, for_each))
+        });
+        let mut hold = |key: &str| {
+            let Some(node) = fields.get(key) else { return Some(Hold::default()) };
+            let text = self.text(node, key)?;
+            self.keep(node.line, key, Hold::parse(text))
+        };
+        let times = hold("for").zip(hold("keep_firing_for"));
+        let labels = self.texts(fields.get("labels"), "labels");
+        let annotations = self
+            .texts(fields.get("annotations"), "annotations")
+            .into_iter()
+            .filter_map(|(key, (line, text))| {
+                let template = Template::parse(&text, for_each?);
+                Some((key.clone(), self.keep(line, &format!("annotations.{key}"), template)?))
+            })
+            .collect();
+        let receivers = fields.get("receivers");
+        let receivers_line = receivers.map_or(node.line, |node| node.line);
+        let receivers = receivers.map(|node| self.receivers(node)).unwrap_or_default();
+        let retrain = fields.get("retrain").map(|node| self.retrain(node));
+        let (hold, keep_firing) = times?;
+        Some(Rule {
+            name: name?.to_owned(),
+            group: group.to_owned(),
+            model: model.cloned(),
+            for_each: for_each?,
+            expression: expression?,
+            times: HoldTimes { hold, keep_firing },
+            labels: labels.into_iter().map(|(key, (_, text))| (key, text)).collect(),
+            annotations,
+            receivers,
+            retrain: retrain.flatten(),
+            path: self.path.to_owned(),
+            line: node.line,
+            receivers_line,
+        })
+    }
+
+    fn for_each(&mut self, node: &Node) -> Option<ForEach> {
+        let text = self.text(node, "for_each")?;
+        let words = [ForEach::Feature, ForEach::Output, ForEach::Model];
+        if let Some(found) = words.into_iter().find(|word| word.as_str() == text) {
+            return Some(found);
+        }
+        let message = if text == "segment" {
+            "`for_each: segment` is not served yet; expected `feature`, `output` or `model`".to_owned()
+        } else {
+            let near = hint(text, ForEach::WORDS);
+            format!("`for_each`: expected `feature`, `output` or `model`, found `{text}`{near}")
+        };
+        self.problem(node.line, message);
+        None
+    }
+
+    /// A mapping from names to texts, with the line of each text.
+    fn texts(&mut self, node: Option<&Node>, key: &str) -> BTreeMap<String, (u64, String)> {
+        let mut texts = BTreeMap::new();
+        let Some(node) = node else { return texts };
+        let Yaml::Map(entries) = &node.value else {
+            self.problem(
+                node.line,
+                format!("`{key}`: expected names and texts, found {}", node.value.kind()),
+            );
+            return texts;
+        };
+        for (name, value) in entries {
+            let place = format!("{key}.{}", name.name);
+            if let Some(text) = self.text(value, &place) {
+                texts.insert(name.name.clone(), (value.line, text.to_owned()));
+            }
+        }
+        texts
+    }
+
+    fn receivers(&mut self, node: &Node) -> Vec<String> {
+        let mut receivers: Vec<String> = Vec::new();
+        for entry in self.list(node, "`receivers`") {
+            let Some(name) = self.name(entry, "receivers") else { continue };
+            if receivers.iter().any(|other| other == name) {
+                self.problem(entry.line, format!("`receivers`: expected `{name}` once"));
+            }
+            receivers.push(name.to_owned());
+        }
+        receivers
+    }
+
+    fn retrain(&mut self, node: &Node) -> Option<RetrainPolicy> {
+        let fields = self.mapping(node, "`retrain`", &RETRAIN_KEYS)?;
+        let mut policy = RetrainPolicy::default();
+        if let Some(node) = fields.required(self, "mode") {
+            let text = self.text(node, "retrain.mode")?;
+            policy.mode = match text {
+                "suggest" => RetrainMode::Suggest,
+                "approve" => RetrainMode::Approve,
+                "auto" => RetrainMode::Auto,
+                other => {
+                    let near = hint(other, ["suggest", "approve", "auto"]);
+                    let message = format!(
+                        "`retrain.mode`: expected `suggest`, `approve` or `auto`, found `{other}`{near}"
+                    );
+                    self.problem(node.line, message);
+                    return None;
+                }
+            };
+        }
+        if let Some(node) = fields.get("cooldown") {
+            let text = self.text(node, "retrain.cooldown")?;
+            policy.cooldown = self.keep(node.line, "retrain.cooldown", parse_duration(text))?;
+        }
+        if let Some(node) = fields.get("budget") {
+            let text = self.text(node, "retrain.budget")?;
+            policy.budget = self.keep(node.line, "retrain.budget", parse_budget(text))?;
+        }
+        if let Some(node) = fields.get("min_labels") {
+            let text = self.text(node, "retrain.min_labels")?;
+            let number = text.parse().map_err(|_| format!("expected a whole number, found `{text}`"));
+            policy.min_labels = self.keep(node.line, "retrain.min_labels", number)?;
+        }
+        Some(policy)
+    }
+}

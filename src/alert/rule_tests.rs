@@ -1,0 +1,208 @@
+//! Tests of rule files.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::alert::{Budget, RetrainMode};
+
+const GOOD: &str = r#"
+groups:
+  - name: bike-demand
+    model: bike-demand
+    rules:
+      - alert: FeatureDrift
+        for_each: feature
+        expr: verdict == "drift"
+        for: 2w
+        keep_firing_for: 1h
+        labels: {severity: warning}
+        annotations: {summary: "{{feature}} drifted: PSI {{psi}} (p {{p}})"}
+        receivers: [oncall]
+        retrain: {mode: auto, cooldown: 6h, budget: 2 per 1d, min_labels: 500}
+"#;
+
+fn parse(texts: &[&str]) -> Result<RuleSet, Vec<String>> {
+    let files: Vec<_> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| (format!("rules/{index}.yaml"), (*text).to_owned()))
+        .collect();
+    RuleSet::parse(&files).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+/// Puts `rule` (its lines after `alert:`) into a file of one group.
+fn with_rule(rule: &str) -> String {
+    format!("groups:\n- name: g\n  rules:\n  - alert: r\n{rule}")
+}
+
+#[test]
+fn the_documented_shape_is_read() {
+    let rules = parse(&[GOOD]).unwrap().rules;
+    let [rule] = rules.as_slice() else { panic!("{rules:?}") };
+    assert_eq!((rule.name.as_str(), rule.group.as_str(), rule.line), ("FeatureDrift", "bike-demand", 6));
+    assert_eq!(rule.model.as_ref().map(ModelName::as_str), Some("bike-demand"));
+    assert_eq!(rule.for_each, ForEach::Feature);
+    assert_eq!(rule.expression.source(), "verdict == \"drift\"");
+    let keep_firing = Hold::Time(Duration::from_secs(3600));
+    assert_eq!(rule.times, HoldTimes { hold: Hold::Windows(2), keep_firing });
+    assert_eq!(rule.severity(), Some("warning"));
+    assert_eq!(rule.receivers, ["oncall"]);
+    let expected = RetrainPolicy {
+        mode: RetrainMode::Auto,
+        cooldown: Duration::from_secs(6 * 3600),
+        budget: Budget { runs: 2, period: Duration::from_secs(86_400) },
+        min_labels: 500,
+    };
+    assert_eq!(rule.retrain, Some(expected));
+}
+
+#[test]
+fn every_problem_is_reported_with_its_line() {
+    let text = r#"
+groups:
+  - name: g
+    ruels: []
+    rules:
+      - alert: A
+        for_each: feature
+        expr: verdikt == "drift"
+        for: soon
+        labells: {severity: warning}
+        annotations: {summary: "{{psy}}"}
+      - alert: B
+        for_each: segment
+        expr: psi > 1
+        receivers: []
+      - for_each: model
+        retrain: {mode: atuo, min_labels: many}
+  - name: empty
+    rules: []
+  - rules: 3
+"#;
+    let expected = [
+        r#"rules/0.yaml:4: unknown key `ruels` in a group, did you mean `rules`?"#,
+        r#"rules/0.yaml:8: group "g", rule "A": `expr`: unknown name `verdikt`, did you mean `verdict`?"#,
+        r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or a duration such as `5m`, found `soon`"#,
+        r#"rules/0.yaml:10: group "g", rule "A": unknown key `labells` in a rule, did you mean `labels`?"#,
+        r#"rules/0.yaml:11: group "g", rule "A": `annotations.summary`: unknown name `psy`, did you mean `psi`?"#,
+        r#"rules/0.yaml:13: group "g", rule "B": `for_each: segment` is not served yet; expected `feature`, `output` or `model`"#,
+        r#"rules/0.yaml:15: group "g", rule "B": expected at least one entry in `receivers`"#,
+        r#"rules/0.yaml:16: group "g", rule 3: expected `alert` in a rule"#,
+        r#"rules/0.yaml:16: group "g", rule 3: expected `expr` in a rule"#,
+        r#"rules/0.yaml:17: group "g", rule 3: `retrain.mode`: expected `suggest`, `approve` or `auto`, found `atuo`, did you mean `auto`?"#,
+        r#"rules/0.yaml:19: group "empty": expected at least one entry in `rules`"#,
+        r#"rules/0.yaml:20: expected `name` in a group"#,
+        r#"rules/0.yaml:20: group "?": expected `rules` to be a list, found a single value"#,
+    ];
+    let found = parse(&[text]).unwrap_err();
+    assert_eq!(found, expected, "{}", found.join("\n"));
+}
+
+#[test]
+fn single_mistakes() {
+    for (text, expected) in [
+        ("", "0.yaml:1: expected a rule file to be a mapping, found nothing"),
+        ("- a", "0.yaml:1: expected a rule file to be a mapping, found a list"),
+        ("group: []", "0.yaml:1: unknown key `group` in a rule file, did you mean `groups`?"),
+        ("groups:", "0.yaml:1: expected at least one entry in `groups`"),
+        ("groups:\n\t- name: g", "0.yaml:2: expected YAML"),
+        ("groups: []\ngroups: []", "0.yaml:2: expected YAML"),
+        ("groups: [1]", "0.yaml:1: expected a group to be a mapping, found a single value"),
+        (
+            "groups:\n- name: g\n  model: a/b\n  rules: []",
+            "0.yaml:3: group \"g\": `model`: `a/b` is not a model name",
+        ),
+        (
+            &with_rule("    for_each: model\n    expr: [1]"),
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: expected text, found a list",
+        ),
+        (
+            &with_rule("    for_each: model\n    expr: rows > 1\n    labels: x"),
+            "0.yaml:7: group \"g\", rule \"r\": `labels`: expected names and texts",
+        ),
+        (
+            &with_rule("    for_each: model\n    expr: rows > 1\n    receivers: [a, a]"),
+            "0.yaml:7: group \"g\", rule \"r\": `receivers`: expected `a` once",
+        ),
+        (
+            &with_rule("    for_each: model\n    expr: rows > 1\n    retrain: {mode: auto, budget: 2}"),
+            "0.yaml:7: group \"g\", rule \"r\": `retrain.budget`: expected a budget such as `2 per 1d`, found `2`",
+        ),
+        (
+            &with_rule("    for_each: model\n    expr: rows > 1\n    retrain: {}"),
+            "0.yaml:7: group \"g\", rule \"r\": expected `mode` in `retrain`",
+        ),
+        (
+            &with_rule("    for_each: model\n    expr: rows >"),
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: expected a CEL expression: line 1, column",
+        ),
+        (
+            "groups:\n- name: g\n  rules:\n  - alert: \"a\\nb\"\n    for_each: model\n    expr: rows > 1",
+            "0.yaml:4: group \"g\", rule \"a\nb\": `alert`: expected a name of 1 to 128 characters",
+        ),
+    ] {
+        let found = parse(&[text]).unwrap_err().join("\n");
+        assert!(found.contains(expected), "{text}\nexpected {expected}\nfound    {found}");
+    }
+}
+
+#[test]
+fn names_are_unique_for_each_model() {
+    let for_model = |model: &str| {
+        format!(
+            "groups:\n- name: g\n  {model}\n  rules:\n  - {{alert: A, for_each: model, expr: rows > 1}}\n"
+        )
+    };
+    let (a, b, every) = (for_model("model: a"), for_model("model: b"), for_model(""));
+    assert!(parse(&[&a, &b]).is_ok());
+    for (first, second) in [(&a, &a), (&a, &every), (&every, &b)] {
+        let problems = parse(&[first, second]).unwrap_err();
+        let expected = "rules/1.yaml:5: group \"g\", rule \"A\": expected a name of its own for each rule of a model, \
+                        but rules/0.yaml:5 has the same";
+        assert_eq!(problems, [expected]);
+    }
+}
+
+#[test]
+fn receivers_are_bound() {
+    let silent = GOOD.replace("receivers: [oncall]", "").replace("alert: FeatureDrift", "alert: Other");
+    let mut rules = parse(&[GOOD, &silent]).unwrap();
+    let names = ["chat".to_owned(), "oncall".to_owned()];
+    rules.bind_receivers(&names).unwrap();
+    assert_eq!(rules.rules[0].receivers, ["oncall"]);
+    assert_eq!(rules.rules[1].receivers, names);
+    let mut rules = parse(&[GOOD]).unwrap();
+    let problems = rules.bind_receivers(&["oncal".to_owned()]).unwrap_err();
+    let expected = "rules/0.yaml:13: group \"bike-demand\", rule \"FeatureDrift\": receiver `oncall` is not among the \
+                    settings' receivers, did you mean `oncal`?";
+    assert_eq!(problems[0].to_string(), expected);
+}
+
+#[test]
+fn ten_thousand_rules_load() {
+    let rules: String =
+        (0..10_000).map(|i| format!("  - {{alert: R{i}, for_each: feature, expr: psi > 0.{i}}}\n")).collect();
+    let head = "groups:\n- name: g\n  rules:\n";
+    assert_eq!(parse(&[&format!("{head}{rules}")]).unwrap().rules.len(), 10_000);
+    let more = format!("{head}{rules}  - {{alert: more, for_each: feature, expr: psi > 1}}\n");
+    assert!(parse(&[&more]).unwrap_err()[0].contains("at most 10000 rules"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?s).{0,300}") {
+        let _ = parse(&[&text]).is_ok();
+    }
+
+    #[test]
+    fn a_damaged_file_is_read_or_refused(cut in 0..GOOD.len(), len in 0usize..40, insert in "[-:{}\\[\\]&*\"' \t\nA-z|>#!%@]{0,8}") {
+        prop_assume!(GOOD.is_char_boundary(cut));
+        let end = (cut + len).min(GOOD.len());
+        let damaged = format!("{}{insert}{}", &GOOD[..cut], &GOOD[end..]);
+        if let Err(problems) = parse(&[&damaged]) {
+            prop_assert!(problems.iter().all(|problem| problem.starts_with("rules/0.yaml:")), "{problems:?}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Every rule that ships loads, fires when it should and is silent when it should be.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::alert::example::report_at;
+use crate::drift::{DriftReport, Verdict};
+use crate::model::Role;
+
+/// Every shipped rule file, bound to one receiver.
+fn shipped() -> RuleSet {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.to_string_lossy();
+            name.ends_with(".yaml") && !name.ends_with(".test.yaml")
+        })
+        .collect();
+    files.sort();
+    assert!(files.len() >= 2, "found only {files:?}");
+    let files: Vec<_> = files
+        .iter()
+        .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    let mut rules = RuleSet::parse(&files).unwrap();
+    rules.bind_receivers(&["oncall".to_owned()]).unwrap();
+    rules
+}
+
+/// What a case does to a calm report.
+type Change = fn(&mut DriftReport);
+
+/// Rule, windows until it fires, the change that makes it fire, a change it has to be silent on.
+const CASES: [(&str, u32, Change, Change); 7] = [
+    (
+        "FeatureDrift",
+        2,
+        |r| r.features[0].verdict = Verdict::Drift,
+        |r| r.features[1].verdict = Verdict::Drift,
+    ),
+    (
+        "OutputDrift",
+        2,
+        |r| r.features[1].verdict = Verdict::Drift,
+        |r| r.features[0].verdict = Verdict::Drift,
+    ),
+    ("MissingValues", 1, |r| statistic(r, "missing_delta", 0.2), |r| statistic(r, "missing_delta", -0.2)),
+    ("UnknownValues", 2, |r| statistic(r, "unseen_share", 0.06), |r| statistic(r, "unseen_share", 0.04)),
+    ("PredictionsLost", 2, |r| r.losses.kept = 300, |r| r.losses.kept = 2000),
+    ("WindowUntrusted", 1, |r| r.verdict = Verdict::Untrusted, |r| r.verdict = Verdict::InsufficientData),
+    ("TooFewRows", 6, |r| r.verdict = Verdict::InsufficientData, |r| r.verdict = Verdict::Untrusted),
+];
+
+fn statistic(report: &mut DriftReport, name: &str, value: f64) {
+    report.features[0].statistics.insert(name.to_owned(), value);
+}
+
+/// The rules that fire after `windows` windows with `change`.
+fn firing(rules: &RuleSet, windows: u32, change: Change) -> BTreeSet<String> {
+    let mut alerts = Vec::new();
+    for index in 0..windows {
+        let mut report = report_at(index, &[("temp", 0.01), ("count", 0.01)]);
+        report.features[1].role = Role::Output;
+        change(&mut report);
+        alerts = evaluate(rules, &report, Uuid::from_u128(1), &alerts, report.window_end).alerts;
+    }
+    alerts
+        .iter()
+        .filter(|alert| alert.state.firing_since().is_some())
+        .map(|alert| alert.rule.clone())
+        .collect()
+}
+
+#[test]
+fn every_shipped_rule_fires_and_is_silent() {
+    let rules = shipped();
+    let tested: BTreeSet<_> = CASES.iter().map(|case| case.0).collect();
+    let names: BTreeSet<_> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(tested, names, "every shipped rule has a case");
+    assert_eq!(firing(&rules, 10, |_| ()), BTreeSet::new(), "calm windows are silent");
+    for (rule, windows, loud, silent) in CASES {
+        assert!(firing(&rules, windows, loud).contains(rule), "{rule} does not fire");
+        assert!(!firing(&rules, windows - 1, loud).contains(rule), "{rule} fires too early");
+        assert!(!firing(&rules, windows, silent).contains(rule), "{rule} fires without cause");
+    }
+}
+
+#[test]
+fn every_shipped_rule_says_how_much_it_matters() {
+    for rule in shipped().rules {
+        assert!(matches!(rule.severity(), Some("info" | "warning" | "critical")), "{}", rule.name);
+        assert!(rule.annotations.contains_key("summary"), "{}", rule.name);
+    }
+}

@@ -1,0 +1,200 @@
+//! The names that rules may use, and what they stand for in a report.
+
+use crate::drift::{DriftReport, FeatureReport, Verdict};
+use crate::model::Role;
+
+/// What a rule looks at, one alert for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForEach {
+    /// Every input of the model.
+    Feature,
+    /// Every output of the model.
+    Output,
+    /// The window as a whole.
+    Model,
+}
+
+impl ForEach {
+    /// The words of `for_each`; `segment` is known, but not yet served.
+    pub(super) const WORDS: [&'static str; 4] = ["feature", "output", "segment", "model"];
+
+    /// The word used in rules.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Feature => "feature",
+            Self::Output => "output",
+            Self::Model => "model",
+        }
+    }
+
+    /// The features or outputs of `report` that this names; none for `model`.
+    pub(super) fn columns(self, report: &DriftReport) -> impl Iterator<Item = &FeatureReport> {
+        report.features.iter().filter(move |feature| match self {
+            Self::Feature => feature.role == Role::Feature,
+            Self::Output => feature.role == Role::Output,
+            Self::Model => false,
+        })
+    }
+}
+
+/// What a name or an expression evaluates to, as far as it is known before there is data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Number,
+    Text,
+    Truth,
+    List,
+    /// Known only when there is data; never refused.
+    Any,
+}
+
+impl Kind {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Number => "a number",
+            Self::Text => "text",
+            Self::Truth => "true or false",
+            Self::List => "a list",
+            Self::Any => "anything",
+        }
+    }
+}
+
+/// A value that a name stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fact<'a> {
+    Number(f64),
+    Text(&'a str),
+}
+
+/// One window, or one column of it: what names are looked up in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) report: &'a DriftReport,
+    pub(super) column: Option<&'a FeatureReport>,
+}
+
+/// A name that rules may use.
+pub(super) struct Variable {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Whether it exists for a column, and for the model as a whole.
+    pub(super) scopes: (bool, bool),
+    /// Whether its value means nothing in a window that is `insufficient_data` or `untrusted`.
+    pub(super) inferred: bool,
+    /// The words it can hold; empty: any.
+    pub(super) words: &'static [&'static str],
+}
+
+/// Statistics, by the names that a report gives them.
+pub(super) const STATISTICS: [&str; 16] = [
+    "psi",
+    "ks",
+    "ks_error_bound",
+    "js",
+    "kl",
+    "hellinger",
+    "tvd",
+    "linf",
+    "wasserstein",
+    "wasserstein_norm",
+    "mean_shift",
+    "chi2",
+    "missing_delta",
+    "unseen_share",
+    "out_of_range_share",
+    "wrong_type_share",
+];
+
+const VERDICTS: &[&str] = &["ok", "drift", "insufficient_data", "untrusted"];
+const BOTH: (bool, bool) = (true, true);
+const COLUMN: (bool, bool) = (true, false);
+const WHOLE: (bool, bool) = (false, true);
+
+const fn variable(name: &'static str, kind: Kind, scopes: (bool, bool)) -> Variable {
+    Variable { name, kind, scopes, inferred: false, words: &[] }
+}
+
+const NAMED: [Variable; 12] = [
+    Variable { inferred: true, words: VERDICTS, ..variable("verdict", Kind::Text, BOTH) },
+    Variable { inferred: true, ..variable("p", Kind::Number, COLUMN) },
+    Variable { inferred: true, ..variable("drifted", Kind::Number, WHOLE) },
+    variable("features", Kind::Number, WHOLE),
+    variable("n", Kind::Number, BOTH),
+    variable("n_reference", Kind::Number, BOTH),
+    variable("rows", Kind::Number, BOTH),
+    variable("loss_share", Kind::Number, BOTH),
+    variable("model", Kind::Text, BOTH),
+    variable("feature", Kind::Text, COLUMN),
+    Variable { words: &["feature", "output"], ..variable("role", Kind::Text, COLUMN) },
+    Variable { words: &["numeric", "categorical", "boolean"], ..variable("kind", Kind::Text, COLUMN) },
+];
+
+/// Every name that a rule with this `for_each` may use.
+pub(super) fn variables(for_each: ForEach) -> impl Iterator<Item = Variable> {
+    let statistics = STATISTICS
+        .into_iter()
+        .map(|name| Variable { inferred: true, ..variable(name, Kind::Number, COLUMN) });
+    NAMED.into_iter().chain(statistics).filter(move |variable| {
+        if for_each == ForEach::Model { variable.scopes.1 } else { variable.scopes.0 }
+    })
+}
+
+/// The variable `name`, when a rule with this `for_each` may use it.
+pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, String> {
+    if let Some(found) = variables(for_each).find(|variable| variable.name == name) {
+        return Ok(found);
+    }
+    let elsewhere = [ForEach::Feature, ForEach::Model]
+        .into_iter()
+        .find(|other| variables(*other).any(|variable| variable.name == name));
+    Err(match elsewhere {
+        Some(other) => format!(
+            "`{name}` does not exist for `for_each: {}`, only for `for_each: {}`",
+            for_each.as_str(),
+            if other == ForEach::Model { "model" } else { "feature` and `output" }
+        ),
+        None => format!(
+            "unknown name `{name}`{}",
+            super::names::hint(name, variables(for_each).map(|variable| variable.name))
+        ),
+    })
+}
+
+impl<'a> Scope<'a> {
+    /// The verdict on the subject.
+    pub(super) fn verdict(self) -> Verdict {
+        self.column.map_or(self.report.verdict, |column| column.verdict)
+    }
+
+    /// Whether the window says too little, or not enough of it arrived, for anything inferred from it.
+    pub(super) fn is_inconclusive(self) -> bool {
+        let silent = |verdict| matches!(verdict, Verdict::InsufficientData | Verdict::Untrusted);
+        silent(self.verdict()) || self.report.verdict == Verdict::Untrusted
+    }
+
+    /// What `name` stands for; absent when it does not apply, or is not a finite number.
+    pub(super) fn fact(self, name: &str) -> Option<Fact<'a>> {
+        let report = self.report;
+        let count = |value: u64| Some(Fact::Number(value as f64));
+        let found = match (name, self.column) {
+            ("verdict", _) => Some(Fact::Text(self.verdict().as_str())),
+            ("rows", _) | ("n", None) => count(report.rows),
+            ("n_reference", None) => count(report.rows_reference),
+            ("loss_share", _) => Some(Fact::Number(report.losses.share())),
+            ("model", _) => Some(Fact::Text(report.model.as_str())),
+            ("drifted", None) => count(report.drifted().count() as u64),
+            ("features", None) => count(report.features.len() as u64),
+            ("n", Some(column)) => count(column.n_current),
+            ("n_reference", Some(column)) => count(column.n_reference),
+            ("p", Some(column)) => column.p_adjusted.map(Fact::Number),
+            ("feature", Some(column)) => Some(Fact::Text(&column.name)),
+            ("role", Some(column)) => Some(Fact::Text(column.role.as_str())),
+            ("kind", Some(column)) => Some(Fact::Text(column.kind.as_str())),
+            (statistic, Some(column)) => column.statistics.get(statistic).copied().map(Fact::Number),
+            (_, None) => None,
+        };
+        found.filter(|fact| !matches!(fact, Fact::Number(number) if !number.is_finite()))
+    }
+}

@@ -1,0 +1,332 @@
+//! The wiring: `build` connects and binds, `run` serves and drains.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::alert::{Problem, RuleSet};
+use crate::baseline::Baseline;
+use crate::config::Settings;
+use crate::http::{self, AppState};
+use crate::metrics::Metrics;
+use crate::model::ModelName;
+use crate::notify::Receivers;
+use crate::retrain::TrainingSpec;
+use crate::store;
+use crate::store::cluster::Cluster;
+use crate::tap::{self, Ledger, Proxy, TapSettings};
+use crate::tasks::{self, CatalogTask, Evaluator, Notifier, Recorder, Retention};
+
+/// How long requests in flight may take once shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long everything together may take to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The present; the one place that reads the clock.
+#[expect(clippy::disallowed_methods, reason = "everything else takes `now` as an argument")]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Chooses the cryptography for TLS; a second call changes nothing.
+pub fn install_crypto() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a crypto provider was installed before");
+    }
+}
+
+/// A connection pool, and the private server behind it if there is one.
+#[derive(Debug)]
+pub struct Database {
+    /// The pool.
+    pub pool: PgPool,
+    /// Its URL.
+    pub url: String,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Closes the pool, then stops the private server if no other process uses it.
+    ///
+    /// # Errors
+    ///
+    /// When the private server does not stop.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Connects to the configured database, or starts the private one, and brings the schema up to date.
+///
+/// # Errors
+///
+/// When the database is not reached or cannot be started.
+pub async fn open_database(settings: &Settings) -> anyhow::Result<Database> {
+    let database = lazy_database(settings).await?;
+    store::migrate(&database.pool).await.with_context(|| match &settings.database.url {
+        Some(_) => "the database of `database.url` was not reached or could not be brought up to date",
+        None => "the private database could not be brought up to date",
+    })?;
+    Ok(database)
+}
+
+/// Like [`open_database`], but a given database may be away: the pool connects when it is back.
+async fn lazy_database(settings: &Settings) -> anyhow::Result<Database> {
+    let (url, cluster) = match &settings.database.url {
+        Some(url) => (url.clone(), None),
+        None => {
+            let cluster = Cluster::start(&settings.data_dir, None).await?;
+            (cluster.url().to_owned(), Some(cluster))
+        }
+    };
+    let pool = store::pool(&url, settings.database.connections).context("`database.url` cannot be read")?;
+    Ok(Database { pool, url, cluster })
+}
+
+/// Registers `baseline` and makes it the active one, in one transaction.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn register_baseline(pool: &PgPool, baseline: &Baseline) -> anyhow::Result<()> {
+    let mut transaction = pool.begin().await?;
+    store::model::register(&mut *transaction, baseline.model()).await?;
+    store::baseline::insert(&mut *transaction, baseline).await?;
+    store::model::activate_baseline(&mut *transaction, baseline.model(), baseline.version()).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// What a run of `model` is asked to do, if the settings say how it is trained.
+pub fn training_spec(settings: &Settings, model: &ModelName) -> Option<TrainingSpec> {
+    tasks::training_spec(settings, settings.model(model)?)
+}
+
+/// Reads the rule files that the settings name.
+///
+/// # Errors
+///
+/// Every problem of every file, each with its place.
+pub fn load_rules(settings: &Settings) -> anyhow::Result<RuleSet> {
+    let mut files = Vec::new();
+    for pattern in &settings.rules {
+        let paths = rule_files(Path::new(pattern))?;
+        if paths.is_empty() {
+            bail!("`rules`: `{pattern}` matches no file");
+        }
+        for path in paths {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("failed to read `{}`", path.display()))?;
+            files.push((path.display().to_string(), text));
+        }
+    }
+    let refuse = |problems: Vec<Problem>| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the rules were refused:\n{}", lines.join("\n"))
+    };
+    let mut rules = RuleSet::parse(&files).map_err(refuse)?;
+    let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
+    rules.bind_receivers(&receivers).map_err(refuse)?;
+    Ok(rules)
+}
+
+/// The files that a pattern names: itself, or those in its folder that fit a last component such as `*.yaml`.
+/// Files that end in `.test.yaml` are tests of rules, not rules.
+fn rule_files(pattern: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let name = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((prefix, suffix)) = name.split_once('*') else { return Ok(vec![pattern.to_owned()]) };
+    let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("failed to read the folder `{}`", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(prefix) && name.ends_with(suffix) && !name.ends_with(".test.yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The sidecar, bound and ready to run.
+#[derive(Debug)]
+pub struct App {
+    database: Database,
+    settings: Arc<Settings>,
+    rules: Arc<RuleSet>,
+    receivers: Arc<Receivers>,
+    metrics: Metrics,
+    proxy: Option<Proxy>,
+    ledger: Ledger,
+    receiver: tap::ExchangeReceiver,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+}
+
+impl App {
+    /// Reads rules and receivers, connects, and binds both ports, so that whatever is wrong is found at start.
+    ///
+    /// A configured database that is away is no reason to stay down: predictions pass without it.
+    ///
+    /// # Errors
+    ///
+    /// Rules, receivers or addresses that cannot be used; a private database that cannot be started.
+    pub async fn build(settings: Settings) -> anyhow::Result<Self> {
+        install_crypto();
+        let settings = Arc::new(settings);
+        let rules = Arc::new(load_rules(&settings)?);
+        let receivers = Receivers::build(&settings).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
+        })?;
+        let metrics = Metrics::new()?;
+        let ledger = Ledger::new(settings.models.iter().map(|model| model.name.clone()), &metrics);
+        let (queue, receiver) = tap::queue(settings.tap.queue_bytes.0, metrics.tap.queue_bytes.clone());
+        let proxy = match settings.tap.upstream {
+            Some(_) => {
+                let tap = TapSettings {
+                    tap: settings.tap.clone(),
+                    paths: TapSettings::paths(&settings.models),
+                    ledger: ledger.clone(),
+                    queue,
+                    metrics: metrics.clone(),
+                    now,
+                    grace: DRAIN,
+                };
+                Some(Proxy::bind(settings.listen.proxy, tap).await?)
+            }
+            None => None,
+        };
+        let admin = TcpListener::bind(settings.listen.admin)
+            .await
+            .with_context(|| format!("failed to listen on {} (`listen.admin`)", settings.listen.admin))?;
+        let admin_address = admin.local_addr()?;
+        let database = lazy_database(&settings).await?;
+        Ok(Self {
+            database,
+            settings,
+            rules,
+            receivers: Arc::new(receivers),
+            metrics,
+            proxy,
+            ledger,
+            receiver,
+            admin,
+            admin_address,
+        })
+    }
+
+    /// The address of the admin port.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The address of the proxy, if there is one.
+    pub fn proxy_address(&self) -> Option<SocketAddr> {
+        self.proxy.as_ref().map(Proxy::local_addr)
+    }
+
+    /// The URL of the database.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
+    /// The database, for whoever runs the sidecar in its own process.
+    pub fn pool(&self) -> PgPool {
+        self.database.pool.clone()
+    }
+
+    /// Serves until `stop` completes, then drains: the proxy first, then the recorder, then the database.
+    ///
+    /// # Errors
+    ///
+    /// The first task that fails or ends early.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self {
+            database,
+            settings,
+            rules,
+            receivers,
+            metrics,
+            proxy,
+            ledger,
+            receiver,
+            admin,
+            admin_address,
+        } = self;
+        let pool = database.pool.clone();
+        let shutdown = CancellationToken::new();
+        // The recorder goes on until the proxy has ended, so that nothing in flight is lost.
+        let drained = CancellationToken::new();
+        let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+
+        let (catalog, catalog_receiver) = CatalogTask::new(pool.clone(), Arc::clone(&settings));
+        let (recorder, intake) = Recorder::new(pool.clone(), receiver, ledger, catalog_receiver);
+        let state = AppState {
+            db: pool.clone(),
+            metrics: Arc::new(metrics.clone()),
+            intake: Arc::new(move |exchange| intake.push(&exchange)),
+            now,
+        };
+        let proxy_address = proxy.as_ref().map(Proxy::local_addr);
+        tracing::info!(proxy = ?proxy_address, admin = %admin_address, models = settings.models.len(), "driftline is up");
+        let (proxy_shutdown, proxy_drained) = (shutdown.clone(), drained.clone());
+        tasks.spawn(async move {
+            match proxy {
+                Some(proxy) => proxy.run(proxy_shutdown).await,
+                None => proxy_shutdown.cancelled().await,
+            }
+            proxy_drained.cancel();
+            Ok(())
+        });
+        tasks.spawn(catalog.run(shutdown.clone()));
+        tasks.spawn(recorder.run(drained));
+        tasks.spawn(http::serve(admin, state, shutdown.clone()));
+        tasks.spawn(
+            Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, now).run(shutdown.clone()),
+        );
+        tasks.spawn(
+            Notifier::new(pool.clone(), receivers, now, Arc::new(Notify::new())).run(shutdown.clone()),
+        );
+        tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
+        let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;
+        let closed = database.close().await;
+        outcome?;
+        closed?;
+        tracing::info!("driftline has stopped");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_rules_but_not_their_tests() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.yaml", "a.yaml", "a.test.yaml", "notes.md"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = rule_files(&folder.path().join("*.yaml")).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.yaml", "b.yaml"]);
+    }
+}

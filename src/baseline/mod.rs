@@ -1,0 +1,125 @@
+//! A baseline: the frozen profile of reference data, its PSI bins and its natural variation, named by its content.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::model::ModelName;
+use crate::profile::{ColumnLayout, ColumnProfile, Layout};
+use crate::stats::Variation;
+
+mod bins;
+mod build;
+mod format;
+mod infer;
+mod rebin;
+
+pub use bins::Bins;
+pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, build};
+pub use format::FormatError;
+pub use infer::infer_kind;
+pub use rebin::rebin;
+
+/// How a baseline was cut; part of its content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutOptions {
+    /// Quantile cells of a numeric feature.
+    pub grid_cells: usize,
+    /// PSI bins of a numeric feature.
+    pub psi_bins: usize,
+    /// Categories with a cell of their own.
+    pub top_categories: usize,
+    /// Pseudo-count of every bin.
+    pub smoothing: f64,
+}
+
+impl Default for CutOptions {
+    fn default() -> Self {
+        Self { grid_cells: 1000, psi_bins: 10, top_categories: 256, smoothing: 0.5 }
+    }
+}
+
+/// One column of a baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaselineColumn {
+    /// Name, role, kind and cells.
+    pub layout: ColumnLayout,
+    /// Counts of the reference data.
+    pub profile: ColumnProfile,
+    /// PSI bins over the cells.
+    pub bins: Bins,
+    /// How far a KS statistic read from the cells can be from the exact one.
+    pub ks_error_bound: f64,
+    /// Natural variation of `psi`, when the reference data have event times.
+    pub psi_variation: Option<Variation>,
+    /// Natural variation of `ks²`.
+    pub ks_variation: Option<Variation>,
+}
+
+/// A frozen profile with everything that judging a window needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Baseline {
+    model: ModelName,
+    source: String,
+    rows: u64,
+    options: CutOptions,
+    columns: Vec<BaselineColumn>,
+    layout: Layout,
+    version: String,
+}
+
+impl Baseline {
+    fn new(
+        model: ModelName,
+        source: String,
+        rows: u64,
+        options: CutOptions,
+        columns: Vec<BaselineColumn>,
+    ) -> Result<Self, FormatError> {
+        let layout = Layout::new(columns.iter().map(|column| column.layout.clone()).collect());
+        let mut baseline = Self { model, source, rows, options, columns, layout, version: String::new() };
+        baseline.version = baseline.content_version()?;
+        Ok(baseline)
+    }
+
+    /// The first 12 hexadecimal digits of the SHA-256 of the content.
+    fn content_version(&self) -> Result<String, FormatError> {
+        let digest = Sha256::digest(self.content_json()?);
+        Ok(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Its name: the content's hash.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The model it belongs to.
+    pub fn model(&self) -> &ModelName {
+        &self.model
+    }
+
+    /// Where the reference data came from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Rows of the reference data.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// How it was cut.
+    pub fn options(&self) -> &CutOptions {
+        &self.options
+    }
+
+    /// Its columns, inputs first, in the order of the reference data.
+    pub fn columns(&self) -> &[BaselineColumn] {
+        &self.columns
+    }
+
+    /// The layout that windows are profiled on.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}

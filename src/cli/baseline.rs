@@ -1,0 +1,378 @@
+//! `driftline baseline`: build, list, show, diff, activate.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use comfy_table::{CellAlignment, Table as TextTable, presets};
+use serde_json::json;
+
+use super::ExitStatus;
+use crate::app;
+use crate::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, SourceColumn};
+use crate::config::{Settings, Span};
+use crate::drift::{self, Criteria, Losses};
+use crate::frames;
+use crate::model::{FeatureKind, ModelName, Role};
+use crate::profile::{Cut, Profile, format_number};
+use crate::store;
+use crate::window::{Window, window_index};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Build a baseline from reference data, write it, register it and make it active
+    Build(Build),
+    /// List the registered baselines of a model
+    List {
+        /// The model
+        #[arg(short, long)]
+        model: ModelName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a baseline holds
+    Show {
+        /// A baseline file
+        file: PathBuf,
+        /// Print the document itself
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two baselines as if the second were a window
+    Diff {
+        /// The baseline to compare with
+        from: PathBuf,
+        /// The other baseline
+        to: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Judge windows against another registered version from now on
+    Activate {
+        /// The model
+        #[arg(short, long)]
+        model: ModelName,
+        /// The version
+        version: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// Reference data: .parquet, .csv, .jsonl
+    data: PathBuf,
+    /// The model that the data belong to
+    #[arg(short, long)]
+    model: ModelName,
+    /// Columns that the model puts out (repeat or separate by commas); all others are inputs
+    #[arg(long, value_delimiter = ',')]
+    output: Vec<String>,
+    /// Columns to leave out, such as ids and the target
+    #[arg(long, value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// Kind of a column where the inferred one is wrong: `season=categorical`
+    #[arg(long, value_delimiter = ',', value_parser = parse_kind)]
+    kind: Vec<(String, FeatureKind)>,
+    /// Column with the event time: teaches natural variation, and is left out itself
+    #[arg(long)]
+    time: Option<String>,
+    /// Length of a window, for natural variation; by default the model's in the settings
+    #[arg(long, value_parser = parse_span)]
+    window: Option<Span>,
+    /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Only write the file; do not touch the database
+    #[arg(long)]
+    no_register: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
+    let (column, kind) = text.split_once('=').ok_or("expected COLUMN=KIND")?;
+    let kind = match kind {
+        "numeric" => FeatureKind::Numeric,
+        "categorical" => FeatureKind::Categorical,
+        "boolean" => FeatureKind::Boolean,
+        other => return Err(format!("`{other}` is not numeric, categorical or boolean")),
+    };
+    Ok((column.to_owned(), kind))
+}
+
+fn parse_span(text: &str) -> Result<Span, String> {
+    Span::try_from(text.to_owned())
+}
+
+pub(super) async fn run(
+    command: Command,
+    settings: Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitStatus> {
+    match command {
+        Command::Build(arguments) => build(&arguments, &settings, out).await?,
+        Command::List { model, json } => list(&model, json, &settings, out).await?,
+        Command::Show { file, json } => show(&file, json, out)?,
+        Command::Diff { from, to, json } => return diff(&from, &to, json, out),
+        Command::Activate { model, version } => {
+            let database = app::open_database(&settings).await?;
+            if store::baseline::get(&database.pool, &model, &version).await?.is_none() {
+                bail!(
+                    "model `{model}` has no baseline `{version}`; `driftline baseline list -m {model}` lists them"
+                );
+            }
+            store::model::activate_baseline(&database.pool, &model, &version).await?;
+            database.close().await?;
+            writeln!(out, "{model}: baseline {version} is active")?;
+        }
+    }
+    Ok(ExitStatus::Success)
+}
+
+async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+    let configured = settings.model(&arguments.model);
+    let table = frames::read_table(&arguments.data, None)?;
+    for name in arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time) {
+        table.column(name)?;
+    }
+    for (name, _) in &arguments.kind {
+        table.column(name)?;
+    }
+    let kind_of = |name: &str| {
+        let flag = arguments.kind.iter().find(|(column, _)| column == name).map(|(_, kind)| *kind);
+        flag.or_else(|| configured?.kinds.get(name).copied())
+    };
+    let watched = |name: &String| !arguments.exclude.contains(name) && arguments.time.as_ref() != Some(name);
+    let columns: Vec<SourceColumn<'_>> = [Role::Feature, Role::Output]
+        .into_iter()
+        .flat_map(|role| {
+            table
+                .columns
+                .iter()
+                .filter(move |column| {
+                    (role == Role::Output) == arguments.output.contains(&column.name) && watched(&column.name)
+                })
+                .map(move |column| SourceColumn {
+                    name: &column.name,
+                    role,
+                    kind: kind_of(&column.name),
+                    values: &column.values,
+                })
+        })
+        .collect();
+    let window = arguments
+        .window
+        .or(configured.map(|model| model.window))
+        .unwrap_or(Span(std::time::Duration::from_secs(3600)));
+    let block_of_row: Option<Vec<i64>> = match &arguments.time {
+        Some(name) => Some(table.times(name)?.into_iter().map(|time| window_index(time, window.0)).collect()),
+        None => None,
+    };
+    let source =
+        arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let built = baseline::build(
+        &columns,
+        block_of_row.as_deref().map(|of_row| Blocks { of_row }),
+        BuildOptions { model: arguments.model.clone(), source, cut: CutOptions::default() },
+    )?;
+    let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
+    let path = write_baseline(&built, folder)?;
+    if !arguments.no_register {
+        let database = app::open_database(settings).await?;
+        app::register_baseline(&database.pool, &built).await?;
+        database.close().await?;
+    }
+    if arguments.json {
+        let document = json!({
+            "model": built.model(), "version": built.version(), "rows": built.rows(), "path": path,
+            "registered": !arguments.no_register,
+            "columns": built.columns().iter().map(|c| json!({
+                "name": c.layout.name, "role": c.layout.role, "kind": c.layout.kind,
+                "natural_variation": c.psi_variation.is_some() })).collect::<Vec<_>>(),
+        });
+        writeln!(out, "{document}")?;
+    } else {
+        print_columns(&built, out)?;
+        writeln!(out, "\nbaseline {} of {} rows: {}", built.version(), built.rows(), path.display())?;
+        if arguments.time.is_none() {
+            writeln!(out, "natural variation is unknown: name the event time with `--time COLUMN`")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `baseline` to `<folder>/<model>/<version>.json` in one step, so that no half file can be read.
+fn write_baseline(baseline: &Baseline, folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = folder.join(baseline.model().as_str());
+    let context = || format!("failed to write to `{}`", folder.display());
+    std::fs::create_dir_all(&folder).with_context(context)?;
+    let path = folder.join(format!("{}.json", baseline.version()));
+    let partial = folder.join(format!(".{}.partial", baseline.version()));
+    std::fs::write(&partial, baseline.to_json()?).with_context(context)?;
+    std::fs::rename(&partial, &path).with_context(context)?;
+    Ok(path)
+}
+
+fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    Baseline::from_json(&text).with_context(|| format!("`{}`", path.display()))
+}
+
+async fn list(
+    model: &ModelName,
+    json: bool,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let database = app::open_database(settings).await?;
+    store::model::active_baseline(&database.pool, model).await?;
+    let baselines = store::baseline::list(&database.pool, model).await?;
+    database.close().await?;
+    if json {
+        let rows: Vec<_> = baselines
+            .iter()
+            .map(|b| json!({ "version": b.version, "rows": b.rows, "source": b.source, "created_at": b.created_at, "active": b.active }))
+            .collect();
+        writeln!(out, "{}", json!({ "model": model, "baselines": rows }))?;
+        return Ok(());
+    }
+    let mut table = TextTable::new();
+    table.load_style(presets::NOTHING).set_header(["version", "rows", "source", "registered", "active"]);
+    for b in baselines {
+        let active = if b.active { "yes" } else { "" };
+        table.add_row([
+            b.version,
+            b.rows.to_string(),
+            b.source,
+            b.created_at.format("%F %T").to_string(),
+            active.to_owned(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+fn show(file: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let baseline = read_baseline(file)?;
+    if json {
+        writeln!(out, "{}", baseline.to_json()?)?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "model {}, version {}, {} rows from {}\n",
+        baseline.model(),
+        baseline.version(),
+        baseline.rows(),
+        baseline.source()
+    )?;
+    print_columns(&baseline, out)
+}
+
+fn print_columns(baseline: &Baseline, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut table = TextTable::new();
+    table.load_style(presets::NOTHING).set_header([
+        "column",
+        "role",
+        "kind",
+        "cells",
+        "missing",
+        "mean",
+        "range or top",
+        "blocks",
+    ]);
+    for column in baseline.columns() {
+        let moments = column.profile.moments;
+        let (mean, range) = match &column.layout.cut {
+            Cut::Grid(_) => {
+                let range = column
+                    .layout
+                    .range
+                    .map(|(min, max)| format!("{} .. {}", format_number(min), format_number(max)));
+                (format_number(moments.mean), range.unwrap_or_default())
+            }
+            Cut::Categories(categories) => (
+                String::new(),
+                (0..categories.cells().min(5))
+                    .map(|cell| categories.label(cell))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ),
+        };
+        let blocks = column
+            .psi_variation
+            .map_or_else(|| "unknown".to_owned(), |v| format!("{:.1}", v.effective_blocks));
+        table.add_row([
+            column.layout.name.clone(),
+            column.layout.role.as_str().to_owned(),
+            column.layout.kind.as_str().to_owned(),
+            column.layout.cut.cells().to_string(),
+            column.profile.unusable().to_string(),
+            mean,
+            range,
+            blocks,
+        ]);
+    }
+    for index in [3, 4, 5, 7] {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+/// Compares two baselines; only possible where both were cut the same way.
+fn diff(from: &Path, to: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+    let (from, to) = (read_baseline(from)?, read_baseline(to)?);
+    let names = |b: &Baseline| b.columns().iter().map(|c| c.layout.name.clone()).collect::<Vec<_>>();
+    let (old, new) = (names(&from), names(&to));
+    let removed: Vec<_> = old.iter().filter(|name| !new.contains(name)).collect();
+    let added: Vec<_> = new.iter().filter(|name| !old.contains(name)).collect();
+    let rebinned = baseline::rebin(&from, &to);
+    let window = Window { start: chrono::DateTime::UNIX_EPOCH, end: chrono::DateTime::UNIX_EPOCH };
+    let profile: Profile = rebinned;
+    let report = drift::evaluate(
+        &from,
+        &profile,
+        Losses::default(),
+        window,
+        &Criteria { min_rows: 0, ..Criteria::default() },
+    )?;
+    if json {
+        writeln!(
+            out,
+            "{}",
+            json!({ "from": from.version(), "to": to.version(), "removed": removed, "added": added, "features": report.features })
+        )?;
+    } else {
+        writeln!(out, "{} -> {}", from.version(), to.version())?;
+        let mut table = TextTable::new();
+        table.load_style(presets::NOTHING).set_header(["column", "psi", "ks", "mean shift", "rows"]);
+        for feature in report.features.iter().filter(|feature| new.contains(&feature.name)) {
+            let number =
+                |name: &str| feature.statistics.get(name).map(|v| format!("{v:.4}")).unwrap_or_default();
+            table.add_row([
+                feature.name.clone(),
+                number("psi"),
+                number("ks"),
+                number("mean_shift"),
+                format!("{} -> {}", feature.n_reference, feature.n_current),
+            ]);
+        }
+        writeln!(out, "{table}")?;
+        for (word, names) in [("removed", &removed), ("added", &added)] {
+            if !names.is_empty() {
+                let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+                writeln!(out, "{word}: {}", names.join(", "))?;
+            }
+        }
+    }
+    let differs = !removed.is_empty() || !added.is_empty() || report.drifted().next().is_some();
+    Ok(if differs { ExitStatus::Failure } else { ExitStatus::Success })
+}

@@ -1,0 +1,184 @@
+//! `driftline drift`: list, show and recompute reports.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use comfy_table::{CellAlignment, Table as TextTable, presets};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::ExitStatus;
+use crate::app;
+use crate::config::Settings;
+use crate::drift::{self, DriftReport, Verdict};
+use crate::model::ModelName;
+use crate::profile::{self, Profile};
+use crate::store;
+use crate::tasks::criteria;
+use crate::window::Window;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the newest reports of a model
+    List {
+        /// The model
+        #[arg(short, long)]
+        model: ModelName,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one report: every column with its numbers and the reason of its verdict
+    Show {
+        /// Id of the report
+        report: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Recompute a report from what is stored, and say whether every number agrees
+    Explain {
+        /// Id of the report
+        report: Uuid,
+    },
+}
+
+pub(super) async fn run(
+    command: Command,
+    settings: Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitStatus> {
+    let database = app::open_database(&settings).await?;
+    let db = &database.pool;
+    let status = match command {
+        Command::List { model, limit, json } => {
+            store::model::active_baseline(db, &model).await?;
+            let reports = store::drift_report::latest(db, &model, i64::from(limit)).await?;
+            if json {
+                let rows: Vec<_> =
+                    reports.iter().map(|(id, report)| json!({ "id": id, "report": report })).collect();
+                writeln!(out, "{}", json!({ "reports": rows }))?;
+            } else {
+                print_list(&reports, out)?;
+            }
+            let drifted = reports.first().is_some_and(|(_, report)| report.verdict == Verdict::Drift);
+            if drifted { ExitStatus::Failure } else { ExitStatus::Success }
+        }
+        Command::Show { report, json } => {
+            let found = store::drift_report::get(db, report)
+                .await?
+                .with_context(|| format!("there is no report {report}"))?;
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&found)?)?;
+            } else {
+                print_report(&found, out)?;
+            }
+            ExitStatus::Success
+        }
+        Command::Explain { report } => explain(db, &settings, report, out).await?,
+    };
+    database.close().await?;
+    Ok(status)
+}
+
+fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::Result<()> {
+    let mut table = TextTable::new();
+    table.load_style(presets::NOTHING).set_header(["window", "rows", "verdict", "reason", "report"]);
+    for (id, report) in reports {
+        table.add_row([
+            report.window_start.format("%F %H:%M").to_string(),
+            report.rows.to_string(),
+            report.verdict.as_str().to_owned(),
+            report.reason.clone(),
+            id.to_string(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+/// Prints a report as people read it: the verdict, then a line per column.
+pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "{} {} .. {}: {} ({} rows, baseline {}, alpha {:.4}, {:.2} % lost)",
+        report.model,
+        report.window_start.format("%F %H:%M"),
+        report.window_end.format("%F %H:%M"),
+        report.verdict.as_str(),
+        report.rows,
+        report.baseline,
+        report.alpha,
+        100.0 * report.losses.share(),
+    )?;
+    let mut table = TextTable::new();
+    table.load_style(presets::NOTHING).set_header(["column", "psi", "ks", "p adjusted", "verdict", "reason"]);
+    for feature in &report.features {
+        let number = |name: &str| feature.statistics.get(name).map(|v| format!("{v:.3}")).unwrap_or_default();
+        table.add_row([
+            feature.name.clone(),
+            number("psi"),
+            number("ks"),
+            feature.p_adjusted.map(|p| format!("{p:.1e}")).unwrap_or_default(),
+            feature.verdict.as_str().to_owned(),
+            feature.reason.clone(),
+        ]);
+    }
+    for index in 1..=3 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+/// Recomputes `report` from the stored parts and baseline; every number has to agree to the last bit.
+async fn explain(
+    db: &sqlx::PgPool,
+    settings: &Settings,
+    report: Uuid,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitStatus> {
+    let stored = store::drift_report::get(db, report)
+        .await?
+        .with_context(|| format!("there is no report {report}"))?;
+    let Some(model) = settings.model(&stored.model) else {
+        bail!("model `{}` is not in the settings: its criteria are unknown", stored.model);
+    };
+    let baseline = store::baseline::get(db, &stored.model, &stored.baseline)
+        .await?
+        .with_context(|| format!("baseline {} is gone", stored.baseline))?;
+    let window = Window { start: stored.window_start, end: stored.window_end };
+    let mut merged = Profile::empty(baseline.layout());
+    for part in store::profile_part::profiles(db, &stored.model, baseline.version(), window).await? {
+        merged.merge(&profile::decode(baseline.layout(), &part)?)?;
+    }
+    let mut criteria = criteria(model);
+    criteria.alpha = stored.alpha;
+    criteria.correction = stored.correction;
+    let again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &criteria)?;
+    print_report(&again, out)?;
+    if again == stored {
+        writeln!(out, "recomputed from {} rows: every number agrees with the stored report", again.rows)?;
+        return Ok(ExitStatus::Success);
+    }
+    let differing: Vec<&str> = again
+        .features
+        .iter()
+        .zip(&stored.features)
+        .filter(|(new, old)| new != old)
+        .map(|(new, _)| new.name.as_str())
+        .collect();
+    writeln!(
+        out,
+        "the stored report differs ({} rows then, {} now) in: {}; late rows, or criteria changed in the settings since",
+        stored.rows,
+        again.rows,
+        differing.join(", ")
+    )?;
+    Ok(ExitStatus::Failure)
+}

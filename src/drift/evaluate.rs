@@ -1,0 +1,346 @@
+//! Judges a window: statistics and p-values per column, adjusted together, verdicts with their reasons.
+
+use std::collections::BTreeMap;
+
+use crate::baseline::{Baseline, BaselineColumn};
+use crate::drift::{BinEvidence, Correction, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+use crate::model::Role;
+use crate::profile::{ColumnProfile, Cut, LayoutMismatch, Profile};
+use crate::stats::natural_variation::{self, VariationKind};
+use crate::stats::{self, Pooling, Variation};
+use crate::window::Window;
+
+/// What a model's owner has decided about judging its windows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Criteria {
+    /// Significance level of one evaluation, over all columns together.
+    pub alpha: f64,
+    /// How p-values are adjusted across columns.
+    pub correction: Correction,
+    /// Rows below which nothing is said.
+    pub min_rows: u64,
+    /// Effect that PSI has to reach.
+    pub psi_floor: f64,
+    /// Effect that KS has to reach where PSI is undefined.
+    pub ks_floor: f64,
+    /// Share of lost exchanges above which the window is not trusted.
+    pub loss_limit: f64,
+}
+
+impl Default for Criteria {
+    fn default() -> Self {
+        Self {
+            alpha: 0.05,
+            correction: Correction::Holm,
+            min_rows: 200,
+            psi_floor: 0.1,
+            ks_floor: 0.05,
+            loss_limit: 0.05,
+        }
+    }
+}
+
+/// Judges the rows of `window`, given as the merged profile of its parts on the baseline's layout.
+///
+/// # Errors
+///
+/// [`LayoutMismatch`] when `profile` was made on another baseline.
+pub fn evaluate(
+    baseline: &Baseline,
+    profile: &Profile,
+    losses: Losses,
+    window: Window,
+    criteria: &Criteria,
+) -> Result<DriftReport, LayoutMismatch> {
+    // Merging into an empty profile is the layout check.
+    Profile::empty(baseline.layout()).merge(profile)?;
+    let mut features: Vec<FeatureReport> = baseline
+        .columns()
+        .iter()
+        .zip(profile.columns())
+        .map(|(column, current)| compare(column, current, criteria))
+        .collect();
+    adjust(&mut features, criteria);
+    let untrusted = losses.share() > criteria.loss_limit;
+    for feature in &mut features {
+        decide(feature, profile.rows(), untrusted, &losses, criteria);
+    }
+    let (verdict, reason) = summarise(&features, profile.rows(), untrusted, &losses, criteria);
+    Ok(DriftReport {
+        model: baseline.model().clone(),
+        baseline: baseline.version().to_owned(),
+        window_start: window.start,
+        window_end: window.end,
+        rows: profile.rows(),
+        rows_reference: baseline.rows(),
+        losses,
+        alpha: criteria.alpha,
+        correction: criteria.correction,
+        verdict,
+        reason,
+        features,
+    })
+}
+
+/// Statistics and raw p-values of one column; the verdict is filled in later.
+fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria) -> FeatureReport {
+    let reference_bins = column.bins.profile_counts(&column.profile);
+    let current_bins = column.bins.profile_counts(current);
+    let (n_reference, n_current) = (column.profile.usable(), current.usable());
+    let (missing_reference, missing_current) = (column.profile.unusable(), current.unusable());
+    let (all_reference, all_current) = (n_reference + missing_reference, n_current + missing_current);
+    let bins_used = reference_bins.iter().zip(&current_bins).filter(|(a, b)| **a + **b > 0).count();
+
+    let mut statistics = BTreeMap::new();
+    let mut p_values = BTreeMap::new();
+    let mut deciding = None;
+    let mut natural_variation = None;
+    let mut put = |name: &str, value: f64| {
+        if value.is_finite() {
+            statistics.insert(name.to_owned(), value);
+        }
+    };
+    if all_current > 0 {
+        type Distance = fn(&[u64], &[u64]) -> Result<f64, stats::StatError>;
+        let distances: [(&str, Distance); 5] = [
+            ("js", stats::js_distance),
+            ("kl", stats::kl),
+            ("hellinger", stats::hellinger),
+            ("tvd", stats::tvd),
+            ("linf", stats::linf),
+        ];
+        for (name, distance) in distances {
+            if let Ok(value) = distance(&reference_bins, &current_bins) {
+                put(name, value);
+            }
+        }
+        put("missing_delta", share(missing_current, all_current) - share(missing_reference, all_reference));
+        put("wrong_type_share", share(current.wrong_type, all_current));
+        if let Ok(test) = stats::chi_square(&reference_bins, &current_bins, Pooling::default()) {
+            put("chi2", test.statistic);
+            p_values.insert("chi2".to_owned(), test.p_value);
+        }
+        if let Ok(psi) = stats::psi(&reference_bins, &current_bins) {
+            put("psi", psi);
+            let independent = stats::psi_p_value(psi, all_current, all_reference, bins_used);
+            let p = with_variation(
+                VariationKind::Psi { bins: bins_used },
+                psi,
+                (all_current, all_reference),
+                independent,
+                column.psi_variation.as_ref(),
+            );
+            p_values.insert("psi".to_owned(), p);
+            if bins_used > 1 {
+                deciding = Some(Deciding { statistic: "psi".into(), value: psi, floor: criteria.psi_floor });
+                natural_variation = column.psi_variation;
+            }
+        }
+    }
+    match &column.layout.cut {
+        Cut::Grid(_) if n_current > 0 => {
+            if let Ok(ks) = stats::ks_statistic_from_cells(&column.profile.cells, &current.cells) {
+                put("ks", ks);
+                put("ks_error_bound", column.ks_error_bound);
+                let p = ks_p_value(column, ks, n_current, n_reference);
+                p_values.insert("ks".to_owned(), p);
+                if deciding.is_none() {
+                    deciding = Some(Deciding { statistic: "ks".into(), value: ks, floor: criteria.ks_floor });
+                    natural_variation = column.ks_variation;
+                }
+            }
+            if let Some(deviation) = column.profile.moments.variance().map(f64::sqrt).filter(|&sd| sd > 0.0)
+                && current.moments.count > 0
+            {
+                put("mean_shift", (current.moments.mean - column.profile.moments.mean) / deviation);
+            }
+            put("out_of_range_share", share(current.below_min + current.above_max, n_current));
+        }
+        Cut::Grid(_) => {}
+        Cut::Categories(categories) => {
+            if n_current > 0 {
+                put("unseen_share", share(current.cells[categories.unseen()], n_current));
+            }
+        }
+    }
+    let bins = column
+        .bins
+        .labels(&column.layout.cut)
+        .into_iter()
+        .zip(reference_bins.iter().zip(&current_bins))
+        .map(|(label, (&reference, &current))| BinEvidence { label, reference, current })
+        .collect();
+    FeatureReport {
+        name: column.layout.name.clone(),
+        role: column.layout.role,
+        kind: column.layout.kind,
+        n_reference,
+        n_current,
+        missing_reference,
+        missing_current,
+        statistics,
+        p_values,
+        p_adjusted: None,
+        deciding,
+        natural_variation,
+        verdict: Verdict::Ok,
+        reason: String::new(),
+        bins,
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn ks_p_value(column: &BaselineColumn, ks: f64, n_current: u64, n_reference: u64) -> f64 {
+    // The lower end of what the exact statistic can be: the grid never invents significance.
+    let lower = (ks - column.ks_error_bound).max(0.0);
+    // Past `EXACT_PAIRS` the exact law is refused as too costly.
+    let exact =
+        (column.ks_error_bound == 0.0).then(|| stats::ks_p_value_exact(lower, n_current, n_reference));
+    let independent = match exact {
+        Some(Ok(p)) => p,
+        _ => stats::ks_p_value_asymptotic(lower, n_current, n_reference),
+    };
+    with_variation(
+        VariationKind::KsSquared,
+        lower * lower,
+        (n_current, n_reference),
+        independent,
+        column.ks_variation.as_ref(),
+    )
+}
+
+fn with_variation(
+    kind: VariationKind,
+    value: f64,
+    (n, n_reference): (u64, u64),
+    independent: f64,
+    variation: Option<&Variation>,
+) -> f64 {
+    match variation {
+        Some(variation) => natural_variation::p_value(kind, value, n, n_reference, independent, variation),
+        None => independent,
+    }
+}
+
+fn adjust(features: &mut [FeatureReport], criteria: &Criteria) {
+    let tested: Vec<(usize, f64)> = features
+        .iter()
+        .enumerate()
+        .filter_map(|(index, feature)| {
+            let statistic = &feature.deciding.as_ref()?.statistic;
+            Some((index, *feature.p_values.get(statistic)?))
+        })
+        .collect();
+    let raw: Vec<f64> = tested.iter().map(|(_, p)| *p).collect();
+    let adjusted = match criteria.correction {
+        Correction::Holm => stats::holm(&raw),
+        Correction::BenjaminiHochberg => stats::benjamini_hochberg(&raw),
+        Correction::Bonferroni => stats::bonferroni(&raw),
+    };
+    for ((index, _), p) in tested.into_iter().zip(adjusted) {
+        features[index].p_adjusted = Some(p);
+    }
+}
+
+fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Losses, criteria: &Criteria) {
+    let counted = feature.n_current + feature.missing_current;
+    let (verdict, reason) = if untrusted {
+        (Verdict::Untrusted, loss_reason(losses, criteria))
+    } else if counted < criteria.min_rows {
+        let missing_outputs = feature.role == Role::Output && counted < rows;
+        let hint = if missing_outputs { " (answers that could not be aligned with their rows)" } else { "" };
+        (
+            Verdict::InsufficientData,
+            format!("{counted} rows are under the minimum of {}{hint}", criteria.min_rows),
+        )
+    } else {
+        match (&feature.deciding, feature.p_adjusted) {
+            (Some(deciding), Some(p)) => {
+                let Deciding { statistic, value, floor } = deciding;
+                let (value_text, p_text) = (short(*value), short(p));
+                let alpha = short(criteria.alpha);
+                let nature = match feature.natural_variation {
+                    Some(_) => "",
+                    None => "; natural variation is unknown",
+                };
+                match (p <= criteria.alpha, value >= floor) {
+                    (true, true) => (
+                        Verdict::Drift,
+                        format!(
+                            "{statistic} {value_text} is over its floor {floor} and p {p_text} is under alpha {alpha}{nature}"
+                        ),
+                    ),
+                    (true, false) => (
+                        Verdict::Ok,
+                        format!(
+                            "p {p_text} is under alpha {alpha}, but {statistic} {value_text} is under its floor {floor}{nature}"
+                        ),
+                    ),
+                    (false, true) => (
+                        Verdict::Ok,
+                        format!(
+                            "{statistic} {value_text} is over its floor {floor}, but p {p_text} is not under alpha {alpha}{nature}"
+                        ),
+                    ),
+                    (false, false) => (
+                        Verdict::Ok,
+                        format!(
+                            "{statistic} {value_text} is under its floor {floor} and p {p_text} is not under alpha {alpha}{nature}"
+                        ),
+                    ),
+                }
+            }
+            _ => (Verdict::Ok, "every value is the same as in the baseline".to_owned()),
+        }
+    };
+    feature.verdict = verdict;
+    feature.reason = reason;
+}
+
+fn loss_reason(losses: &Losses, criteria: &Criteria) -> String {
+    format!(
+        "{} of the predictions were lost, over the limit {}",
+        short(losses.share()),
+        short(criteria.loss_limit)
+    )
+}
+
+fn summarise(
+    features: &[FeatureReport],
+    rows: u64,
+    untrusted: bool,
+    losses: &Losses,
+    criteria: &Criteria,
+) -> (Verdict, String) {
+    if untrusted {
+        return (Verdict::Untrusted, loss_reason(losses, criteria));
+    }
+    let drifted: Vec<&str> =
+        features.iter().filter(|f| f.verdict == Verdict::Drift).map(|f| f.name.as_str()).collect();
+    if !drifted.is_empty() {
+        return (
+            Verdict::Drift,
+            format!("{} of {} columns drifted: {}", drifted.len(), features.len(), drifted.join(", ")),
+        );
+    }
+    if rows < criteria.min_rows || features.iter().all(|f| f.verdict == Verdict::InsufficientData) {
+        return (
+            Verdict::InsufficientData,
+            format!("{rows} rows are under the minimum of {}", criteria.min_rows),
+        );
+    }
+    (Verdict::Ok, format!("none of {} columns drifted", features.len()))
+}
+
+/// Four significant digits, scientific where that is shorter.
+fn short(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
+        let text = format!("{value:.4}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        format!("{value:.1e}")
+    }
+}

@@ -1,0 +1,93 @@
+//! The admin port: health, metrics, predictions and labels in, models and reports out.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::model::Exchange;
+
+mod error;
+mod ingest;
+mod read;
+
+pub use error::ApiError;
+
+/// Longest accepted body of predictions or labels.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// Where decoded predictions go; true when the exchange was taken.
+pub type Intake = Arc<dyn Fn(Exchange) -> bool + Send + Sync>;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    /// The database.
+    pub db: PgPool,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The recorder.
+    pub intake: Intake,
+    /// The clock.
+    pub now: fn() -> DateTime<Utc>,
+}
+
+/// The routes of the admin port.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/predictions", post(ingest::predictions))
+        .route("/v1/labels", post(ingest::labels))
+        .route("/v1/models", get(read::models))
+        .route("/v1/models/{model}/drift", get(read::drift))
+        .route("/v1/models/{model}/baselines", get(read::baselines))
+        .route("/v1/models/{model}/versions", get(read::versions))
+        .route("/v1/runs/{run}", get(read::run))
+        .fallback(async || ApiError::NotFound("this address".to_owned()))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(state)
+}
+
+/// Serves the admin port until shutdown.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    Ok(())
+}
+
+/// Ready as soon as the proxy listens: a database that is away never takes the model out of service.
+async fn ready(State(app): State<AppState>) -> impl IntoResponse {
+    let database = match tokio::time::timeout(
+        std::time::Duration::from_secs(1),
+        sqlx::query("select 1").execute(&app.db),
+    )
+    .await
+    {
+        Ok(Ok(_)) => "ok",
+        _ => "away: predictions pass, recording waits",
+    };
+    axum::Json(json!({ "proxy": "ok", "database": database }))
+}
+
+async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, ApiError> {
+    let text = app.metrics.encode().map_err(|error| ApiError::internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}

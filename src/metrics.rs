@@ -1,0 +1,345 @@
+//! Every exported metric, declared once and grouped by subject.
+
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::drift::{DriftReport, Verdict};
+use crate::model::Role;
+
+/// Latencies from 10 µs to 10 s.
+const LATENCY_SECONDS: [f64; 16] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25,
+    1.0, 2.5, 10.0,
+];
+
+/// All metrics of the process; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// What the tap saw and where it went.
+    pub tap: TapMetrics,
+    /// What the proxy forwarded.
+    pub proxy: ProxyMetrics,
+    /// What the evaluator found.
+    pub drift: DriftMetrics,
+    /// What the rules made of it.
+    pub alert: AlertMetrics,
+    /// What is being trained.
+    pub training: TrainingMetrics,
+}
+
+/// What the tap saw and where it went: `seen = kept + sampled_out + sum(dropped)` once all is settled.
+#[derive(Debug, Clone)]
+pub struct TapMetrics {
+    /// Exchanges recognised as predictions of a monitored model.
+    pub seen: IntCounterVec,
+    /// Of these, handed on to be profiled.
+    pub kept: IntCounterVec,
+    /// Of these, left out by the sampling rate.
+    pub sampled_out: IntCounterVec,
+    /// Of these, lost, by reason.
+    pub dropped: IntCounterVec,
+    /// Rows decoded.
+    pub rows: IntCounterVec,
+    /// Oddities of exchanges that were kept all the same.
+    pub notes: IntCounterVec,
+    /// Predictions of models that are not monitored.
+    pub unmonitored: IntCounter,
+    /// Event times that could not be read or lay in the future; the time of arrival was taken.
+    pub event_time_invalid: IntCounterVec,
+    /// Bytes of copied bodies held at this moment.
+    pub queue_bytes: IntGauge,
+}
+
+/// What the proxy forwarded.
+#[derive(Debug, Clone)]
+pub struct ProxyMetrics {
+    /// Time that driftline added, without that of the model server.
+    pub overhead: HistogramVec,
+    /// Time from sending a request to the head of its answer.
+    pub upstream_duration: HistogramVec,
+    /// Answers by status; `502` also stands for a model server that was not reached.
+    pub requests: IntCounterVec,
+    /// Requests whose answer has not ended.
+    pub in_flight: IntGauge,
+}
+
+/// What the evaluator found.
+#[derive(Debug, Clone)]
+pub struct DriftMetrics {
+    /// Newest value of each statistic.
+    pub statistic: GaugeVec,
+    /// Newest verdict: 0 ok, 1 drift, 2 insufficient data, 3 untrusted.
+    pub verdict: IntGaugeVec,
+}
+
+/// What the rules made of it.
+#[derive(Debug, Clone)]
+pub struct AlertMetrics {
+    /// Alerts by state.
+    pub alerts: IntGaugeVec,
+}
+
+/// What is being trained.
+#[derive(Debug, Clone)]
+pub struct TrainingMetrics {
+    /// Training runs that reached a state.
+    pub runs: IntCounterVec,
+}
+
+/// Declares metrics in one registry.
+struct Declare<'r>(&'r Registry);
+
+impl Declare<'_> {
+    fn add<M: prometheus::core::Collector + Clone + 'static>(&self, metric: M) -> prometheus::Result<M> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histograms(&self, name: &str, help: &str) -> prometheus::Result<HistogramVec> {
+        let options = HistogramOpts::new(name, help).buckets(LATENCY_SECONDS.to_vec());
+        self.add(HistogramVec::new(options, &["model"])?)
+    }
+}
+
+impl Metrics {
+    /// Declares every metric in a registry of its own.
+    ///
+    /// # Errors
+    ///
+    /// A name that is declared twice or not a metric's name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let declare = Declare(&registry);
+        let metrics = Self {
+            tap: TapMetrics::declare(&declare)?,
+            proxy: ProxyMetrics::declare(&declare)?,
+            drift: DriftMetrics::declare(&declare)?,
+            alert: AlertMetrics {
+                alerts: declare.add(IntGaugeVec::new(
+                    Opts::new("driftline_alerts", "Alerts by state"),
+                    &["model", "rule", "state"],
+                )?)?,
+            },
+            training: TrainingMetrics {
+                runs: declare.counters(
+                    "driftline_training_runs_total",
+                    "Training runs that reached a state",
+                    &["model", "state"],
+                )?,
+            },
+            registry: registry.clone(),
+        };
+        let build = declare.add(IntGaugeVec::new(
+            Opts::new("driftline_build_info", "Always 1; the label tells what runs"),
+            &["version"],
+        )?)?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// All metrics in the text format of Prometheus.
+    ///
+    /// # Errors
+    ///
+    /// A metric family without a metric, or output that is not text; neither is expected.
+    pub fn encode(&self) -> prometheus::Result<String> {
+        let mut bytes = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
+        String::from_utf8(bytes).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+impl TapMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let by_model = &["model"];
+        Ok(Self {
+            seen: declare.counters(
+                "driftline_predictions_seen_total",
+                "Exchanges recognised as predictions of a monitored model",
+                by_model,
+            )?,
+            kept: declare.counters(
+                "driftline_predictions_kept_total",
+                "Exchanges handed on to be profiled",
+                by_model,
+            )?,
+            sampled_out: declare.counters(
+                "driftline_predictions_sampled_out_total",
+                "Exchanges left out by the sampling rate",
+                by_model,
+            )?,
+            dropped: declare.counters(
+                "driftline_predictions_dropped_total",
+                "Exchanges lost, by reason",
+                &["model", "reason"],
+            )?,
+            rows: declare.counters("driftline_rows_total", "Rows decoded", by_model)?,
+            notes: declare.counters(
+                "driftline_decode_notes_total",
+                "Oddities of exchanges that were kept all the same",
+                &["model", "note"],
+            )?,
+            unmonitored: declare.add(IntCounter::new(
+                "driftline_exchanges_unmonitored_total",
+                "Predictions of models that are not monitored",
+            )?)?,
+            event_time_invalid: declare.counters(
+                "driftline_event_time_invalid_total",
+                "Event times that could not be read or lay in the future",
+                by_model,
+            )?,
+            queue_bytes: declare.add(IntGauge::new(
+                "driftline_tap_queue_bytes",
+                "Bytes of copied bodies held at this moment",
+            )?)?,
+        })
+    }
+}
+
+impl ProxyMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            overhead: declare.histograms(
+                "driftline_proxy_overhead_seconds",
+                "Time that driftline added to an exchange, without that of the model server",
+            )?,
+            upstream_duration: declare.histograms(
+                "driftline_upstream_duration_seconds",
+                "Time from sending a request to the head of its answer",
+            )?,
+            requests: declare.counters("driftline_proxy_requests_total", "Answers by status", &["code"])?,
+            in_flight: declare
+                .add(IntGauge::new("driftline_proxy_in_flight", "Requests whose answer has not ended")?)?,
+        })
+    }
+}
+
+impl DriftMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            statistic: declare.add(GaugeVec::new(
+                Opts::new("driftline_drift_statistic", "Newest value of a statistic"),
+                &["model", "feature", "statistic"],
+            )?)?,
+            verdict: declare.add(IntGaugeVec::new(
+                Opts::new(
+                    "driftline_drift_verdict",
+                    "Newest verdict: 0 ok, 1 drift, 2 insufficient data, 3 untrusted",
+                ),
+                &["model", "feature"],
+            )?)?,
+        })
+    }
+
+    /// Shows the newest report of a model; features and outputs share a label, an output as `output:NAME`.
+    pub fn show(&self, report: &DriftReport) {
+        let model = report.model.as_str();
+        for feature in &report.features {
+            let name = match feature.role {
+                Role::Feature => feature.name.clone(),
+                Role::Output => format!("output:{}", feature.name),
+            };
+            for (statistic, value) in &feature.statistics {
+                self.statistic.with_label_values(&[model, &name, statistic]).set(*value);
+            }
+            let code = match feature.verdict {
+                Verdict::Ok => 0,
+                Verdict::Drift => 1,
+                Verdict::InsufficientData => 2,
+                Verdict::Untrusted => 3,
+            };
+            self.verdict.with_label_values(&[model, &name]).set(code);
+        }
+    }
+}
+
+/// The metrics of one monitored model, looked up once.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics {
+    name: String,
+    tap: TapMetrics,
+    pub(crate) seen: IntCounter,
+    pub(crate) kept: IntCounter,
+    pub(crate) sampled_out: IntCounter,
+    pub(crate) rows: IntCounter,
+    pub(crate) overhead: Histogram,
+    pub(crate) upstream_duration: Histogram,
+    pub(crate) event_time_invalid: IntCounter,
+}
+
+impl ModelMetrics {
+    /// The metrics of `model`, which must be one of the configured ones: its name becomes a label.
+    pub fn new(metrics: &Metrics, model: &str) -> Self {
+        let label = &[model];
+        Self {
+            name: model.to_owned(),
+            seen: metrics.tap.seen.with_label_values(label),
+            kept: metrics.tap.kept.with_label_values(label),
+            sampled_out: metrics.tap.sampled_out.with_label_values(label),
+            rows: metrics.tap.rows.with_label_values(label),
+            overhead: metrics.proxy.overhead.with_label_values(label),
+            upstream_duration: metrics.proxy.upstream_duration.with_label_values(label),
+            event_time_invalid: metrics.tap.event_time_invalid.with_label_values(label),
+            tap: metrics.tap.clone(),
+        }
+    }
+
+    pub(crate) fn dropped(&self, reason: &'static str) {
+        self.tap.dropped.with_label_values(&[self.name.as_str(), reason]).inc();
+    }
+
+    pub(crate) fn note(&self, note: &'static str, count: u64) {
+        self.tap.notes.with_label_values(&[self.name.as_str(), note]).inc_by(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_promised_names_are_exported() {
+        let metrics = Metrics::new().unwrap();
+        let model = ModelMetrics::new(&metrics, "m");
+        model.seen.inc();
+        model.dropped("queue_full");
+        model.note("row_mismatch", 2);
+        metrics.proxy.requests.with_label_values(&["200"]).inc();
+        metrics.drift.statistic.with_label_values(&["m", "temp", "psi"]).set(0.3);
+        metrics.drift.verdict.with_label_values(&["m", "temp"]).set(1);
+        metrics.alert.alerts.with_label_values(&["m", "FeatureDrift", "firing"]).set(1);
+        metrics.training.runs.with_label_values(&["m", "succeeded"]).inc();
+        let text = metrics.encode().unwrap();
+        for line in [
+            "driftline_predictions_seen_total{model=\"m\"} 1",
+            "driftline_predictions_kept_total{model=\"m\"} 0",
+            "driftline_predictions_sampled_out_total{model=\"m\"} 0",
+            "driftline_predictions_dropped_total{model=\"m\",reason=\"queue_full\"} 1",
+            "driftline_decode_notes_total{model=\"m\",note=\"row_mismatch\"} 2",
+            "driftline_rows_total{model=\"m\"} 0",
+            "driftline_exchanges_unmonitored_total 0",
+            "driftline_event_time_invalid_total{model=\"m\"} 0",
+            "driftline_tap_queue_bytes 0",
+            "driftline_proxy_overhead_seconds_count{model=\"m\"} 0",
+            "driftline_upstream_duration_seconds_count{model=\"m\"} 0",
+            "driftline_proxy_requests_total{code=\"200\"} 1",
+            "driftline_proxy_in_flight 0",
+            "driftline_drift_statistic{feature=\"temp\",model=\"m\",statistic=\"psi\"} 0.3",
+            "driftline_drift_verdict{feature=\"temp\",model=\"m\"} 1",
+            "driftline_alerts{model=\"m\",rule=\"FeatureDrift\",state=\"firing\"} 1",
+            "driftline_training_runs_total{model=\"m\",state=\"succeeded\"} 1",
+            "driftline_build_info{version=",
+            "process_resident_memory_bytes ",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

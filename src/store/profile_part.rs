@@ -1,0 +1,229 @@
+//! Tables `profile_part` and `tap_part`: what each replica saw of each minute of event time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use sqlx::postgres::types::PgInterval;
+use sqlx::types::Json;
+
+use super::StoreError;
+use crate::drift::Losses;
+use crate::model::ModelName;
+use crate::window::Window;
+
+/// Key and content of one part; counts are absolute, so writing it twice is harmless.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfilePart {
+    /// The model.
+    pub model: ModelName,
+    /// The model version that answered; empty when the answers do not say.
+    pub model_version: String,
+    /// Version of the baseline whose cells the counts are on.
+    pub baseline: String,
+    /// The minute.
+    pub minute: DateTime<Utc>,
+    /// The process that counted.
+    pub replica: String,
+    /// Number of the part, for a minute that was re-opened after it was written.
+    pub part: i32,
+    /// Rows.
+    pub rows: u64,
+    /// The encoded profile.
+    pub content: Vec<u8>,
+}
+
+/// Key and counts of one minute of the tap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapPart {
+    /// The model.
+    pub model: ModelName,
+    /// The minute.
+    pub minute: DateTime<Utc>,
+    /// The process that counted.
+    pub replica: String,
+    /// Number of the part.
+    pub part: i32,
+    /// The counts.
+    pub losses: Losses,
+}
+
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn uncount(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Writes `parts`, replacing what the same replica wrote for them before. No key may occur twice.
+///
+/// # Errors
+///
+/// [`StoreError::Database`], also when a model is not registered.
+pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into profile_part
+           (model, model_version, baseline, minute, replica, part, row_count, content)
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::int[],
+                              $7::bigint[], $8::bytea[])
+         on conflict (model, baseline, minute, model_version, segment, replica, part)
+         do update set row_count = excluded.row_count, content = excluded.content, updated_at = now()",
+    )
+    .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.model_version.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.baseline.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.minute).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.replica.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.part).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.rows)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.content.as_slice()).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Writes `parts`, replacing what the same replica wrote for them before. No key may occur twice.
+///
+/// # Errors
+///
+/// [`StoreError::Database`], also when a model is not registered.
+pub async fn upsert_taps(db: impl PgExecutor<'_>, parts: &[TapPart]) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into tap_part (model, minute, replica, part, seen, kept, sampled_out, dropped)
+         select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::int[], $5::bigint[], $6::bigint[],
+                              $7::bigint[], $8::jsonb[])
+         on conflict (model, minute, replica, part)
+         do update set seen = excluded.seen, kept = excluded.kept, sampled_out = excluded.sampled_out,
+                       dropped = excluded.dropped, updated_at = now()",
+    )
+    .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.minute).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.replica.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.part).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.losses.seen)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.losses.kept)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| count(part.losses.sampled_out)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| Json(&part.losses.dropped)).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The encoded profiles of `window` on one baseline, in an order that never changes.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn profiles(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    baseline: &str,
+    window: Window,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "select content from profile_part
+         where model = $1 and baseline = $2 and segment = '' and minute >= $3 and minute < $4
+         order by minute, model_version, replica, part",
+    )
+    .bind(model.as_str())
+    .bind(baseline)
+    .bind(window.start)
+    .bind(window.end)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(content,)| content).collect())
+}
+
+/// Where the exchanges of `window` went, over all replicas.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn losses(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    window: Window,
+) -> Result<Losses, StoreError> {
+    type Row = (i64, i64, i64, Json<BTreeMap<String, u64>>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "select seen, kept, sampled_out, dropped from tap_part where model = $1 and minute >= $2 and minute < $3",
+    )
+    .bind(model.as_str())
+    .bind(window.start)
+    .bind(window.end)
+    .fetch_all(db)
+    .await?;
+    let mut total = Losses::default();
+    for (seen, kept, sampled_out, Json(dropped)) in rows {
+        total.add(&Losses {
+            seen: uncount(seen),
+            kept: uncount(kept),
+            sampled_out: uncount(sampled_out),
+            dropped,
+        });
+    }
+    Ok(total)
+}
+
+/// The latest minute seen of `model`, and when it was first written: what the watermark is made of.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn latest(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select minute, min(first_at) from tap_part where model = $1
+         group by minute order by minute desc limit 1",
+    )
+    .bind(model.as_str())
+    .fetch_optional(db)
+    .await?)
+}
+
+/// Starts of the windows of `length` that hold rows, end at or before `until`, and have no report yet.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn unjudged(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    length: Duration,
+    until: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, StoreError> {
+    let microseconds = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+    let interval = PgInterval { months: 0, days: 0, microseconds };
+    let rows: Vec<(DateTime<Utc>,)> = sqlx::query_as(
+        "select distinct w.window_start
+         from tap_part p
+         cross join lateral (select date_bin($2, p.minute, timestamptz 'epoch') as window_start) w
+         where p.model = $1 and w.window_start + $2 <= $3
+           and not exists (select 1 from drift_report r
+                           where r.model = p.model and r.window_start = w.window_start
+                             and r.window_end = w.window_start + $2)
+         order by w.window_start",
+    )
+    .bind(model.as_str())
+    .bind(interval)
+    .bind(until)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(start,)| start).collect())
+}
+
+/// Drops the parts of minutes before `before`; returns how many.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn expire(db: &sqlx::PgPool, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    let profiles =
+        sqlx::query("delete from profile_part where updated_at < $1").bind(before).execute(db).await?;
+    let taps = sqlx::query("delete from tap_part where updated_at < $1").bind(before).execute(db).await?;
+    Ok(profiles.rows_affected() + taps.rows_affected())
+}

@@ -1,0 +1,18 @@
+//! The tap: a transparent proxy in front of the model server, and a bounded copy of what passes.
+//!
+//! The proxy awaits nothing but the model server. What it copies goes into a queue bounded in bytes, and a decoding
+//! thread takes it from there; every exchange that it saw is accounted for in the ledger, exactly once.
+
+mod body;
+mod headers;
+mod ledger;
+mod proxy;
+mod queue;
+mod record;
+mod server;
+mod upstream;
+
+pub use self::ledger::{Ledger, MinuteLosses, Ticket};
+pub use self::proxy::{Proxy, ProxyError, TapSettings};
+pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
+pub use self::record::{DecodedExchange, Recorded};

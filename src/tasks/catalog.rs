@@ -1,0 +1,122 @@
+//! What the recorder needs to know of each model, kept up to date from the database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::baseline::Baseline;
+use crate::config::Settings;
+use crate::model::ModelName;
+use crate::store::{self, StoreError};
+
+/// One model.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// Its active baseline; rows are captured and counted, but not profiled, without one.
+    pub baseline: Option<Arc<Baseline>>,
+    /// Names for the columns of an unnamed tensor: configured, else the baseline's.
+    pub features: Arc<Vec<String>>,
+    /// Whether rows are kept for training.
+    pub captures: bool,
+}
+
+/// Every monitored model.
+pub type Catalog = HashMap<ModelName, Entry>;
+
+/// How often the active baselines are looked up.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Keeps the catalog up to date; a dead database leaves it as it is.
+#[derive(Debug)]
+pub struct CatalogTask {
+    db: PgPool,
+    settings: Arc<Settings>,
+    current: watch::Sender<Arc<Catalog>>,
+}
+
+impl CatalogTask {
+    /// A task, and the receiver that the recorder reads.
+    pub fn new(db: PgPool, settings: Arc<Settings>) -> (Self, watch::Receiver<Arc<Catalog>>) {
+        let catalog = settings
+            .models
+            .iter()
+            .map(|model| {
+                let captures = model.training.is_some();
+                let features = Arc::new(model.features.clone());
+                (model.name.clone(), Entry { baseline: None, features, captures })
+            })
+            .collect();
+        let (current, receiver) = watch::channel(Arc::new(catalog));
+        (Self { db, settings, current }, receiver)
+    }
+
+    /// Registers the configured models and reads their active baselines.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database is not reached; the catalog is left as it was.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let mut catalog = Catalog::clone(&self.current.borrow());
+        let mut changed = false;
+        let registered = store::model::list(&self.db).await?;
+        for model in &self.settings.models {
+            let Some((_, version)) = registered.iter().find(|(name, _)| *name == model.name) else {
+                store::model::register(&self.db, &model.name).await?;
+                continue;
+            };
+            let entry = catalog.entry(model.name.clone()).or_default();
+            let held = entry.baseline.as_ref().map(|baseline| baseline.version());
+            if let Some(version) = version
+                && held != Some(version.as_str())
+                && let Some(baseline) = store::baseline::get(&self.db, &model.name, version).await?
+            {
+                if model.features.is_empty() {
+                    entry.features = Arc::new(baseline.layout().feature_names());
+                }
+                tracing::info!(model = %model.name, baseline = version, "baseline active");
+                entry.baseline = Some(Arc::new(baseline));
+                changed = true;
+            }
+        }
+        if changed {
+            self.current.send_replace(Arc::new(catalog));
+        }
+        Ok(())
+    }
+
+    /// Refreshes until shutdown.
+    ///
+    /// # Errors
+    ///
+    /// None; a database that is not reached is tried again.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut failing = false;
+        while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
+            match self.refresh().await {
+                Ok(()) => failing = false,
+                Err(error) if !failing => {
+                    tracing::warn!(error = %error_chain(&error), "baselines could not be refreshed, trying again");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,167 @@
+//! Judges complete windows: report, alerts, messages and runs, in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::alert::RuleSet;
+use crate::baseline::Baseline;
+use crate::config::{ModelSettings, Settings};
+use crate::drift::{self, Criteria, DriftReport};
+use crate::metrics::Metrics;
+use crate::profile::{self, Profile};
+use crate::store::{self, StoreError};
+use crate::tasks::dispatch;
+use crate::window::{Window, is_complete, watermark};
+
+/// How often complete windows are looked for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Judges the windows of every model; any number of processes may run it at once.
+#[derive(Debug)]
+pub struct Evaluator {
+    db: PgPool,
+    settings: Arc<Settings>,
+    rules: Arc<RuleSet>,
+    metrics: Metrics,
+    now: fn() -> DateTime<Utc>,
+}
+
+impl Evaluator {
+    /// An evaluator of the configured models.
+    pub fn new(
+        db: PgPool,
+        settings: Arc<Settings>,
+        rules: Arc<RuleSet>,
+        metrics: Metrics,
+        now: fn() -> DateTime<Utc>,
+    ) -> Self {
+        Self { db, settings, rules, metrics, now }
+    }
+
+    /// Evaluates until shutdown; a database that is not reached is tried again.
+    ///
+    /// # Errors
+    ///
+    /// None so far: what cannot be judged is logged and tried again.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut failing = false;
+        while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
+            let mut failure = None;
+            for model in &self.settings.models {
+                if let Err(error) = self.evaluate_due(model).await {
+                    failure = Some((model, error));
+                }
+            }
+            match failure {
+                Some((model, error)) if !failing => {
+                    tracing::error!(model = %model.name, error = format!("{error:#}"), "windows could not be judged, trying again");
+                    failing = true;
+                }
+                Some(_) => {}
+                None => failing = false,
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges every window of `model` that is complete and has no report; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// When the database is not reached, or a stored part cannot be read.
+    pub async fn evaluate_due(&self, model: &ModelSettings) -> anyhow::Result<usize> {
+        let Some((latest, advanced_at)) = store::profile_part::latest(&self.db, &model.name).await? else {
+            return Ok(0);
+        };
+        let Some(version) = self.active_baseline(model).await? else { return Ok(0) };
+        let now = (self.now)();
+        let reached = watermark(latest, advanced_at, now);
+        let lateness = chrono::TimeDelta::from_std(model.lateness.0).unwrap_or_default();
+        let starts =
+            store::profile_part::unjudged(&self.db, &model.name, model.window.0, reached - lateness).await?;
+        let mut baseline: Option<Arc<Baseline>> = None;
+        let mut judged = 0;
+        for start in starts {
+            let window = Window::holding(start, model.window.0);
+            if !is_complete(window, model.lateness.0, reached) {
+                continue;
+            }
+            let baseline = match &baseline {
+                Some(baseline) => Arc::clone(baseline),
+                None => {
+                    let found = store::baseline::get(&self.db, &model.name, &version).await?;
+                    let found = Arc::new(found.with_context(|| format!("baseline {version} is gone"))?);
+                    baseline = Some(Arc::clone(&found));
+                    found
+                }
+            };
+            judged += usize::from(self.judge(model, &baseline, window, now).await?);
+        }
+        Ok(judged)
+    }
+
+    async fn active_baseline(&self, model: &ModelSettings) -> Result<Option<String>, StoreError> {
+        match store::model::active_baseline(&self.db, &model.name).await {
+            Err(StoreError::UnknownModel(_)) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// Judges one window; false when another process has, or is about to.
+    async fn judge(
+        &self,
+        model: &ModelSettings,
+        baseline: &Baseline,
+        window: Window,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        let mut transaction = self.db.begin().await?;
+        if !store::model::try_lead(&mut transaction, &model.name).await? {
+            return Ok(false);
+        }
+        let parts =
+            store::profile_part::profiles(&mut *transaction, &model.name, baseline.version(), window).await?;
+        let losses = store::profile_part::losses(&mut *transaction, &model.name, window).await?;
+        let mut merged = Profile::empty(baseline.layout());
+        for part in parts {
+            let part = profile::decode(baseline.layout(), &part)
+                .with_context(|| format!("a part of the window {} of {}", window.start, model.name))?;
+            merged.merge(&part)?;
+        }
+        let report = drift::evaluate(baseline, &merged, losses, window, &criteria(model))?;
+        let id = Uuid::now_v7();
+        if !store::drift_report::insert(&mut *transaction, id, &report).await? {
+            return Ok(false);
+        }
+        dispatch::transitions(&mut transaction, &self.rules, &self.settings, model, &report, id, now).await?;
+        transaction.commit().await?;
+        self.show(&report, id);
+        Ok(true)
+    }
+
+    fn show(&self, report: &DriftReport, id: Uuid) {
+        tracing::info!(
+            report = %id, model = %report.model, window_start = %report.window_start, rows = report.rows,
+            verdict = report.verdict.as_str(), reason = report.reason, "window judged"
+        );
+        self.metrics.drift.show(report);
+    }
+}
+
+/// The criteria that the settings of a model amount to.
+pub fn criteria(model: &ModelSettings) -> Criteria {
+    Criteria {
+        alpha: model.false_alarms.alpha(model.window.0),
+        correction: model.correction,
+        min_rows: model.min_rows,
+        psi_floor: model.psi_floor,
+        ks_floor: model.ks_floor,
+        loss_limit: model.loss_limit,
+    }
+}

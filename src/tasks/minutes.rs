@@ -1,0 +1,203 @@
+//! The minutes being counted: profiles and captured rows that are not yet in the database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::baseline::Baseline;
+use crate::model::{Exchange, ModelName};
+use crate::profile::{self, Profile};
+use crate::store::captured::{self, CapturedRow};
+use crate::store::profile_part::ProfilePart;
+use crate::window::minute;
+
+/// Minutes held at once; past it rows are refused until the database has caught up.
+const MAX_OPEN: usize = 2048;
+
+/// Captured rows held at once; past it new rows are profiled, but not kept for training.
+const MAX_CAPTURED: usize = 20_000;
+
+/// Event time after which a written minute is let go of; a later row re-opens it as another part.
+const LINGER_MINUTES: i64 = 2;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ProfileKey {
+    model: ModelName,
+    model_version: String,
+    baseline: String,
+    minute: DateTime<Utc>,
+}
+
+#[derive(Debug)]
+struct OpenProfile {
+    profile: Profile,
+    part: i32,
+    dirty: bool,
+}
+
+/// Everything one flush writes, in one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Flush {
+    /// Profiles.
+    pub profiles: Vec<ProfilePart>,
+    /// Rows for training, by model.
+    pub captured: BTreeMap<ModelName, Vec<CapturedRow>>,
+}
+
+impl Flush {
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.profiles.is_empty() && self.captured.is_empty()
+    }
+}
+
+/// The minutes being counted by this process.
+#[derive(Debug)]
+pub(super) struct Minutes {
+    replica: String,
+    next_part: i32,
+    profiles: HashMap<ProfileKey, OpenProfile>,
+    captured: BTreeMap<ModelName, Vec<CapturedRow>>,
+    latest: HashMap<ModelName, DateTime<Utc>>,
+}
+
+/// The minutes held are too many: the database is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Behind;
+
+impl Minutes {
+    /// No minutes; `replica` has to be unique to this process.
+    pub(super) fn new(replica: String) -> Self {
+        Self {
+            replica,
+            next_part: 0,
+            profiles: HashMap::new(),
+            captured: BTreeMap::new(),
+            latest: HashMap::new(),
+        }
+    }
+
+    /// Minutes held.
+    pub(super) fn open(&self) -> usize {
+        self.profiles.len()
+    }
+
+    fn part(&mut self) -> i32 {
+        self.next_part += 1;
+        self.next_part
+    }
+
+    /// Counts the rows of `exchange` on `baseline`, and keeps them for training when `captures`.
+    ///
+    /// # Errors
+    ///
+    /// [`Behind`] when too many minutes wait for the database; nothing is counted then.
+    pub(super) fn record(
+        &mut self,
+        exchange: &Exchange,
+        baseline: Option<&Arc<Baseline>>,
+        captures: bool,
+    ) -> Result<(), Behind> {
+        let minute = minute(exchange.event_time);
+        let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
+        *latest = minute.max(*latest);
+        if let Some(baseline) = baseline {
+            let key = ProfileKey {
+                model: exchange.model.clone(),
+                model_version: exchange.model_version.clone().unwrap_or_default(),
+                baseline: baseline.version().to_owned(),
+                minute,
+            };
+            if !self.profiles.contains_key(&key) {
+                if self.profiles.len() >= MAX_OPEN {
+                    return Err(Behind);
+                }
+                let part = self.part();
+                let profile = Profile::empty(baseline.layout());
+                self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
+            }
+            if let Some(open) = self.profiles.get_mut(&key) {
+                open.profile.record(baseline.layout(), &exchange.batch);
+                open.dirty = true;
+            }
+        }
+        if captures {
+            self.capture(exchange);
+        }
+        Ok(())
+    }
+
+    fn capture(&mut self, exchange: &Exchange) {
+        let rows = self.captured.entry(exchange.model.clone()).or_default();
+        let room = MAX_CAPTURED.saturating_sub(rows.len()).min(exchange.batch.rows);
+        if room < exchange.batch.rows {
+            tracing::debug!(model = %exchange.model, "rows were not captured: the database is behind");
+        }
+        rows.extend((0..room).map(|row| CapturedRow {
+            row_id: exchange.row_id(row),
+            event_time: exchange.event_time,
+            model_version: exchange.model_version.clone().unwrap_or_default(),
+            features: captured::row(&exchange.batch.features, row),
+            outputs: captured::row(&exchange.batch.outputs, row),
+        }));
+    }
+
+    /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush
+    /// holds it again: counts are absolute, so writing twice is harmless.
+    pub(super) fn flush(&self) -> Flush {
+        let profiles = self
+            .profiles
+            .iter()
+            .filter(|(_, open)| open.dirty)
+            .map(|(key, open)| ProfilePart {
+                model: key.model.clone(),
+                model_version: key.model_version.clone(),
+                baseline: key.baseline.clone(),
+                minute: key.minute,
+                replica: self.replica.clone(),
+                part: open.part,
+                rows: open.profile.rows(),
+                content: profile::encode(&open.profile),
+            })
+            .collect();
+        let captured = self
+            .captured
+            .iter()
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(model, rows)| (model.clone(), rows.clone()))
+            .collect();
+        Flush { profiles, captured }
+    }
+
+    /// Notes that `flush` is in the database, and lets go of minutes that are over.
+    ///
+    /// What was counted between the flush and this call stays marked as changed.
+    pub(super) fn written(&mut self, flush: &Flush) {
+        for part in &flush.profiles {
+            let key = ProfileKey {
+                model: part.model.clone(),
+                model_version: part.model_version.clone(),
+                baseline: part.baseline.clone(),
+                minute: part.minute,
+            };
+            if let Some(open) = self.profiles.get_mut(&key)
+                && open.part == part.part
+                && open.profile.rows() == part.rows
+            {
+                open.dirty = false;
+            }
+        }
+        for (model, rows) in &flush.captured {
+            if let Some(held) = self.captured.get_mut(model) {
+                held.drain(..rows.len().min(held.len()));
+            }
+        }
+        let linger = TimeDelta::minutes(LINGER_MINUTES);
+        let latest = &self.latest;
+        let over = |model: &ModelName, minute: DateTime<Utc>| {
+            latest.get(model).is_some_and(|&latest| minute + linger < latest)
+        };
+        self.profiles.retain(|key, open| open.dirty || !over(&key.model, key.minute));
+    }
+}

@@ -1,0 +1,18 @@
+//! What runs all the time: recorder, evaluator, notifier, retention, and the supervisor over them.
+
+mod catalog;
+mod dispatch;
+mod evaluator;
+mod minutes;
+pub mod notifier;
+mod recorder;
+mod retention;
+mod supervisor;
+
+pub use catalog::{Catalog, CatalogTask, Entry};
+pub use dispatch::training_spec;
+pub use evaluator::{Evaluator, criteria};
+pub use notifier::Notifier;
+pub use recorder::{Intake, Recorder};
+pub use retention::Retention;
+pub use supervisor::supervise;

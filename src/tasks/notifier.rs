@@ -1,0 +1,180 @@
+//! Takes messages from the outbox to their receivers, each receiver on its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::notify::{Receivers, SendFailure};
+use crate::store::StoreError;
+use crate::store::outbox::{self, Claimed, Fate};
+
+/// Time between two looks at the outbox when nobody calls.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long a claimed message belongs to this process; longer than any delivery may take.
+const LEASE: Duration = Duration::from_secs(120);
+
+/// Messages that one receiver gets before the outbox is looked at again.
+const BATCH: usize = 50;
+
+/// Delivers messages until it is stopped.
+pub struct Notifier {
+    pool: PgPool,
+    receivers: Arc<Receivers>,
+    clock: fn() -> DateTime<Utc>,
+    wake: Arc<Notify>,
+}
+
+impl Notifier {
+    /// A notifier over `pool`; `wake` tells it of new messages at once.
+    pub fn new(
+        pool: PgPool,
+        receivers: Arc<Receivers>,
+        clock: fn() -> DateTime<Utc>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self { pool, receivers, clock, wake }
+    }
+
+    /// Runs until `shutdown` is cancelled; deliveries under way then finish.
+    ///
+    /// A database that is away is waited for; what was claimed and not marked is claimed again after its lease,
+    /// and delivered again under the same id.
+    ///
+    /// # Errors
+    ///
+    /// When a delivery panics, or the database refuses for a reason that will not pass.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut running: JoinSet<(String, Result<(), StoreError>)> = JoinSet::new();
+        let mut busy: BTreeSet<String> = BTreeSet::new();
+        let mut outage = false;
+        while !shutdown.is_cancelled() {
+            let taken: Vec<String> = busy.iter().cloned().collect();
+            let mut looked = outbox::due_receivers(&self.pool, (self.clock)(), &taken).await.map(|due| {
+                for receiver in due {
+                    busy.insert(receiver.clone());
+                    running.spawn(deliver_batch(
+                        self.pool.clone(),
+                        Arc::clone(&self.receivers),
+                        receiver,
+                        self.clock,
+                        shutdown.clone(),
+                    ));
+                }
+            });
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                Some(ended) = running.join_next() => {
+                    let (receiver, outcome) = ended?;
+                    busy.remove(&receiver);
+                    looked = looked.and(outcome);
+                }
+            }
+            match looked {
+                Ok(()) if outage => {
+                    outage = false;
+                    tracing::info!("the outbox can be reached again");
+                }
+                Ok(()) => {}
+                Err(error) if error.is_transient() => {
+                    if !outage {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the outbox cannot be reached"
+                        );
+                    }
+                    outage = true;
+                    shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        while let Some(ended) = running.join_next().await {
+            ended?.1.or_else(|error| if error.is_transient() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends what is due for one receiver; stops at the first failure that says the receiver itself is down.
+async fn deliver_batch(
+    pool: PgPool,
+    receivers: Arc<Receivers>,
+    receiver: String,
+    clock: fn() -> DateTime<Utc>,
+    shutdown: CancellationToken,
+) -> (String, Result<(), StoreError>) {
+    for _ in 0..BATCH {
+        if shutdown.is_cancelled() {
+            break;
+        }
+        match deliver_next(&pool, &receivers, &receiver, clock).await {
+            Ok(Some(Delivery::Sent | Delivery::Dead)) => {}
+            Ok(Some(Delivery::Retry(_)) | None) => break,
+            Err(error) => return (receiver, Err(error)),
+        }
+    }
+    (receiver, Ok(()))
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Delivered.
+    Sent,
+    /// Failed, and due again at this time.
+    Retry(DateTime<Utc>),
+    /// Failed for good.
+    Dead,
+}
+
+/// Claims and sends the next message of `receiver`; nothing when none is due.
+///
+/// # Errors
+///
+/// [`StoreError`] when the outbox cannot be read or written; the message then stays claimed until its lease ends.
+pub async fn deliver_next(
+    pool: &PgPool,
+    receivers: &Receivers,
+    receiver: &str,
+    clock: fn() -> DateTime<Utc>,
+) -> Result<Option<Delivery>, StoreError> {
+    let Some(claim) = outbox::claim(pool, receiver, clock(), LEASE).await? else { return Ok(None) };
+    let sent = send(receivers, &claim, clock()).await;
+    let now = clock();
+    match sent {
+        Ok(()) => {
+            outbox::mark_sent(pool, &claim, now).await?;
+            tracing::info!(message = %claim.id, receiver, attempt = claim.attempt, "message delivered");
+            Ok(Some(Delivery::Sent))
+        }
+        Err(failure) => {
+            let SendFailure { reason, permanent, retry_after } = &failure;
+            match outbox::mark_failed(pool, &claim, reason, *permanent, *retry_after, now).await? {
+                Fate::Dead => {
+                    tracing::error!(message = %claim.id, receiver, attempt = claim.attempt, reason, "message given up");
+                    Ok(Some(Delivery::Dead))
+                }
+                Fate::Retry(at) => {
+                    tracing::warn!(message = %claim.id, receiver, attempt = claim.attempt, reason, next = %at, "message not delivered");
+                    Ok(Some(Delivery::Retry(at)))
+                }
+            }
+        }
+    }
+}
+
+async fn send(receivers: &Receivers, claim: &Claimed, now: DateTime<Utc>) -> Result<(), SendFailure> {
+    match &claim.message {
+        Ok(message) => receivers.send(message, now).await,
+        Err(problem) => Err(SendFailure::permanent(format!("the stored message cannot be read: {problem}"))),
+    }
+}

@@ -1,0 +1,232 @@
+//! From exchanges to stored minutes: decodes on a thread of its own, counts, and writes what has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use parking_lot::Mutex;
+use sqlx::PgPool;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::decode::Naming;
+use crate::model::Exchange;
+use crate::store::profile_part::TapPart;
+use crate::store::{self, StoreError};
+use crate::tap::{ExchangeReceiver, Ledger, MinuteLosses, Received, Recorded};
+use crate::tasks::catalog::{Catalog, error_chain};
+use crate::tasks::minutes::{Behind, Flush, Minutes};
+
+/// How often changed minutes are written.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Open minutes past which a flush does not wait for its time.
+const FLUSH_EARLY: usize = 256;
+
+/// How long the decoding thread waits for an exchange before it looks whether it should end.
+const RECEIVE: Duration = Duration::from_millis(100);
+
+/// How long the last flush may take when the process ends.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+
+/// What a prediction is dropped for when the database is too far behind.
+const STORE_BEHIND: &str = "store_behind";
+
+/// What decoding and writing share.
+#[derive(Debug)]
+struct Shared {
+    minutes: Mutex<Minutes>,
+    catalog: watch::Receiver<Arc<Catalog>>,
+    filling: Notify,
+}
+
+/// The recorder's entrance, for exchanges that need no decoding.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+}
+
+impl Intake {
+    /// Counts an exchange that was pushed to driftline; false when its model is not monitored or the database is
+    /// too far behind.
+    pub fn push(&self, exchange: &Exchange) -> bool {
+        let Some(ticket) = self.ledger.open(&exchange.model, exchange.event_time) else { return false };
+        match self.shared.record(exchange) {
+            Ok(()) => {
+                ticket.kept();
+                true
+            }
+            Err(Behind) => {
+                ticket.dropped(STORE_BEHIND);
+                false
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn record(&self, exchange: &Exchange) -> Result<(), Behind> {
+        let catalog = Arc::clone(&self.catalog.borrow());
+        let Some(entry) = catalog.get(&exchange.model) else { return Ok(()) };
+        let mut minutes = self.minutes.lock();
+        minutes.record(exchange, entry.baseline.as_ref(), entry.captures)?;
+        if minutes.open() >= FLUSH_EARLY {
+            self.filling.notify_one();
+        }
+        Ok(())
+    }
+
+    fn take(&self, recorded: Recorded) {
+        let features = {
+            let catalog = self.catalog.borrow();
+            catalog.get(recorded.model()).map(|entry| Arc::clone(&entry.features))
+        };
+        let naming = Naming { features: features.map(|names| names.to_vec()).unwrap_or_default() };
+        let model = recorded.model().clone();
+        match recorded.decode(&naming) {
+            Ok(decoded) => match self.record(&decoded.exchange) {
+                Ok(()) => decoded.ticket.kept(),
+                Err(Behind) => decoded.ticket.dropped(STORE_BEHIND),
+            },
+            Err(failure) => tracing::debug!(%model, reason = failure.reason(), "an exchange was not decoded"),
+        }
+    }
+}
+
+/// Counts exchanges and writes the minutes.
+#[derive(Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    receiver: ExchangeReceiver,
+    db: PgPool,
+    replica: String,
+}
+
+impl Recorder {
+    /// A recorder that reads `receiver`, and the entrance for pushed exchanges.
+    pub fn new(
+        db: PgPool,
+        receiver: ExchangeReceiver,
+        ledger: Ledger,
+        catalog: watch::Receiver<Arc<Catalog>>,
+    ) -> (Self, Intake) {
+        let replica = Uuid::now_v7().to_string();
+        let shared = Arc::new(Shared {
+            minutes: Mutex::new(Minutes::new(replica.clone())),
+            catalog,
+            filling: Notify::new(),
+        });
+        let intake = Intake { shared: Arc::clone(&shared), ledger: ledger.clone() };
+        (Self { shared, ledger, receiver, db, replica }, intake)
+    }
+
+    /// Records until `shutdown` is cancelled and the queue is empty, then writes what is left.
+    ///
+    /// A database that is away makes the minutes wait; they are written when it is back.
+    ///
+    /// # Errors
+    ///
+    /// When the decoding thread panicked, or the last flush did not succeed in time.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { shared, ledger, receiver, db, replica } = self;
+        let writer = Writer { shared: Arc::clone(&shared), ledger, db, replica };
+        let stop = shutdown.clone();
+        let mut decoding = tokio::task::spawn_blocking(move || decode_all(&shared, &receiver, &stop));
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                ended = &mut decoding => {
+                    ended?;
+                    break;
+                }
+                () = tokio::time::sleep(FLUSH) => {}
+                () = writer.shared.filling.notified() => {}
+            }
+            match writer.flush().await {
+                Ok(()) if failing => {
+                    tracing::info!("recording has resumed");
+                    failing = false;
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(error = %error_chain(&error), "minutes could not be written, they wait");
+                        failing = true;
+                    }
+                    // A database that refuses at once is not asked in a circle.
+                    tokio::time::sleep(FLUSH).await;
+                }
+            }
+        }
+        tokio::time::timeout(LAST_FLUSH, writer.flush()).await??;
+        Ok(())
+    }
+}
+
+fn decode_all(shared: &Shared, receiver: &ExchangeReceiver, stop: &CancellationToken) {
+    loop {
+        match receiver.recv_timeout(RECEIVE) {
+            Received::Exchange(recorded) => shared.take(*recorded),
+            Received::Nothing if stop.is_cancelled() => return,
+            Received::Nothing => {}
+            Received::Closed => {
+                // Without a proxy nothing ever comes; predictions may still be pushed.
+                if stop.is_cancelled() {
+                    return;
+                }
+                std::thread::sleep(RECEIVE);
+            }
+        }
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    db: PgPool,
+    replica: String,
+}
+
+impl Writer {
+    /// Writes everything that has changed, in one transaction; on failure it stays marked as changed.
+    async fn flush(&self) -> Result<(), StoreError> {
+        let losses = self.ledger.take_changed();
+        let flush = self.shared.minutes.lock().flush();
+        if losses.is_empty() && flush.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.write(&losses, &flush).await {
+            self.ledger.mark_changed(&losses);
+            return Err(error);
+        }
+        self.shared.minutes.lock().written(&flush);
+        if let Some(oldest) = losses.iter().map(|minute| minute.minute).min() {
+            self.ledger.retire(oldest - TimeDelta::minutes(2));
+        }
+        Ok(())
+    }
+
+    async fn write(&self, losses: &[MinuteLosses], flush: &Flush) -> Result<(), StoreError> {
+        let taps: Vec<TapPart> = losses
+            .iter()
+            .map(|minute| TapPart {
+                model: minute.model.clone(),
+                minute: minute.minute,
+                replica: self.replica.clone(),
+                part: i32::try_from(minute.part).unwrap_or(i32::MAX),
+                losses: minute.losses.clone(),
+            })
+            .collect();
+        let mut transaction = self.db.begin().await?;
+        store::profile_part::upsert_profiles(&mut *transaction, &flush.profiles).await?;
+        for (model, rows) in &flush.captured {
+            store::captured::insert(&mut *transaction, model, rows).await?;
+        }
+        store::profile_part::upsert_taps(&mut *transaction, &taps).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! Drops what has been kept long enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Settings, Span};
+use crate::store;
+use crate::tasks::catalog::error_chain;
+
+/// How often old rows are looked for.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Drops old parts, captured rows and labels.
+#[derive(Debug)]
+pub struct Retention {
+    db: PgPool,
+    settings: Arc<Settings>,
+    now: fn() -> DateTime<Utc>,
+}
+
+impl Retention {
+    /// A task with the spans of `settings`.
+    pub fn new(db: PgPool, settings: Arc<Settings>, now: fn() -> DateTime<Utc>) -> Self {
+        Self { db, settings, now }
+    }
+
+    /// Cleans up until shutdown; a database that is away is tried again later.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        while shutdown.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+            let before = |span: Span| (self.now)() - TimeDelta::from_std(span.0).unwrap_or(TimeDelta::MAX);
+            let retention = &self.settings.retention;
+            let parts = store::profile_part::expire(&self.db, before(retention.profiles)).await;
+            let rows = store::captured::expire(&self.db, before(retention.captured)).await;
+            match (parts, rows) {
+                (Ok(parts), Ok(rows)) => tracing::info!(parts, rows, "old rows dropped"),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(error = %error_chain(&error), "old rows could not be dropped, trying again later");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+"""A real SMTP server (aiosmtpd) for tests: prints `ready PORT`, then one JSON line per message received.
+
+usage: smtp_server.py [--port N] [--tls CERT KEY] [--implicit] [--user USER PASSWORD] [--answer 'CODE TEXT']
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import ssl
+import sys
+
+from aiosmtpd.smtp import SMTP, AuthResult
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class Handler:
+    def __init__(self, answer):
+        self.answer = answer
+
+    async def handle_DATA(self, server, session, envelope):
+        if self.answer:
+            return self.answer
+        say(json.dumps({
+            "from": envelope.mail_from,
+            "to": envelope.rcpt_tos,
+            "data": base64.b64encode(envelope.original_content).decode(),
+            "tls": server.transport.get_extra_info("ssl_object") is not None,
+            "user": bool(session.authenticated),
+        }))
+        return "250 OK"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls", nargs=2)
+    parser.add_argument("--implicit", action="store_true")
+    parser.add_argument("--user", nargs=2)
+    parser.add_argument("--answer")
+    args = parser.parse_args()
+
+    context = None
+    if args.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*args.tls)
+
+    def authenticate(server, session, envelope, mechanism, data):
+        given = [data.login.decode(), data.password.decode()]
+        return AuthResult(success=given == args.user)
+
+    def factory():
+        options = {"hostname": "localhost"}
+        if context and not args.implicit:
+            options.update(tls_context=context, require_starttls=True)
+        if args.user:
+            options.update(authenticator=authenticate, auth_required=True,
+                           auth_require_tls=not args.implicit)
+        return SMTP(Handler(args.answer), **options)
+
+    async def serve():
+        implicit = context if args.implicit else None
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(factory, "127.0.0.1", args.port, ssl=implicit)
+        say(f"ready {server.sockets[0].getsockname()[1]}")
+        await server.serve_forever()
+
+    asyncio.run(serve())
+
+
+main()

@@ -1,0 +1,302 @@
+//! The whole loop on real data: a prediction's way from the proxy to a registered version.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use axum::{Json, Router};
+use driftline::app::App;
+use driftline::config::Settings;
+use driftline::drift::Verdict;
+use driftline::frames::{self, Table};
+use driftline::model::{Column, FeatureKind, ModelName, Value};
+use driftline::retrain::artifact::Artifact;
+use driftline::retrain::spec::FeatureSpec;
+use driftline::retrain::{RunReason, RunState, Source};
+use driftline::store::{self, training_run};
+use serde_json::{Value as Wire, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support;
+
+const FEATURES: [&str; 9] =
+    ["season", "mnth", "hr", "holiday", "weekday", "workingday", "weathersit", "temp", "hum"];
+
+type Shelf = Arc<Mutex<Arc<Artifact>>>;
+
+fn wire(value: &Value) -> Wire {
+    match value {
+        Value::Number(number) => json!(number),
+        _ => Wire::Null,
+    }
+}
+
+async fn infer(State(shelf): State<Shelf>, Json(request): Json<Wire>) -> Json<Wire> {
+    let artifact = Arc::clone(&shelf.lock().unwrap());
+    let columns: Vec<Column> = request["inputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tensor| Column {
+            name: tensor["name"].as_str().unwrap().to_owned(),
+            values: vec![tensor["data"][0].as_f64().map_or(Value::Missing, Value::Number)],
+        })
+        .collect();
+    let data = artifact.predict(1, &columns);
+    Json(
+        json!({ "model_name": "bike", "outputs": [{ "name": "prediction", "datatype": "FP64", "shape": [1], "data": data }] }),
+    )
+}
+
+async fn load(pool: &store::PgPool, model: &ModelName) -> Arc<Artifact> {
+    let row = store::model_version::production(pool, model).await.unwrap().unwrap();
+    let content = std::fs::read(row.artifact_uri.trim_start_matches("file://")).unwrap();
+    Arc::new(Artifact::from_bytes(&content).unwrap())
+}
+
+async fn finished(pool: &store::PgPool, run: Uuid) -> training_run::TrainingRun {
+    support::wait_for("the end of the run", || async {
+        Some(training_run::show(pool, run).await.unwrap()).filter(|run| run.state.is_final())
+    })
+    .await
+}
+
+fn settings_text(url: &str, upstream: &str, hook: &str) -> String {
+    format!(
+        "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\n\
+         database: {{url: '{url}'}}\n\
+         data_dir: data\n\
+         tap: {{upstream: 'http://{upstream}', event_time_header: x-event-time}}\n\
+         models:\n  - name: bike\n    window: 14d\n    lateness: 1d\n    training: {{task: regression, target: cnt}}\n\
+         receivers: {{platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret}}}}}}\n\
+         rules: [rules.yaml]\n"
+    )
+}
+
+const RULES: &str = "groups:\n  - name: bike\n    model: bike\n    rules:\n      - alert: FeatureDrift\n        for_each: feature\n        \
+    expr: verdict == \"drift\"\n        for: 2w\n        labels: {severity: warning}\n        \
+    annotations: {summary: \"{{feature}} drifted\"}\n        retrain: {mode: auto, cooldown: 6h, budget: 2 per 1d, min_labels: 500}\n";
+
+struct Traffic {
+    table: Table,
+    times: Vec<chrono::DateTime<chrono::Utc>>,
+    client: reqwest::Client,
+    proxy: String,
+    admin: String,
+}
+
+impl Traffic {
+    /// Sends one row through the proxy and reports its label.
+    async fn send(&self, row: usize) {
+        let inputs: Vec<Wire> = FEATURES
+            .iter()
+            .map(|name| {
+                let value = wire(&self.table.column(name).unwrap().values[row]);
+                json!({ "name": name, "datatype": "FP64", "shape": [1], "data": [value] })
+            })
+            .collect();
+        let answer = self
+            .client
+            .post(format!("{}/v2/models/bike/infer", self.proxy))
+            .header("x-request-id", format!("ride-{row}"))
+            .header("x-event-time", self.times[row].to_rfc3339())
+            .json(&json!({ "inputs": inputs }))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.json::<Wire>().await.unwrap()["outputs"][0]["data"][0].is_number());
+    }
+
+    async fn label(&self, rows: std::ops::Range<usize>) {
+        let lines: String = rows
+            .map(|row| {
+                let label = wire(&self.table.column("cnt").unwrap().values[row]);
+                format!("{}\n", json!({ "model": "bike", "id": format!("ride-{row}"), "label": label, "time": self.times[row] }))
+            })
+            .collect();
+        let answer = self.client.post(format!("{}/v1/labels", self.admin)).body(lines).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prediction_becomes_a_registered_version() {
+    driftline::app::install_crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let (pool, url) = support::database_with_url().await;
+    let model = ModelName::parse("bike").unwrap();
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("baselines/data/bike_sharing.csv");
+
+    // The worker is a process of its own, as in life.
+    let mut worker = tokio::process::Command::new(support::trainer())
+        .args(["work", "--poll", "0.1"])
+        .env("DATABASE_URL", &url)
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    std::fs::write(folder.path().join("hook.secret"), "not a secret").unwrap();
+    std::fs::write(folder.path().join("rules.yaml"), RULES).unwrap();
+    let text = settings_text(
+        &url,
+        &upstream.local_addr().unwrap().to_string(),
+        &hook.local_addr().unwrap().to_string(),
+    );
+    let settings_path = folder.path().join("driftline.yaml");
+    std::fs::write(&settings_path, &text).unwrap();
+    let mut settings = Settings::parse(&text, "driftline.yaml").unwrap();
+    settings.resolve_paths(folder.path());
+
+    // The first version: trained on January to April.
+    let mut spec = driftline::app::training_spec(&settings, &model).unwrap();
+    spec.source = Source::File {
+        path: data.to_string_lossy().into_owned(),
+        time_column: "timestamp".into(),
+        from: None,
+        until: Some("2011-05-01T00:00:00Z".into()),
+    };
+    spec.features = FEATURES
+        .iter()
+        .map(|name| FeatureSpec { name: (*name).into(), kind: FeatureKind::Numeric })
+        .collect();
+    spec.deep.max_epochs = 30;
+    store::model::register(&pool, &model).await.unwrap();
+    let reason = RunReason::Bootstrap("first version".into());
+    let mut connection = pool.acquire().await.unwrap();
+    let queued =
+        training_run::enqueue(&mut connection, &spec, &reason, "bootstrap", RunState::Queued).await.unwrap();
+    let training_run::Enqueued::Created(first) = queued else { panic!("{queued:?}") };
+    drop(connection);
+    let first = finished(&pool, first).await;
+    assert_eq!((first.state, first.version), (RunState::Succeeded, Some(1)), "{:?}", first.outcome);
+    let first_baseline = store::model::active_baseline(&pool, &model).await.unwrap().unwrap();
+
+    // Model server, webhook receiver, sidecar.
+    let shutdown = CancellationToken::new();
+    let shelf: Shelf = Arc::new(Mutex::new(load(&pool, &model).await));
+    let served = Router::new().route("/v2/models/bike/infer", post(infer)).with_state(Arc::clone(&shelf));
+    let stop = shutdown.clone();
+    let server = tokio::task::spawn(async move {
+        axum::serve(upstream, served).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
+    });
+    let received: Arc<Mutex<Vec<(String, Wire)>>> = Arc::default();
+    let inbox = Arc::clone(&received);
+    let take = move |headers: HeaderMap, Json(body): Json<Wire>| {
+        let id = headers.get("webhook-id").unwrap().to_str().unwrap().to_owned();
+        assert!(headers.contains_key("webhook-signature"));
+        inbox.lock().unwrap().push((id, body));
+        async { "" }
+    };
+    let hooks = Router::new().route("/hook", post(take));
+    let stop = shutdown.clone();
+    let receiver = tokio::task::spawn(async move {
+        axum::serve(hook, hooks).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
+    });
+    let app = App::build(settings).await.unwrap();
+    let table = frames::read_table(&data, None).unwrap();
+    let times = table.times("timestamp").unwrap();
+    let traffic = Traffic {
+        table,
+        times,
+        client: reqwest::Client::new(),
+        proxy: format!("http://{}", app.proxy_address().unwrap()),
+        admin: format!("http://{}", app.admin_address()),
+    };
+    let sidecar = tokio::task::spawn(app.run(shutdown.clone().cancelled_owned()));
+    support::wait_for("the baseline in the recorder", || async {
+        // The first row is repeated until it is profiled; later rows are sent once.
+        traffic.send(0).await;
+        let (n,): (i64,) =
+            sqlx::query_as("select count(*) from profile_part").fetch_one(&pool).await.unwrap();
+        (n > 0).then_some(())
+    })
+    .await;
+
+    // May to August, in windows of two weeks: warmer than anything the baseline has seen.
+    let start = traffic.times.iter().position(|time| time.to_rfc3339() >= "2011-05-05".to_owned()).unwrap();
+    let mut sent = 0;
+    let mut retraining = None;
+    for first_row in (start..start + 24 * 120).step_by(24 * 7) {
+        for row in first_row..first_row + 24 * 7 {
+            traffic.send(row).await;
+            sent += 1;
+        }
+        traffic.label(first_row..first_row + 24 * 7).await;
+        // Wait until what was sent is stored, so that the windows close in order.
+        support::wait_for("the rows in the database", || async {
+            let (n,): (i64,) = sqlx::query_as("select count(*) from captured_row where row_id <> 'ride-0'")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            (n == sent).then_some(())
+        })
+        .await;
+        let runs = training_run::list(&pool, Some(&model), 1).await.unwrap();
+        if runs[0].reason_kind == "rule" {
+            retraining = Some(runs[0].id);
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    }
+    let reports = store::drift_report::latest(&pool, &model, 20).await.unwrap();
+    let run = retraining.unwrap_or_else(|| {
+        panic!("no run: {:#?}", reports.iter().map(|(_, r)| &r.reason).collect::<Vec<_>>())
+    });
+    let drifted: Vec<_> = reports.iter().filter(|(_, report)| report.verdict == Verdict::Drift).collect();
+    assert!(drifted.len() >= 2, "{drifted:?}");
+    assert!(drifted.iter().all(|(_, report)| report.drifted().any(|feature| feature.name == "temp")));
+
+    // The alert was delivered, once per change, signed.
+    support::wait_for("the webhook", || async { (!received.lock().unwrap().is_empty()).then_some(()) }).await;
+    let (_, body) = received.lock().unwrap()[0].clone();
+    assert!(body.to_string().contains("FeatureDrift") && body.to_string().contains("temp"), "{body}");
+
+    // The run ended with a better model, its baseline and its evidence, in the registry.
+    let ended = finished(&pool, run).await;
+    assert_eq!(ended.state, RunState::Succeeded, "{:?}", ended.outcome);
+    let versions = store::model_version::list(&pool, Some(&model)).await.unwrap();
+    let states: Vec<(i64, &str)> = versions.iter().map(|v| (v.version, v.state.as_str())).collect();
+    assert_eq!(states, [(2, "production"), (1, "archived")]);
+    assert_eq!(versions[0].parent, Some(1));
+    assert!(versions[0].snapshot_rows >= 500);
+    let second_baseline = store::model::active_baseline(&pool, &model).await.unwrap().unwrap();
+    assert_ne!(first_baseline, second_baseline);
+    assert_eq!(versions[0].baseline, second_baseline);
+    *shelf.lock().unwrap() = load(&pool, &model).await;
+    traffic.send(start).await;
+
+    // Every exchange is accounted for, and nothing was lost.
+    shutdown.cancel();
+    sidecar.await.unwrap().unwrap();
+    let (seen, kept, dropped): (i64, i64, i64) = sqlx::query_as(
+        "select sum(seen)::bigint, sum(kept)::bigint, count(*) filter (where dropped <> '{}') from tap_part",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!((seen, dropped), (kept, 0));
+    assert!(seen > i64::from(sent));
+
+    // A report is recomputed from what is stored, to the last bit.
+    let explained = tokio::process::Command::new(env!("CARGO_BIN_EXE_driftline"))
+        .args(["drift", "explain", &drifted[0].0.to_string(), "--config"])
+        .arg(&settings_path)
+        .output()
+        .await
+        .unwrap();
+    let printed = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(explained.status.success(), "{printed}{}", String::from_utf8_lossy(&explained.stderr));
+    assert!(printed.contains("every number agrees"), "{printed}");
+
+    worker.kill().await.unwrap();
+    server.await.unwrap();
+    receiver.await.unwrap();
+}

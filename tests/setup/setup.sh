@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs what is missing and notes where everything is, as shell exports, in the file given.
+# Usage: setup.sh ENVIRONMENT_FILE (demo|test)
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+file=$1
+purpose=$2
+
+"$here/prerequisites.sh"
+libtorch=$(python3 "$root/trainer/setup/libtorch.py" | tail -n 1)
+python=
+if [[ $purpose == test ]]; then
+  # The tests of the private cluster need the programs even where DATABASE_URL serves all others.
+  postgres=$(env -u DATABASE_URL python3 "$here/postgres.py" | tail -n 1)
+  python=$(python3 "$here/python.py" | tail -n 1)
+else
+  postgres=$(python3 "$here/postgres.py" | tail -n 1)
+fi
+
+mkdir -p "$(dirname "$file")"
+{
+  printf 'export LIBTORCH=%q\n' "$libtorch"
+  # Queries are checked against the files in .sqlx, not against whatever DATABASE_URL points to.
+  printf 'export SQLX_OFFLINE=true\n'
+  [[ -z $postgres ]] || printf 'export DRIFTLINE_POSTGRES_BIN=%q\n' "$postgres"
+  [[ -z $python ]] || printf 'export DRIFTLINE_TEST_PYTHON=%q\n' "$python"
+} >"$file.new"
+mv "$file.new" "$file"

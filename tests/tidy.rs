@@ -1,0 +1,170 @@
+//! The repository's own rules, as tests.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Every file under `folder` with this extension; there have to be at least `at_least`.
+fn files(folder: &str, extension: &str, at_least: usize) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(found.len() >= at_least, "only {} .{extension} files under {folder}", found.len());
+    found
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    files("src", "rs", 60)
+}
+
+fn all_rust() -> Vec<(PathBuf, String)> {
+    let mut all = sources();
+    all.extend(files("trainer", "rs", 10));
+    all.extend(files("tests", "rs", 5));
+    all
+}
+
+fn module_order() -> Vec<String> {
+    let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    lib.lines()
+        .filter_map(|line| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn modules_only_use_those_declared_above_them() {
+    let order = module_order();
+    assert!(order.len() > 15, "{order:?}");
+    let mut checked = 0;
+    for (path, text) in sources() {
+        let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let Some(own) = order.iter().position(|name| *name == module) else { continue };
+        checked += 1;
+        for below in &order[own + 1..] {
+            for (number, line) in text.lines().enumerate() {
+                let uses = line
+                    .split(&format!("crate::{below}"))
+                    .skip(1)
+                    .any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'));
+                assert!(
+                    !uses,
+                    "{}:{}: must not use `{below}`, which is declared later",
+                    path.display(),
+                    number + 1
+                );
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} files belong to a module");
+}
+
+#[test]
+fn every_file_starts_with_what_it_is_for() {
+    for (path, text) in all_rust() {
+        assert!(text.starts_with("//! "), "{}: the first line is not `//! …`", path.display());
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_600_lines() {
+    for (path, text) in all_rust() {
+        let lines = text.lines().count();
+        assert!(lines <= 600, "{}: {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn sql_is_only_in_the_store() {
+    for (path, text) in sources() {
+        let in_store = path.starts_with("src/store");
+        let probe = path.ends_with("http/mod.rs");
+        assert!(
+            in_store || probe || !text.contains("sqlx::query"),
+            "{}: SQL statements belong to `store`",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_core_names_no_runtime() {
+    let core = ["model", "stats", "profile", "baseline", "window", "drift", "alert", "retrain", "decode"];
+    let mut checked = 0;
+    for (path, text) in sources() {
+        let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if core.contains(&module) {
+            checked += 1;
+            for word in
+                ["tokio::", "sqlx::", "std::fs", "std::net", "Utc::now", "SystemTime::now", "Instant::now"]
+            {
+                assert!(!text.contains(word), "{}: the core does not use `{word}`", path.display());
+            }
+        }
+    }
+    assert!(checked > 30, "only {checked} files are core");
+}
+
+#[test]
+fn every_shipped_rule_loads() {
+    let rules: Vec<(String, String)> = files("rules", "yaml", 2)
+        .into_iter()
+        .filter(|(path, _)| !path.to_string_lossy().ends_with(".test.yaml"))
+        .map(|(path, text)| (path.display().to_string(), text))
+        .collect();
+    assert!(driftline::alert::RuleSet::parse(&rules).is_ok());
+}
+
+#[test]
+fn every_shipped_baseline_loads_and_is_named_by_its_content() {
+    for (path, text) in files("baselines", "json", 1) {
+        let baseline = driftline::baseline::Baseline::from_json(&text).unwrap();
+        let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(path.file_stem().unwrap().to_str().unwrap(), baseline.version(), "{}", path.display());
+        assert_eq!(folder, baseline.model().as_str());
+    }
+}
+
+#[test]
+fn every_dashboard_loads() {
+    for (path, text) in files("dashboards", "json", 1) {
+        let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(dashboard["title"].is_string(), "{}: a dashboard has a title", path.display());
+        let metrics =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics.rs")).unwrap();
+        let named = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let mut checked = 0;
+        for name in named.filter(|word| word.starts_with("driftline_")) {
+            let base =
+                ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+            assert!(metrics.contains(base), "{}: `{name}` is not declared in metrics.rs", path.display());
+            checked += 1;
+        }
+        assert!(checked > 3, "{}: a dashboard shows metrics", path.display());
+    }
+}
+
+#[test]
+fn the_sidecar_links_no_libtorch() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", "driftline", "--edges", "normal", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(tree.stdout).unwrap();
+    assert!(text.contains("tokio v"), "{}", String::from_utf8_lossy(&tree.stderr));
+    for crate_name in ["tch v", "torch-sys v", "linfa"] {
+        assert!(!text.contains(crate_name), "driftline depends on {crate_name}");
+    }
+}
