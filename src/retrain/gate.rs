@@ -159,9 +159,9 @@ pub fn block_length(values: &[f64]) -> usize {
         return 1;
     }
     // The lag after which five (or more) correlations in a row cannot be told from zero.
-    let run = (size.log10().sqrt().ceil() as usize).max(5);
+    let run = rows(size.log10().sqrt()).max(5);
     let band = 2.0 * (size.log10() / size).sqrt();
-    let longest = (3.0 * size.sqrt()).min(size / 3.0).ceil() as usize;
+    let longest = rows((3.0 * size.sqrt()).min(size / 3.0));
     let small: Vec<bool> =
         (1..=longest + run).map(|lag| lag >= n || (autocovariance(lag) / variance).abs() < band).collect();
     let cut =
@@ -178,7 +178,17 @@ pub fn block_length(values: &[f64]) -> usize {
         slope += 2.0 * lag as f64 * covariance;
     }
     let length = (1.5 * (slope / spectrum).powi(2) * size).cbrt();
-    if length.is_finite() { (length.ceil() as usize).clamp(1, longest) } else { longest }
+    if length.is_finite() { rows(length).clamp(1, longest) } else { longest }
+}
+
+/// A positive number of rows, rounded up.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number of rows is positive and far below 2^53; anything else saturates"
+)]
+fn rows(number: f64) -> usize {
+    number.ceil() as usize
 }
 
 /// What the gate says.

@@ -96,9 +96,8 @@ pub fn number(value: &Value) -> Option<f64> {
 /// `true` and `false` (0 and 1 too, where the column is boolean); none when missing or of a wrong type.
 pub fn level(value: &Value, kind: FeatureKind) -> Option<String> {
     let text = match value {
-        Value::Missing | Value::Opaque => return None,
         Value::Number(number) if number.is_finite() => number.to_string(),
-        Value::Number(_) => return None,
+        Value::Missing | Value::Opaque | Value::Number(_) => return None,
         Value::Bool(truth) => truth.to_string(),
         Value::Text(text) => text.clone(),
     };
@@ -183,7 +182,8 @@ mod tests {
 
     #[track_caller]
     fn check(name: &str, value: Value, expected: [f64; 5]) {
-        let encoded = pipeline().encode(1, &[Column { name: name.into(), values: vec![value.clone()] }]);
+        let shown = format!("{name} = {value:?}");
+        let encoded = pipeline().encode(1, &[Column { name: name.into(), values: vec![value] }]);
         assert_eq!(encoded.row(0).to_vec(), expected, "{name} = {value:?}");
     }
 

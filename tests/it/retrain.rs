@@ -187,7 +187,11 @@ async fn success_is_one_transaction() {
             .await
             .unwrap()
     };
-    assert_eq!(active().await, baseline_named("b1").version(), "nothing of a refused registration is written");
+    assert_eq!(
+        active().await,
+        baseline_named("b1").version(),
+        "nothing of a refused registration is written"
+    );
     assert_eq!(training_run::succeed(&pool, &second, "won", &registration(Some(1), "b2")).await.unwrap(), 2);
     assert_eq!(active().await, baseline_named("b2").version());
     let model = ModelName::parse("m").unwrap();

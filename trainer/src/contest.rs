@@ -74,12 +74,7 @@ pub(crate) fn hold(
     let held_inputs = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
     let raw_targets = &dataset.targets[split.train.clone()];
-    let (target_mean, target_scale) = match spec.task {
-        Task::Binary => (0.0, 1.0),
-        Task::Regression => features::moments(raw_targets)
-            .map(|(mean, scale)| (mean, if scale > 0.0 { scale } else { 1.0 }))
-            .unwrap_or((0.0, 1.0)),
-    };
+    let (target_mean, target_scale) = target_scaling(spec.task, raw_targets);
     let standardised = |targets: &[f64]| -> Vec<f64> {
         targets.iter().map(|target| (target - target_mean) / target_scale).collect()
     };
@@ -161,6 +156,15 @@ pub(crate) fn hold(
         }),
         scores,
     })
+}
+
+/// Mean and scale that a target is trained on; a binary one stays as it is.
+fn target_scaling(task: Task, targets: &[f64]) -> (f64, f64) {
+    match task {
+        Task::Binary => (0.0, 1.0),
+        Task::Regression => features::moments(targets)
+            .map_or((0.0, 1.0), |(mean, scale)| (mean, if scale > 0.0 { scale } else { 1.0 })),
+    }
 }
 
 /// The rows that only the gate sees.

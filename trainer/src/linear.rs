@@ -169,7 +169,7 @@ mod tests {
             .into_iter()
             .map(|row| {
                 let probability = sigmoid(4.0 * row[0] - 1.0);
-                f64::from(u8::from((noise(&mut random) + 1.0) / 2.0 < probability))
+                f64::from(u8::from(f64::midpoint(noise(&mut random), 1.0) < probability))
             })
             .collect();
         let fitted = fit_on(Task::Binary, &inputs, &targets);

@@ -120,8 +120,8 @@ async fn work_until_stopped(work: Work) -> Result<bool> {
             .filter(|span| !span.is_zero())
             .with_context(|| format!("--{name} {value} is not a number of seconds"))
     };
-    let (poll, lease) = (seconds("poll", work.poll)?, seconds("lease", work.lease)?);
-    let pool = store::connect(&url, 4).await?;
+    let (pause, lease) = (seconds("poll", work.poll)?, seconds("lease", work.lease)?);
+    let database = store::connect(&url, 4).await?;
     let (stop, shutdown) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
@@ -138,7 +138,7 @@ async fn work_until_stopped(work: Work) -> Result<bool> {
     });
     let name = format!("{}-{}", host_name(), std::process::id());
     tracing::info!(worker = name, "waiting for runs");
-    let worker = job::Worker { pool, name, lease, poll, once: work.once, shutdown };
+    let worker = job::Worker { pool: database, name, lease, poll: pause, once: work.once, shutdown };
     let worked = worker.work().await;
     if let Some(cluster) = cluster {
         cluster.stop().await?;

@@ -74,27 +74,26 @@ pub(crate) fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
     Ok(Incumbent { version: version.version, artifact })
 }
 
-/// The baseline that goes with the new version: the snapshot's features as inputs, the new model's answers to
-/// them as output.
+/// The baseline that goes with the new version: the features that the new model uses as inputs, its answers to
+/// them as output, over the whole snapshot.
 ///
 /// # Errors
 ///
 /// Says why no baseline can be built.
-pub(crate) fn new_baseline(
-    spec: &TrainingSpec,
-    dataset: &Dataset,
-    artifact: &Artifact,
-) -> Result<Baseline> {
+pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Artifact) -> Result<Baseline> {
     let answers: Vec<Value> =
         artifact.predict(dataset.rows(), &dataset.columns).into_iter().map(Value::Number).collect();
-    let inputs = dataset.features.iter().zip(&dataset.columns).map(|(feature, column)| SourceColumn {
-        name: &feature.name,
-        role: Role::Feature,
-        kind: Some(feature.kind),
-        values: &column.values,
+    // A feature that the pipeline left out may have no value at all, of which there is no profile.
+    let inputs = artifact.features().filter_map(|(name, kind)| {
+        let column = dataset.columns.iter().find(|column| column.name == name)?;
+        Some(SourceColumn { name, role: Role::Feature, kind: Some(kind), values: &column.values })
     });
-    let output =
-        SourceColumn { name: &spec.output, role: Role::Output, kind: Some(FeatureKind::Numeric), values: &answers };
+    let output = SourceColumn {
+        name: &spec.output,
+        role: Role::Output,
+        kind: Some(FeatureKind::Numeric),
+        values: &answers,
+    };
     let columns: Vec<SourceColumn<'_>> = inputs.chain([output]).collect();
     let window = Duration::from_secs(spec.window_seconds);
     let of_row: Vec<i64> = dataset.times.iter().map(|time| window_index(*time, window)).collect();

@@ -272,10 +272,11 @@ async fn captured_rows_train_once_there_are_enough_labels() {
     let (pool, url) = database().await;
     let model = ModelName::parse("m").unwrap();
     let time = |row: i64| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(row);
-    let columns = [Column {
-        name: "a".into(),
-        values: (0..600).map(|row| Value::Number(f64::from(row % 10))).collect(),
-    }];
+    let numbers = (0..600).map(|row| Value::Number(f64::from(row % 10))).collect();
+    let columns = [
+        Column { name: "a".into(), values: numbers },
+        Column { name: "none".into(), values: vec![Value::Missing; 600] },
+    ];
     let rows: Vec<CapturedRow> = (0..600)
         .map(|row| CapturedRow {
             row_id: format!("r{row}"),
@@ -319,7 +320,11 @@ async fn captured_rows_train_once_there_are_enough_labels() {
     let out = work().await.unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     let ended = training_run::show(&pool, enough).await.unwrap();
-    assert_eq!((ended.state, ended.version), (RunState::Succeeded, Some(1)));
+    assert_eq!((ended.state, ended.version), (RunState::Succeeded, Some(1)), "{:?}", ended.outcome);
+    let lines = training_log::lines(&pool, enough, 0).await.unwrap();
+    let is_named =
+        |line: &training_log::LogLine| line.level == "warn" && line.message.contains("`none` has no usable");
+    assert!(lines.iter().any(is_named), "{lines:?}");
 
     // A damaged artifact in production fails the next run with the reason, and changes nothing.
     let version = model_version::production(&pool, &model).await.unwrap().unwrap();
