@@ -120,6 +120,9 @@ fn words(column: &FeatureReport) -> Vec<String> {
     words
 }
 
+/// Moves of a share under this are not worth a line.
+const LEAST_MOVE: f64 = 0.005;
+
 /// The bins whose shares moved most, in the report's order.
 fn moved_bins(bins: &[BinEvidence]) -> Vec<BinMove> {
     let totals = bins.iter().fold((0, 0), |sum, bin| (sum.0 + bin.reference, sum.1 + bin.current));
@@ -133,6 +136,7 @@ fn moved_bins(bins: &[BinEvidence]) -> Vec<BinMove> {
         .enumerate()
         .collect();
     let distance = |bin: &BinMove| (bin.current - bin.reference).abs();
+    moves.retain(|(_, bin)| distance(bin) >= LEAST_MOVE);
     moves.sort_by(|(_, left), (_, right)| distance(right).total_cmp(&distance(left)));
     moves.truncate(MAX_BINS);
     moves.sort_by_key(|(index, _)| *index);

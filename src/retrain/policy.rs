@@ -14,7 +14,8 @@ use crate::alert::{Budget, RetrainMode, RetrainPolicy};
 pub struct Situation {
     /// The moment.
     pub now: DateTime<Utc>,
-    /// A run, in any state, that the same cause already started.
+    /// A run that the same cause already started; a rejected one gives its cause back, so that an alert which goes
+    /// on gets another try once cooldown, budget and fresh labels allow it.
     pub same_cause: Option<Uuid>,
     /// The run that waits for approval, is queued or is running.
     pub active: Option<Uuid>,

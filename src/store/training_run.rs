@@ -350,7 +350,8 @@ pub async fn end(
 ) -> Result<(), RunError> {
     let mut transaction = db.begin().await?;
     let ended = sqlx::query(
-        "update training_run set state = $3, outcome = $4, finished_at = now(), lease_until = null
+        "update training_run set state = $3, outcome = $4, finished_at = now(), lease_until = null,
+             cause = case when $3 = 'rejected' then cause || ' rejected ' || id else cause end
          where id = $1 and attempt = $2 and state = 'running'",
     )
     .bind(claim.run)

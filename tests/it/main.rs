@@ -1,8 +1,6 @@
 //! Everything that needs real sockets, real databases, real mail servers, and more than one module.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 mod alerts;
 mod database;
 mod retrain;

@@ -1,5 +1,6 @@
 //! `driftline demo`: the whole loop on real data, with nothing to set up.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -188,6 +189,7 @@ impl Demo {
         let reference_until: DateTime<Utc> = REFERENCE_UNTIL.parse()?;
         let length = self.model_window()?;
         let mut after = None;
+        let mut followed = BTreeSet::new();
         let windows = windows(&self.replay.times, reference_until, length);
         for (number, range) in windows.into_iter().take(MAX_WINDOWS).enumerate() {
             self.replay.predict(&self.client, &self.proxy, range.clone()).await?;
@@ -200,9 +202,12 @@ impl Demo {
             if after.is_none()
                 && let Some(run) = training_run::list(&self.pool, Some(&self.replay.model), 1).await?.pop()
                 && run.reason_kind == "rule"
+                && followed.insert(run.id)
             {
-                self.retrain(run.id, out).await?;
-                after = Some(number + WINDOWS_AFTER);
+                // Rejected: the rule tries again once it has seen enough new labels.
+                if self.retrain(run.id, out).await? {
+                    after = Some(number + WINDOWS_AFTER);
+                }
                 show::heading(out, "The traffic goes on")?;
                 show::table_head(out)?;
             }
@@ -255,10 +260,13 @@ impl Demo {
         Ok(())
     }
 
-    /// Follows the run that the rule started, then has the model server serve what it brought.
-    async fn retrain(&mut self, run: Uuid, out: &mut impl Write) -> anyhow::Result<()> {
-        let waiting = tokio::time::timeout(Duration::from_secs(10), self.arrivals.recv());
-        if let Ok(Some(arrival)) = waiting.await {
+    /// Follows the run that the rule started, then has the model server serve what it brought; false when the gate
+    /// kept the version in production.
+    async fn retrain(&mut self, run: Uuid, out: &mut impl Write) -> anyhow::Result<bool> {
+        // Both messages are on their way; the first run waits for them, so that they stand before it.
+        while self.tally.arrivals < 2 {
+            let waiting = tokio::time::timeout(Duration::from_secs(10), self.arrivals.recv());
+            let Ok(Some(arrival)) = waiting.await else { break };
             self.tally.arrivals += 1;
             show::arrival(&arrival, out)?;
         }
@@ -267,7 +275,6 @@ impl Demo {
         writeln!(out, "  because     {}", started.reason)?;
         let ended = follow_run(&self.pool, run, out).await?;
         writeln!(out, "  {:11} {}", ended.state.as_str(), ended.outcome.clone().unwrap_or_default())?;
-        show::evaluation(&self.pool, run, out).await?;
         self.drain_arrivals(out)?;
         if ended.state == RunState::Succeeded {
             show::version(&self.pool, &self.replay.model, out).await?;
@@ -276,7 +283,7 @@ impl Demo {
             self.served.send_replace(Arc::new(served));
             tokio::time::sleep(CATALOG_PAUSE).await;
         }
-        Ok(())
+        Ok(ended.state == RunState::Succeeded)
     }
 
     async fn summary(&self, out: &mut impl Write) -> anyhow::Result<()> {

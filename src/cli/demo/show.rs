@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 use sqlx::PgPool;
-use uuid::Uuid;
 
 use super::mailbox::Arrival;
 use crate::drift::{DriftReport, Verdict};
@@ -165,26 +164,6 @@ pub(super) async fn version(pool: &PgPool, model: &ModelName, out: &mut impl Wri
         row.seed,
         row.baseline
     )?;
-    Ok(())
-}
-
-/// The held-out numbers of every candidate of a run.
-pub(super) async fn evaluation(pool: &PgPool, run: Uuid, out: &mut impl Write) -> anyhow::Result<()> {
-    let metrics = store::training_log::evaluation(pool, run).await?;
-    let mut candidates: Vec<&str> = metrics.iter().map(|metric| metric.candidate.as_str()).collect();
-    candidates.dedup();
-    for candidate in candidates {
-        let values: Vec<String> = metrics
-            .iter()
-            .filter(|metric| {
-                metric.candidate == candidate
-                    && !metric.name.contains("_low")
-                    && !metric.name.contains("_high")
-            })
-            .map(|metric| format!("{} {:.3}", metric.name, metric.value))
-            .collect();
-        writeln!(out, "  {candidate:11} {}", values.join("  "))?;
-    }
     Ok(())
 }
 

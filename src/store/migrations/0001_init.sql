@@ -131,7 +131,8 @@ create table label (
 );
 create index label_created_idx on label (model, created_at);
 
--- One training run from request to end. `cause` holds a run per cause; the lease and `attempt` fence workers.
+-- One training run from request to end. `cause` holds a run per cause, and a rejected run gives its cause back, so
+-- that more labels get another try; the lease and `attempt` fence workers.
 -- `attempt` counts claims; `lost_leases` counts workers that vanished, and only they use up the tries.
 create table training_run (
     id                uuid primary key,
