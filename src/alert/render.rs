@@ -69,11 +69,15 @@ impl Message {
             line(&mut out, format_args!("{name:<16}{value}"));
         }
         for item in &self.items {
+            if self.status == Status::Resolved {
+                line(&mut out, format_args!("\n{}", after(item)));
+                continue;
+            }
             line(&mut out, format_args!("\n{}", item.summary));
             for clause in &item.moved {
                 line(&mut out, format_args!("  - {clause}"));
             }
-            if self.status == Status::Firing && !item.bins.is_empty() {
+            if !item.bins.is_empty() {
                 line(&mut out, format_args!("  the bins that moved most (baseline -> window):"));
                 for bin in &item.bins {
                     let (from, to) = (percent(bin.reference), percent(bin.current));
@@ -141,7 +145,16 @@ ul{margin:4px 0;padding-left:20px}code{font:13px/1.5 ui-monospace,Consolas,monos
 .step{margin:6px 0}@media (prefers-color-scheme:dark){body{background:#111418;color:#e5e7eb}\
 .facts th,.bins th{color:#9ca3af}}";
 
+/// What is said of a subject whose alert is over.
+fn after(item: &Item) -> String {
+    format!("{}: {} in this window", item.subject, item.verdict.as_str())
+}
+
 fn item_html(out: &mut String, item: &Item, status: Status) {
+    if status == Status::Resolved {
+        line(out, format_args!("<p>{}</p>", escape(&after(item))));
+        return;
+    }
     line(out, format_args!("<h2>{}</h2>", escape(&item.summary)));
     if !item.moved.is_empty() {
         out.push_str("<ul>");
@@ -150,7 +163,7 @@ fn item_html(out: &mut String, item: &Item, status: Status) {
         }
         out.push_str("</ul>\n");
     }
-    if status == Status::Resolved || item.bins.is_empty() {
+    if item.bins.is_empty() {
         return;
     }
     let widest = item.bins.iter().map(|bin| bin.reference.max(bin.current)).fold(f64::MIN_POSITIVE, f64::max);

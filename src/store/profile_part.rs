@@ -111,6 +111,31 @@ pub async fn upsert_taps(db: impl PgExecutor<'_>, parts: &[TapPart]) -> Result<(
     Ok(())
 }
 
+/// The baseline that most rows of `window` were counted on; none when no row was.
+///
+/// A window in which the active baseline changed is judged against the one that speaks for more of it.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn main_baseline(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    window: Window,
+) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> = sqlx::query_as(
+        "select baseline from profile_part
+         where model = $1 and segment = '' and minute >= $2 and minute < $3
+         group by baseline order by sum(row_count) desc, max(updated_at) desc limit 1",
+    )
+    .bind(model.as_str())
+    .bind(window.start)
+    .bind(window.end)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|(version,)| version))
+}
+
 /// The encoded profiles of `window` on one baseline, in an order that never changes.
 ///
 /// # Errors

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::alert::RuleSet;
-use crate::baseline::Baseline;
 use crate::config::{ModelSettings, Settings};
 use crate::drift::{self, Criteria, DriftReport};
 use crate::metrics::Metrics;
@@ -79,29 +78,18 @@ impl Evaluator {
         let Some((latest, advanced_at)) = store::profile_part::latest(&self.db, &model.name).await? else {
             return Ok(0);
         };
-        let Some(version) = self.active_baseline(model).await? else { return Ok(0) };
+        let Some(active) = self.active_baseline(model).await? else { return Ok(0) };
         let now = (self.now)();
         let reached = watermark(latest, advanced_at, now);
         let lateness = chrono::TimeDelta::from_std(model.lateness.0).unwrap_or_default();
         let starts =
             store::profile_part::unjudged(&self.db, &model.name, model.window.0, reached - lateness).await?;
-        let mut baseline: Option<Arc<Baseline>> = None;
         let mut judged = 0;
         for start in starts {
             let window = Window::holding(start, model.window.0);
-            if !is_complete(window, model.lateness.0, reached) {
-                continue;
+            if is_complete(window, model.lateness.0, reached) {
+                judged += usize::from(self.judge(model, &active, window, now).await?);
             }
-            let baseline = match &baseline {
-                Some(baseline) => Arc::clone(baseline),
-                None => {
-                    let found = store::baseline::get(&self.db, &model.name, &version).await?;
-                    let found = Arc::new(found.with_context(|| format!("baseline {version} is gone"))?);
-                    baseline = Some(Arc::clone(&found));
-                    found
-                }
-            };
-            judged += usize::from(self.judge(model, &baseline, window, now).await?);
         }
         Ok(judged)
     }
@@ -117,7 +105,7 @@ impl Evaluator {
     async fn judge(
         &self,
         model: &ModelSettings,
-        baseline: &Baseline,
+        active: &str,
         window: Window,
         now: DateTime<Utc>,
     ) -> anyhow::Result<bool> {
@@ -125,6 +113,11 @@ impl Evaluator {
         if !store::model::try_lead(&mut transaction, &model.name).await? {
             return Ok(false);
         }
+        let counted_on = store::profile_part::main_baseline(&mut *transaction, &model.name, window).await?;
+        let version = counted_on.as_deref().unwrap_or(active);
+        let baseline = store::baseline::get(&mut *transaction, &model.name, version)
+            .await?
+            .with_context(|| format!("baseline {version} is gone"))?;
         let parts =
             store::profile_part::profiles(&mut *transaction, &model.name, baseline.version(), window).await?;
         let losses = store::profile_part::losses(&mut *transaction, &model.name, window).await?;
@@ -134,7 +127,7 @@ impl Evaluator {
                 .with_context(|| format!("a part of the window {} of {}", window.start, model.name))?;
             merged.merge(&part)?;
         }
-        let report = drift::evaluate(baseline, &merged, losses, window, &criteria(model))?;
+        let report = drift::evaluate(&baseline, &merged, losses, window, &criteria(model))?;
         let id = Uuid::now_v7();
         if !store::drift_report::insert(&mut *transaction, id, &report).await? {
             return Ok(false);

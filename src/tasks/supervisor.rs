@@ -46,10 +46,12 @@ fn flatten(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_early_end_is_a_failure() {
         let mut tasks = JoinSet::new();
         tasks.spawn(async { Ok(()) });
@@ -57,7 +59,7 @@ mod tests {
         assert_eq!(outcome.unwrap_err().to_string(), "a task ended before shutdown");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_panic_is_a_failure() {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
         tasks.spawn(async { panic!("on purpose") });
@@ -65,24 +67,28 @@ mod tests {
         assert_eq!(outcome.unwrap_err().to_string(), "a task panicked");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn shutdown_waits_for_every_task() {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let token = shutdown.clone();
+        let ended = Arc::new(AtomicBool::new(false));
+        let finished = Arc::clone(&ended);
         tasks.spawn(async move {
             token.cancelled().await;
-            time::sleep(Duration::from_millis(500)).await;
+            tokio::task::yield_now().await;
+            finished.store(true, Ordering::Relaxed);
             Ok(())
         });
-        supervise(tasks, shutdown, async {}, Duration::from_secs(1)).await.unwrap();
+        supervise(tasks, shutdown, async {}, Duration::from_secs(60)).await.unwrap();
+        assert!(ended.load(Ordering::Relaxed));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_that_does_not_stop_is_named_after_the_grace() {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
         tasks.spawn(pending());
-        let outcome = supervise(tasks, CancellationToken::new(), async {}, Duration::from_secs(1)).await;
-        assert!(outcome.unwrap_err().to_string().contains("still running after 1s"));
+        let outcome = supervise(tasks, CancellationToken::new(), async {}, Duration::from_millis(1)).await;
+        assert!(outcome.unwrap_err().to_string().contains("still running after 1ms"));
     }
 }

@@ -24,7 +24,6 @@ pub(crate) fn trainer() -> PathBuf {
 }
 
 /// Polls until `probe` gives something.
-#[track_caller]
 pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut probe: impl FnMut() -> F,

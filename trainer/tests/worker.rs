@@ -15,7 +15,7 @@ use driftline::retrain::{RunReason, RunState, TrainingSpec};
 use driftline::store::captured::{self, CapturedRow};
 use driftline::store::label::{self, Label};
 use driftline::store::training_run::{self, Enqueued, TrainingRun};
-use driftline::store::{self, PgPool, model_version, training_log};
+use driftline::store::{PgPool, model_version, training_log};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
