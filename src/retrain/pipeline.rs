@@ -184,7 +184,7 @@ mod tests {
     fn check(name: &str, value: Value, expected: [f64; 5]) {
         let shown = format!("{name} = {value:?}");
         let encoded = pipeline().encode(1, &[Column { name: name.into(), values: vec![value] }]);
-        assert_eq!(encoded.row(0).to_vec(), expected, "{name} = {value:?}");
+        assert_eq!(encoded.row(0).to_vec(), expected, "{shown}");
     }
 
     #[test]
