@@ -122,14 +122,24 @@ pub fn format_number(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
+    let trim = |text: &str| {
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     let magnitude = value.abs();
     if !(1e-4..1e7).contains(&magnitude) {
-        return format!("{value:.5e}").replace("00000e", "e").replace("0000e", "e");
+        let text = format!("{value:.5e}");
+        return match text.split_once('e') {
+            Some((digits, exponent)) => format!("{}e{exponent}", trim(digits)),
+            None => text,
+        };
     }
     #[expect(clippy::cast_possible_truncation, reason = "the exponent of a number in [1e-4, 1e7)")]
     let decimals = usize::try_from(5 - magnitude.log10().floor() as i32).unwrap_or(0);
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    trim(&format!("{value:.decimals$}"))
 }
 
 fn runs(sorted: &[f64]) -> Vec<Run> {

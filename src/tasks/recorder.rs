@@ -133,7 +133,9 @@ impl Recorder {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { shared, ledger, receiver, db, replica } = self;
         let writer = Writer { shared: Arc::clone(&shared), ledger, db, replica };
-        let stop = shutdown.clone();
+        // The thread also ends when this task is dropped, else it would hold up the end of the runtime.
+        let stop = shutdown.child_token();
+        let _ends_with_this_task = stop.clone().drop_guard();
         let mut decoding = tokio::task::spawn_blocking(move || decode_all(&shared, &receiver, &stop));
         let mut failing = false;
         loop {
