@@ -22,13 +22,16 @@ use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
 use crate::retrain::TrainingSpec;
-use crate::store;
 use crate::store::cluster::Cluster;
+use crate::store::{self, StoreError};
 use crate::tap::{self, Ledger, Proxy, TapSettings};
 use crate::tasks::{self, CatalogTask, Evaluator, Notifier, Recorder, Retention};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long the notifier rests after the database refused it.
+const NOTIFY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long everything together may take to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -88,12 +91,11 @@ pub async fn open_database(settings: &Settings) -> anyhow::Result<Database> {
 
 /// Like [`open_database`], but a given database may be away: the pool connects when it is back.
 async fn lazy_database(settings: &Settings) -> anyhow::Result<Database> {
-    let (url, cluster) = match &settings.database.url {
-        Some(url) => (url.clone(), None),
-        None => {
-            let cluster = Cluster::start(&settings.data_dir, None).await?;
-            (cluster.url().to_owned(), Some(cluster))
-        }
+    let (url, cluster) = if let Some(url) = &settings.database.url {
+        (url.clone(), None)
+    } else {
+        let cluster = Cluster::start(&settings.data_dir, None).await?;
+        (cluster.url().to_owned(), Some(cluster))
     };
     let pool = store::pool(&url, settings.database.connections).context("`database.url` cannot be read")?;
     if cluster.is_some() {
@@ -282,7 +284,8 @@ impl App {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
         let (catalog, catalog_receiver) = CatalogTask::new(pool.clone(), Arc::clone(&settings));
-        let (recorder, intake) = Recorder::new(pool.clone(), receiver, ledger, catalog_receiver);
+        let (recorder, intake) =
+            Recorder::new(pool.clone(), receiver, ledger, catalog_receiver, metrics.clone());
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
@@ -303,12 +306,11 @@ impl App {
         tasks.spawn(catalog.run(shutdown.clone()));
         tasks.spawn(recorder.run(drained));
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
-        tasks.spawn(
-            Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, now).run(shutdown.clone()),
-        );
-        tasks.spawn(
-            Notifier::new(pool.clone(), receivers, now, Arc::new(Notify::new())).run(shutdown.clone()),
-        );
+        let wake = Arc::new(Notify::new());
+        let evaluator =
+            Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now);
+        tasks.spawn(evaluator.run(shutdown.clone()));
+        tasks.spawn(notify(pool.clone(), receivers, shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;
         let closed = database.close().await;
@@ -317,6 +319,22 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
+}
+
+/// Delivers messages until shutdown. A database that refuses, such as one whose schema is not there yet, is asked
+/// again: it must not take the proxy down.
+async fn notify(pool: PgPool, receivers: Arc<Receivers>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    while !shutdown.is_cancelled() {
+        let notifier = Notifier::new(pool.clone(), Arc::clone(&receivers), now, Arc::new(Notify::new()));
+        match notifier.run(shutdown.clone()).await {
+            Err(error) if error.is::<StoreError>() => {
+                tracing::warn!(error = format!("{error:#}"), "the outbox could not be used, trying again");
+                shutdown.run_until_cancelled(tokio::time::sleep(NOTIFY_AGAIN)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -200,11 +200,11 @@ pub struct ModelSettings {
 }
 
 fn default_window() -> Span {
-    Span(Duration::from_secs(3600))
+    Span(Duration::from_hours(1))
 }
 
 fn default_lateness() -> Span {
-    Span(Duration::from_secs(60))
+    Span(Duration::from_mins(1))
 }
 
 fn default_min_rows() -> u64 {
@@ -362,10 +362,7 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self {
-            profiles: Span(Duration::from_secs(90 * 86_400)),
-            captured: Span(Duration::from_secs(90 * 86_400)),
-        }
+        Self { profiles: Span(Duration::from_hours(90 * 24)), captured: Span(Duration::from_hours(90 * 24)) }
     }
 }
 
@@ -481,7 +478,7 @@ impl FalseAlarms {
 
 impl Default for FalseAlarms {
     fn default() -> Self {
-        Self { count: 1.0, period: Duration::from_secs(30 * 86_400) }
+        Self { count: 1.0, period: Duration::from_hours(30 * 24) }
     }
 }
 

@@ -261,6 +261,26 @@ impl DriftMetrics {
     }
 }
 
+impl AlertMetrics {
+    /// Shows how many alerts of each rule are in each state; rules without any vanish.
+    pub fn show(&self, counts: &[(String, String, String, i64)]) {
+        self.alerts.reset();
+        for (model, rule, state, alerts) in counts {
+            self.alerts.with_label_values(&[model, rule, state]).set(*alerts);
+        }
+    }
+}
+
+impl TrainingMetrics {
+    /// Shows how many runs have reached each state, as the database has them.
+    pub fn show(&self, counts: &[(String, String, i64)]) {
+        self.runs.reset();
+        for (model, state, runs) in counts {
+            self.runs.with_label_values(&[model, state]).inc_by(u64::try_from(*runs).unwrap_or(0));
+        }
+    }
+}
+
 /// The metrics of one monitored model, looked up once.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics {

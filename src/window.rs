@@ -31,7 +31,7 @@ impl Window {
 
 /// The minute that holds `time`.
 pub fn minute(time: DateTime<Utc>) -> DateTime<Utc> {
-    Window::holding(time, Duration::from_secs(60)).start
+    Window::holding(time, Duration::from_mins(1)).start
 }
 
 /// How far event time has come.
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn windows_are_aligned_and_end_exclusive() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let window = Window::holding(at("2026-03-01T10:59:59.999Z"), hour);
         assert_eq!((window.start, window.end), (at("2026-03-01T10:00:00Z"), at("2026-03-01T11:00:00Z")));
         assert_eq!(Window::holding(at("2026-03-01T11:00:00Z"), hour).start, at("2026-03-01T11:00:00Z"));
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_window_waits_for_late_rows() {
-        let window = Window::holding(at("2026-03-01T10:30:00Z"), Duration::from_secs(3600));
-        let lateness = Duration::from_secs(60);
+        let window = Window::holding(at("2026-03-01T10:30:00Z"), Duration::from_hours(1));
+        let lateness = Duration::from_mins(1);
         assert!(!is_complete(window, lateness, at("2026-03-01T11:00:59Z")));
         assert!(is_complete(window, lateness, at("2026-03-01T11:01:00Z")));
     }

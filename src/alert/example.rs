@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::drift::{BinEvidence, Correction, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+use crate::drift::{BinEvidence, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
 use crate::model::{FeatureKind, ModelName, Role};
 
 /// A numeric column; drifted from PSI 0.1 on.
@@ -60,8 +60,7 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
             sampled_out: 0,
             dropped: BTreeMap::from([("queue_full".to_owned(), 10)]),
         },
-        alpha: 0.05,
-        correction: Correction::Holm,
+        criteria: Criteria::default(),
         verdict: if drifted { Verdict::Drift } else { Verdict::Ok },
         reason: "as the features say".to_owned(),
         features,

@@ -32,7 +32,9 @@ pub enum BuildError {
     #[error("column `{0}` holds no scalar values; leave it out with `--exclude {0}`")]
     NotScalar(String),
     /// A column of the stated kind has not one value of that kind.
-    #[error("column `{column}` was said to be {kind}, but none of its values is")]
+    #[error(
+        "column `{column}` was said to be {kind}, but none of its values is; correct `--kind`, or leave it out with `--exclude {column}`"
+    )]
     KindMismatch {
         /// The column.
         column: String,

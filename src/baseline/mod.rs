@@ -85,7 +85,8 @@ impl Baseline {
     /// The first 12 hexadecimal digits of the SHA-256 of the content.
     fn content_version(&self) -> Result<String, FormatError> {
         let digest = Sha256::digest(self.content_json()?);
-        Ok(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        let number = digest.iter().take(6).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+        Ok(format!("{number:012x}"))
     }
 
     /// Its name: the content's hash.

@@ -167,7 +167,7 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     let window = arguments
         .window
         .or(configured.map(|model| model.window))
-        .unwrap_or(Span(std::time::Duration::from_secs(3600)));
+        .unwrap_or(Span(std::time::Duration::from_hours(1)));
     let block_of_row: Option<Vec<i64>> = match &arguments.time {
         Some(name) => Some(table.times(name)?.into_iter().map(|time| window_index(time, window.0)).collect()),
         None => None,
@@ -178,7 +178,8 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
         &columns,
         block_of_row.as_deref().map(|of_row| Blocks { of_row }),
         BuildOptions { model: arguments.model.clone(), source, cut: CutOptions::default() },
-    )?;
+    )
+    .with_context(|| format!("`{}`", arguments.data.display()))?;
     let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
     let path = write_baseline(&built, folder)?;
     if !arguments.no_register {

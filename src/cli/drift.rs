@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use comfy_table::{CellAlignment, Table as TextTable, presets};
 use serde_json::json;
 use uuid::Uuid;
@@ -14,7 +14,6 @@ use crate::drift::{self, DriftReport, Verdict};
 use crate::model::ModelName;
 use crate::profile::{self, Profile};
 use crate::store;
-use crate::tasks::criteria;
 use crate::window::Window;
 
 #[derive(Debug, clap::Subcommand)]
@@ -78,7 +77,7 @@ pub(super) async fn run(
             }
             ExitStatus::Success
         }
-        Command::Explain { report } => explain(db, &settings, report, out).await?,
+        Command::Explain { report } => explain(db, report, out).await?,
     };
     database.close().await?;
     Ok(status)
@@ -111,7 +110,7 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
         report.verdict.as_str(),
         report.rows,
         report.baseline,
-        report.alpha,
+        report.criteria.alpha,
         100.0 * report.losses.share(),
     )?;
     let mut table = TextTable::new();
@@ -137,18 +136,10 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
 }
 
 /// Recomputes `report` from the stored parts and baseline; every number has to agree to the last bit.
-async fn explain(
-    db: &sqlx::PgPool,
-    settings: &Settings,
-    report: Uuid,
-    out: &mut impl Write,
-) -> anyhow::Result<ExitStatus> {
+async fn explain(db: &sqlx::PgPool, report: Uuid, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
     let stored = store::drift_report::get(db, report)
         .await?
         .with_context(|| format!("there is no report {report}"))?;
-    let Some(model) = settings.model(&stored.model) else {
-        bail!("model `{}` is not in the settings: its criteria are unknown", stored.model);
-    };
     let baseline = store::baseline::get(db, &stored.model, &stored.baseline)
         .await?
         .with_context(|| format!("baseline {} is gone", stored.baseline))?;
@@ -157,10 +148,7 @@ async fn explain(
     for part in store::profile_part::profiles(db, &stored.model, baseline.version(), window).await? {
         merged.merge(&profile::decode(baseline.layout(), &part)?)?;
     }
-    let mut criteria = criteria(model);
-    criteria.alpha = stored.alpha;
-    criteria.correction = stored.correction;
-    let again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &criteria)?;
+    let again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &stored.criteria)?;
     print_report(&again, out)?;
     if again == stored {
         writeln!(out, "recomputed from {} rows: every number agrees with the stored report", again.rows)?;
@@ -175,7 +163,7 @@ async fn explain(
         .collect();
     writeln!(
         out,
-        "the stored report differs ({} rows then, {} now) in: {}; late rows, or criteria changed in the settings since",
+        "the stored report differs ({} rows then, {} now) in: {}; late rows came since, or old ones were dropped",
         stored.rows,
         again.rows,
         differing.join(", ")

@@ -3,42 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::baseline::{Baseline, BaselineColumn};
-use crate::drift::{BinEvidence, Correction, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+use crate::drift::{
+    BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict,
+};
 use crate::model::Role;
 use crate::profile::{ColumnProfile, Cut, LayoutMismatch, Profile};
 use crate::stats::natural_variation::{self, VariationKind};
 use crate::stats::{self, Pooling, Variation};
 use crate::window::Window;
-
-/// What a model's owner has decided about judging its windows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Criteria {
-    /// Significance level of one evaluation, over all columns together.
-    pub alpha: f64,
-    /// How p-values are adjusted across columns.
-    pub correction: Correction,
-    /// Rows below which nothing is said.
-    pub min_rows: u64,
-    /// Effect that PSI has to reach.
-    pub psi_floor: f64,
-    /// Effect that KS has to reach where PSI is undefined.
-    pub ks_floor: f64,
-    /// Share of lost exchanges above which the window is not trusted.
-    pub loss_limit: f64,
-}
-
-impl Default for Criteria {
-    fn default() -> Self {
-        Self {
-            alpha: 0.05,
-            correction: Correction::Holm,
-            min_rows: 200,
-            psi_floor: 0.1,
-            ks_floor: 0.05,
-            loss_limit: 0.05,
-        }
-    }
-}
 
 /// Judges the rows of `window`, given as the merged profile of its parts on the baseline's layout.
 ///
@@ -74,8 +46,7 @@ pub fn evaluate(
         rows: profile.rows(),
         rows_reference: baseline.rows(),
         losses,
-        alpha: criteria.alpha,
-        correction: criteria.correction,
+        criteria: criteria.clone(),
         verdict,
         reason,
         features,
@@ -163,14 +134,8 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
             }
         }
     }
-    let bins = column
-        .bins
-        .labels(&column.layout.cut)
-        .into_iter()
-        .zip(reference_bins.iter().zip(&current_bins))
-        .map(|(label, (&reference, &current))| BinEvidence { label, reference, current })
-        .collect();
     FeatureReport {
+        bins: evidence(column, &reference_bins, &current_bins),
         name: column.layout.name.clone(),
         role: column.layout.role,
         kind: column.layout.kind,
@@ -185,8 +150,17 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
         natural_variation,
         verdict: Verdict::Ok,
         reason: String::new(),
-        bins,
     }
+}
+
+fn evidence(column: &BaselineColumn, reference: &[u64], current: &[u64]) -> Vec<BinEvidence> {
+    column
+        .bins
+        .labels(&column.layout.cut)
+        .into_iter()
+        .zip(reference.iter().zip(current))
+        .map(|(label, (&reference, &current))| BinEvidence { label, reference, current })
+        .collect()
 }
 
 fn share(part: u64, whole: u64) -> f64 {

@@ -3,5 +3,5 @@
 mod evaluate;
 mod report;
 
-pub use evaluate::{Criteria, evaluate};
-pub use report::{BinEvidence, Correction, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+pub use evaluate::evaluate;
+pub use report::{BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};

@@ -58,6 +58,36 @@ impl Correction {
     }
 }
 
+/// What a model's owner has decided about judging its windows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Criteria {
+    /// Significance level of one evaluation, over all columns together.
+    pub alpha: f64,
+    /// How p-values are adjusted across columns.
+    pub correction: Correction,
+    /// Rows below which nothing is said.
+    pub min_rows: u64,
+    /// Effect that PSI has to reach.
+    pub psi_floor: f64,
+    /// Effect that KS has to reach where PSI is undefined.
+    pub ks_floor: f64,
+    /// Share of lost exchanges above which the window is not trusted.
+    pub loss_limit: f64,
+}
+
+impl Default for Criteria {
+    fn default() -> Self {
+        Self {
+            alpha: 0.05,
+            correction: Correction::Holm,
+            min_rows: 200,
+            psi_floor: 0.1,
+            ks_floor: 0.05,
+            loss_limit: 0.05,
+        }
+    }
+}
+
 /// Where every exchange of the window went: `seen = kept + sampled_out + sum(dropped)`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Losses {
@@ -175,10 +205,8 @@ pub struct DriftReport {
     pub rows_reference: u64,
     /// Where the exchanges of the window went.
     pub losses: Losses,
-    /// Significance level of this evaluation, from the false-alarm budget.
-    pub alpha: f64,
-    /// How p-values were adjusted.
-    pub correction: Correction,
+    /// What it was judged by; with the stored parts this is all that recomputing it needs.
+    pub criteria: Criteria,
     /// The decision over all features and outputs.
     pub verdict: Verdict,
     /// The decision in one sentence.

@@ -93,6 +93,7 @@ impl Grid {
     }
 
     /// Whether cell `index` holds one single value.
+    #[expect(clippy::float_cmp, reason = "an atom's edges are neighbouring numbers, exactly")]
     pub fn is_atom(&self, index: usize) -> bool {
         index > 0 && index < self.edges.len() && self.edges[index - 1] == self.edges[index].next_down()
     }

@@ -120,6 +120,17 @@ pub async fn labelled(
         .collect())
 }
 
+/// Drops captured rows that were written before `before`, and labels; returns how many.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn expire(db: &PgPool, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    let rows = sqlx::query("delete from captured_row where created_at < $1").bind(before).execute(db).await?;
+    let labels = sqlx::query("delete from label where created_at < $1").bind(before).execute(db).await?;
+    Ok(rows.rows_affected() + labels.rows_affected())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,15 +147,4 @@ mod tests {
         assert_eq!(through(Value::Text("a\0b".into())), Value::Text("a\u{fffd}b".into()));
         assert_eq!(row(&column(Value::Missing), 9)["x"], Json::Null);
     }
-}
-
-/// Drops captured rows that were written before `before`, and labels; returns how many.
-///
-/// # Errors
-///
-/// [`StoreError::Database`].
-pub async fn expire(db: &PgPool, before: DateTime<Utc>) -> Result<u64, StoreError> {
-    let rows = sqlx::query("delete from captured_row where created_at < $1").bind(before).execute(db).await?;
-    let labels = sqlx::query("delete from label where created_at < $1").bind(before).execute(db).await?;
-    Ok(rows.rows_affected() + labels.rows_affected())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ use crate::drift::{self, Criteria, DriftReport};
 use crate::metrics::Metrics;
 use crate::profile::{self, Profile};
 use crate::store::{self, StoreError};
+use crate::tasks::catalog::error_chain;
 use crate::tasks::dispatch;
 use crate::window::{Window, is_complete, watermark};
 
@@ -28,19 +30,21 @@ pub struct Evaluator {
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
     metrics: Metrics,
+    wake: Arc<Notify>,
     now: fn() -> DateTime<Utc>,
 }
 
 impl Evaluator {
-    /// An evaluator of the configured models.
+    /// An evaluator of the configured models; `wake` tells the notifier that there may be messages.
     pub fn new(
         db: PgPool,
         settings: Arc<Settings>,
         rules: Arc<RuleSet>,
         metrics: Metrics,
+        wake: Arc<Notify>,
         now: fn() -> DateTime<Utc>,
     ) -> Self {
-        Self { db, settings, rules, metrics, now }
+        Self { db, settings, rules, metrics, wake, now }
     }
 
     /// Evaluates until shutdown; a database that is not reached is tried again.
@@ -57,6 +61,11 @@ impl Evaluator {
                     failure = Some((model, error));
                 }
             }
+            if failure.is_none()
+                && let Err(error) = self.count_states().await
+            {
+                tracing::debug!(error = %error_chain(&error), "states were not counted");
+            }
             match failure {
                 Some((model, error)) if !failing => {
                     tracing::error!(model = %model.name, error = format!("{error:#}"), "windows could not be judged, trying again");
@@ -66,6 +75,15 @@ impl Evaluator {
                 None => failing = false,
             }
         }
+        Ok(())
+    }
+
+    /// Brings the gauges of alerts and runs up to date.
+    async fn count_states(&self) -> Result<(), StoreError> {
+        let alerts = store::alert::counts(&self.db).await?;
+        let alerts: Vec<_> = alerts.into_iter().map(|c| (c.model, c.rule, c.state, c.alerts)).collect();
+        self.metrics.alert.show(&alerts);
+        self.metrics.training.show(&store::training_run::counts(&self.db).await?);
         Ok(())
     }
 
@@ -134,6 +152,7 @@ impl Evaluator {
         }
         dispatch::transitions(&mut transaction, &self.rules, &self.settings, model, &report, id, now).await?;
         transaction.commit().await?;
+        self.wake.notify_one();
         self.show(&report, id);
         Ok(true)
     }
@@ -148,7 +167,7 @@ impl Evaluator {
 }
 
 /// The criteria that the settings of a model amount to.
-pub fn criteria(model: &ModelSettings) -> Criteria {
+fn criteria(model: &ModelSettings) -> Criteria {
     Criteria {
         alpha: model.false_alarms.alpha(model.window.0),
         correction: model.correction,

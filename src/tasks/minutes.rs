@@ -88,7 +88,8 @@ impl Minutes {
         self.next_part
     }
 
-    /// Counts the rows of `exchange` on `baseline`, and keeps them for training when `captures`.
+    /// Counts the rows of `exchange` on `baseline`, and keeps them for training when `captures`; returns how many
+    /// there was no room to keep.
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl Minutes {
         exchange: &Exchange,
         baseline: Option<&Arc<Baseline>>,
         captures: bool,
-    ) -> Result<(), Behind> {
+    ) -> Result<usize, Behind> {
         let minute = minute(exchange.event_time);
         let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
         *latest = minute.max(*latest);
@@ -122,18 +123,13 @@ impl Minutes {
                 open.dirty = true;
             }
         }
-        if captures {
-            self.capture(exchange);
-        }
-        Ok(())
+        Ok(if captures { self.capture(exchange) } else { 0 })
     }
 
-    fn capture(&mut self, exchange: &Exchange) {
+    /// Keeps the rows for training as far as there is room; returns how many were left out.
+    fn capture(&mut self, exchange: &Exchange) -> usize {
         let rows = self.captured.entry(exchange.model.clone()).or_default();
         let room = MAX_CAPTURED.saturating_sub(rows.len()).min(exchange.batch.rows);
-        if room < exchange.batch.rows {
-            tracing::debug!(model = %exchange.model, "rows were not captured: the database is behind");
-        }
         rows.extend((0..room).map(|row| CapturedRow {
             row_id: exchange.row_id(row),
             event_time: exchange.event_time,
@@ -141,6 +137,7 @@ impl Minutes {
             features: captured::row(&exchange.batch.features, row),
             outputs: captured::row(&exchange.batch.outputs, row),
         }));
+        exchange.batch.rows - room
     }
 
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush

@@ -11,7 +11,7 @@ mod supervisor;
 
 pub use catalog::{Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
-pub use evaluator::{Evaluator, criteria};
+pub use evaluator::Evaluator;
 pub use notifier::Notifier;
 pub use recorder::{Intake, Recorder};
 pub use retention::Retention;

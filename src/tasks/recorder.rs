@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::decode::Naming;
+use crate::metrics::Metrics;
 use crate::model::Exchange;
 use crate::store::profile_part::TapPart;
 use crate::store::{self, StoreError};
@@ -39,6 +40,7 @@ struct Shared {
     minutes: Mutex<Minutes>,
     catalog: watch::Receiver<Arc<Catalog>>,
     filling: Notify,
+    metrics: Metrics,
 }
 
 /// The recorder's entrance, for exchanges that need no decoding.
@@ -53,16 +55,13 @@ impl Intake {
     /// too far behind.
     pub fn push(&self, exchange: &Exchange) -> bool {
         let Some(ticket) = self.ledger.open(&exchange.model, exchange.event_time) else { return false };
-        match self.shared.record(exchange) {
-            Ok(()) => {
-                ticket.kept();
-                true
-            }
-            Err(Behind) => {
-                ticket.dropped(STORE_BEHIND);
-                false
-            }
+        let taken = self.shared.record(exchange).is_ok();
+        if taken {
+            ticket.kept();
+        } else {
+            ticket.dropped(STORE_BEHIND);
         }
+        taken
     }
 }
 
@@ -71,7 +70,11 @@ impl Shared {
         let catalog = Arc::clone(&self.catalog.borrow());
         let Some(entry) = catalog.get(&exchange.model) else { return Ok(()) };
         let mut minutes = self.minutes.lock();
-        minutes.record(exchange, entry.baseline.as_ref(), entry.captures)?;
+        let left_out = minutes.record(exchange, entry.baseline.as_ref(), entry.captures)?;
+        if left_out > 0 {
+            let note = self.metrics.tap.notes.with_label_values(&[exchange.model.as_str(), "not_captured"]);
+            note.inc_by(left_out as u64);
+        }
         if minutes.open() >= FLUSH_EARLY {
             self.filling.notify_one();
         }
@@ -112,12 +115,14 @@ impl Recorder {
         receiver: ExchangeReceiver,
         ledger: Ledger,
         catalog: watch::Receiver<Arc<Catalog>>,
+        metrics: Metrics,
     ) -> (Self, Intake) {
         let replica = Uuid::now_v7().to_string();
         let shared = Arc::new(Shared {
             minutes: Mutex::new(Minutes::new(replica.clone())),
             catalog,
             filling: Notify::new(),
+            metrics,
         });
         let intake = Intake { shared: Arc::clone(&shared), ledger: ledger.clone() };
         (Self { shared, ledger, receiver, db, replica }, intake)

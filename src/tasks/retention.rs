@@ -12,7 +12,7 @@ use crate::store;
 use crate::tasks::catalog::error_chain;
 
 /// How often old rows are looked for.
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 
 /// Drops old parts, captured rows and labels.
 #[derive(Debug)]

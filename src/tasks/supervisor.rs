@@ -80,7 +80,7 @@ mod tests {
             finished.store(true, Ordering::Relaxed);
             Ok(())
         });
-        supervise(tasks, shutdown, async {}, Duration::from_secs(60)).await.unwrap();
+        supervise(tasks, shutdown, async {}, Duration::from_mins(1)).await.unwrap();
         assert!(ended.load(Ordering::Relaxed));
     }
 

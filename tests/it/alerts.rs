@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::alert::{Message, RuleSet, StoredAlert, evaluate};
 use driftline::config::Settings;
-use driftline::drift::{BinEvidence, Correction, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+use driftline::drift::{BinEvidence, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
 use driftline::model::{FeatureKind, ModelName, Role};
 use driftline::notify::Receivers;
 use driftline::store::outbox::{self, MAX_ATTEMPTS};
@@ -57,8 +57,7 @@ fn report(window: i64, psi: f64) -> DriftReport {
         rows: 1000,
         rows_reference: 10_000,
         losses: Losses { seen: 1000, kept: 1000, ..Losses::default() },
-        alpha: 0.05,
-        correction: Correction::Holm,
+        criteria: Criteria::default(),
         verdict,
         reason: "as temp says".into(),
         features: vec![FeatureReport {

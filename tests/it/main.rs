@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod alerts;
+mod bad_input;
 mod database;
+mod outage;
 mod retrain;
 mod smtp;
 mod support;

@@ -282,7 +282,7 @@ async fn the_situation_counts_what_the_policy_asks() {
     let model = ModelName::parse("m").unwrap();
     let look = async |needs_labels| {
         let now = DateTime::<Utc>::UNIX_EPOCH;
-        training_run::situation(&pool, &model, "2", now, Duration::from_secs(60), needs_labels).await.unwrap()
+        training_run::situation(&pool, &model, "2", now, Duration::from_mins(1), needs_labels).await.unwrap()
     };
     let empty = look(true).await;
     assert_eq!((empty.active, empty.last_finished, empty.runs_in_period), (None, None, 0));

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 pub(crate) use crate::database::database_with_url;
 
 /// How long a test waits for something that has to happen.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A fresh, migrated database on the server of `DATABASE_URL`.
 pub(crate) async fn database() -> PgPool {

@@ -20,7 +20,7 @@ async fn every_exchange_is_settled_once_under_a_mixed_load() {
     let decoder = std::thread::spawn(move || {
         let mut kept = 0_u64;
         loop {
-            match receiver.recv_timeout(std::time::Duration::from_secs(60)) {
+            match receiver.recv_timeout(std::time::Duration::from_mins(1)) {
                 Received::Exchange(recorded) => {
                     if let Ok(DecodedExchange { ticket, .. }) =
                         recorded.decode(&driftline::decode::Naming::default())

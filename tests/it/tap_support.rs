@@ -217,7 +217,7 @@ async fn start(tap: Tap, models: &[ModelSettings]) -> Tapped {
         queue,
         metrics: metrics.clone(),
         now,
-        grace: Duration::from_secs(60),
+        grace: Duration::from_mins(1),
     };
     let proxy = Proxy::bind("127.0.0.1:0".parse().unwrap(), settings).await.unwrap();
     let addr = proxy.local_addr();

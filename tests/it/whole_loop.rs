@@ -18,6 +18,7 @@ use driftline::retrain::{RunReason, RunState, Source};
 use driftline::store::{self, training_run};
 use serde_json::{Value as Wire, json};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -113,18 +114,19 @@ impl Traffic {
     }
 
     async fn label(&self, rows: std::ops::Range<usize>) {
-        let lines: String = rows
+        let items: Vec<Wire> = rows
             .map(|row| {
                 let label = wire(&self.table.column("cnt").unwrap().values[row]);
-                format!("{}\n", json!({ "model": "bike", "id": format!("ride-{row}"), "label": label, "time": self.times[row] }))
+                json!({ "model": "bike", "id": format!("ride-{row}"), "label": label, "time": self.times[row] })
             })
             .collect();
-        let answer = self.client.post(format!("{}/v1/labels", self.admin)).body(lines).send().await.unwrap();
+        let answer = self.client.post(format!("{}/v1/labels", self.admin)).json(&items).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one walk, told in its order")]
 async fn a_prediction_becomes_a_registered_version() {
     driftline::app::install_crypto();
     let folder = tempfile::tempdir().unwrap();
@@ -184,7 +186,8 @@ async fn a_prediction_becomes_a_registered_version() {
     let shelf: Shelf = Arc::new(Mutex::new(load(&pool, &model).await));
     let served = Router::new().route("/v2/models/bike/infer", post(infer)).with_state(Arc::clone(&shelf));
     let stop = shutdown.clone();
-    let server = tokio::task::spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
         axum::serve(upstream, served).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
     });
     let received: Arc<Mutex<Vec<(String, Wire)>>> = Arc::default();
@@ -197,7 +200,7 @@ async fn a_prediction_becomes_a_registered_version() {
     };
     let hooks = Router::new().route("/hook", post(take));
     let stop = shutdown.clone();
-    let receiver = tokio::task::spawn(async move {
+    tasks.spawn(async move {
         axum::serve(hook, hooks).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
     });
     let app = App::build(settings).await.unwrap();
@@ -210,7 +213,8 @@ async fn a_prediction_becomes_a_registered_version() {
         proxy: format!("http://{}", app.proxy_address().unwrap()),
         admin: format!("http://{}", app.admin_address()),
     };
-    let sidecar = tokio::task::spawn(app.run(shutdown.clone().cancelled_owned()));
+    let mut sidecar = JoinSet::new();
+    sidecar.spawn(app.run(shutdown.clone().cancelled_owned()));
     support::wait_for("the baseline in the recorder", || async {
         // The first row is repeated until it is profiled; later rows are sent once.
         traffic.send(0).await;
@@ -222,7 +226,8 @@ async fn a_prediction_becomes_a_registered_version() {
 
     // May to August, in windows of two weeks: warmer and busier than the baseline. The rule tries again after a
     // rejection, so that the gate may take its time.
-    let start = traffic.times.iter().position(|time| time.to_rfc3339() >= "2011-05-05".to_owned()).unwrap();
+    let may: chrono::DateTime<chrono::Utc> = "2011-05-05T00:00:00Z".parse().unwrap();
+    let start = traffic.times.iter().position(|time| *time >= may).unwrap();
     let mut sent = 0;
     let mut ended = None;
     for first_row in (start..start + 24 * 112).step_by(24 * 14) {
@@ -277,7 +282,7 @@ async fn a_prediction_becomes_a_registered_version() {
 
     // Every exchange is accounted for, and nothing was lost.
     shutdown.cancel();
-    sidecar.await.unwrap().unwrap();
+    sidecar.join_next().await.unwrap().unwrap().unwrap();
     let (seen, kept, dropped): (i64, i64, i64) = sqlx::query_as(
         "select sum(seen)::bigint, sum(kept)::bigint, count(*) filter (where dropped <> '{}') from tap_part",
     )
@@ -299,6 +304,5 @@ async fn a_prediction_becomes_a_registered_version() {
     assert!(printed.contains("every number agrees"), "{printed}");
 
     worker.kill().await.unwrap();
-    server.await.unwrap();
-    receiver.await.unwrap();
+    tasks.join_all().await;
 }

@@ -22,8 +22,6 @@ fi
 mkdir -p "$(dirname "$file")"
 {
   printf 'export LIBTORCH=%q\n' "$libtorch"
-  # Queries are checked against the files in .sqlx, not against whatever DATABASE_URL points to.
-  printf 'export SQLX_OFFLINE=true\n'
   [[ -z $postgres ]] || printf 'export DRIFTLINE_POSTGRES_BIN=%q\n' "$postgres"
   [[ -z $python ]] || printf 'export DRIFTLINE_TEST_PYTHON=%q\n' "$python"
 } >"$file.new"

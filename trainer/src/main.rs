@@ -139,11 +139,11 @@ async fn work_until_stopped(work: Work) -> Result<bool> {
     let name = format!("{}-{}", host_name(), std::process::id());
     tracing::info!(worker = name, "waiting for runs");
     let worker = job::Worker { pool: database, name, lease, poll: pause, once: work.once, shutdown };
-    let worked = worker.work().await;
+    let outcome = worker.work().await;
     if let Some(cluster) = cluster {
         cluster.stop().await?;
     }
-    worked
+    outcome
 }
 
 /// The machine's name, as far as it is known.

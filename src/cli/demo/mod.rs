@@ -50,7 +50,7 @@ const WINDOWS_AFTER: usize = 6;
 const MAX_WINDOWS: usize = 40;
 
 /// How long one step may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long the recorder takes to see a new baseline.
 const CATALOG_PAUSE: Duration = Duration::from_millis(1500);
@@ -125,10 +125,10 @@ impl Demo {
             "A model server to watch: electricity prices of New South Wales, half-hourly, 1996 to 1998",
         )?;
         let workspace = workspace(arguments)?;
-        let server = TcpListener::bind("127.0.0.1:0").await?;
+        let model_server = TcpListener::bind("127.0.0.1:0").await?;
         let mail = TcpListener::bind("127.0.0.1:0").await?;
         let hook = TcpListener::bind("127.0.0.1:0").await?;
-        let settings = write_settings(&workspace, &server, &mail, &hook)?;
+        let settings = write_settings(&workspace, &model_server, &mail, &hook)?;
         writeln!(out, "  data        {} ({} rows)", data.display(), table.rows)?;
         writeln!(out, "  settings    {}", workspace.join("driftline.yaml").display())?;
         let app = App::build(settings.clone()).await?;
@@ -136,7 +136,7 @@ impl Demo {
         let proxy = format!("http://{}", app.proxy_address().context("the demo has a proxy")?);
         let admin = format!("http://{}", app.admin_address());
         writeln!(out, "  database    a private Postgres under {}", workspace.display())?;
-        writeln!(out, "  model       http://{}", server.local_addr()?)?;
+        writeln!(out, "  model       http://{}", model_server.local_addr()?)?;
         writeln!(out, "  proxy       {proxy}, in front of it")?;
         writeln!(out, "  admin       {admin} (/metrics, /v1/models/{MODEL}/drift)")?;
 
@@ -154,11 +154,10 @@ impl Demo {
         );
         show::version(&pool, &model, out).await?;
 
-        let (served, served_receiver) =
-            watch::channel(Arc::new(server::load_production(&pool, &model).await?));
+        let (served, newest) = watch::channel(Arc::new(server::load_production(&pool, &model).await?));
         let (arrivals_sender, arrivals) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::serve(server, served_receiver, shutdown.clone()));
+        tasks.spawn(server::serve(model_server, newest, shutdown.clone()));
         tasks.spawn(mailbox::serve_mail(mail, arrivals_sender.clone(), shutdown.clone()));
         tasks.spawn(mailbox::serve_webhook(hook, arrivals_sender, shutdown.clone()));
         tasks.spawn(app.run(shutdown.cancelled_owned()));
@@ -458,7 +457,7 @@ mod tests {
     fn windows_follow_the_calendar() {
         let start: DateTime<Utc> = REFERENCE_UNTIL.parse().unwrap();
         let times: Vec<_> = (-10..700).map(|i| start + chrono::TimeDelta::minutes(30 * i)).collect();
-        let windows = windows(&times, start, Duration::from_secs(7 * 86_400));
+        let windows = windows(&times, start, Duration::from_hours(7 * 24));
         assert_eq!(windows, [10..346, 346..682, 682..710]);
     }
 }

@@ -107,14 +107,13 @@ impl Replay {
         admin: &str,
         range: std::ops::Range<usize>,
     ) -> anyhow::Result<()> {
-        let lines: String = range
+        let items: Vec<Wire> = range
             .map(|row| {
                 let time = self.times[row] + self.label_delay;
-                let item = json!({ "model": self.model, "id": self.id(row), "label": self.labels[row], "time": time });
-                format!("{item}\n")
+                json!({ "model": self.model, "id": self.id(row), "label": self.labels[row], "time": time })
             })
             .collect();
-        let answer = client.post(format!("{admin}/v1/labels")).body(lines).send().await?;
+        let answer = client.post(format!("{admin}/v1/labels")).json(&items).send().await?;
         ensure!(answer.status().is_success(), "labels were refused: {}", answer.text().await?);
         Ok(())
     }
