@@ -22,16 +22,13 @@ use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
 use crate::retrain::TrainingSpec;
+use crate::store;
 use crate::store::cluster::Cluster;
-use crate::store::{self, StoreError};
 use crate::tap::{self, Ledger, Proxy, TapSettings};
 use crate::tasks::{self, CatalogTask, Evaluator, Notifier, Recorder, Retention};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
-
-/// How long the notifier rests after the database refused it.
-const NOTIFY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long everything together may take to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -310,7 +307,7 @@ impl App {
         let evaluator =
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now);
         tasks.spawn(evaluator.run(shutdown.clone()));
-        tasks.spawn(notify(pool.clone(), receivers, shutdown.clone()));
+        tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;
         let closed = database.close().await;
@@ -319,22 +316,6 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
-}
-
-/// Delivers messages until shutdown. A database that refuses, such as one whose schema is not there yet, is asked
-/// again: it must not take the proxy down.
-async fn notify(pool: PgPool, receivers: Arc<Receivers>, shutdown: CancellationToken) -> anyhow::Result<()> {
-    while !shutdown.is_cancelled() {
-        let notifier = Notifier::new(pool.clone(), Arc::clone(&receivers), now, Arc::new(Notify::new()));
-        match notifier.run(shutdown.clone()).await {
-            Err(error) if error.is::<StoreError>() => {
-                tracing::warn!(error = format!("{error:#}"), "the outbox could not be used, trying again");
-                shutdown.run_until_cancelled(tokio::time::sleep(NOTIFY_AGAIN)).await;
-            }
-            outcome => return outcome,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

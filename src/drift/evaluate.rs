@@ -7,7 +7,7 @@ use crate::drift::{
     BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict,
 };
 use crate::model::Role;
-use crate::profile::{ColumnProfile, Cut, LayoutMismatch, Profile};
+use crate::profile::{ColumnProfile, Cut, Grid, LayoutMismatch, Profile};
 use crate::stats::natural_variation::{self, VariationKind};
 use crate::stats::{self, Pooling, Variation};
 use crate::window::Window;
@@ -72,18 +72,8 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
         }
     };
     if all_current > 0 {
-        type Distance = fn(&[u64], &[u64]) -> Result<f64, stats::StatError>;
-        let distances: [(&str, Distance); 5] = [
-            ("js", stats::js_distance),
-            ("kl", stats::kl),
-            ("hellinger", stats::hellinger),
-            ("tvd", stats::tvd),
-            ("linf", stats::linf),
-        ];
-        for (name, distance) in distances {
-            if let Ok(value) = distance(&reference_bins, &current_bins) {
-                put(name, value);
-            }
+        for (name, value) in distances(&reference_bins, &current_bins) {
+            put(name, value);
         }
         put("missing_delta", share(missing_current, all_current) - share(missing_reference, all_reference));
         put("wrong_type_share", share(current.wrong_type, all_current));
@@ -109,7 +99,7 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
         }
     }
     match &column.layout.cut {
-        Cut::Grid(_) if n_current > 0 => {
+        Cut::Grid(grid) if n_current > 0 => {
             if let Ok(ks) = stats::ks_statistic_from_cells(&column.profile.cells, &current.cells) {
                 put("ks", ks);
                 put("ks_error_bound", column.ks_error_bound);
@@ -120,10 +110,18 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
                     natural_variation = column.ks_variation;
                 }
             }
-            if let Some(deviation) = column.profile.moments.variance().map(f64::sqrt).filter(|&sd| sd > 0.0)
-                && current.moments.count > 0
-            {
-                put("mean_shift", (current.moments.mean - column.profile.moments.mean) / deviation);
+            let deviation = column.profile.moments.variance().map(f64::sqrt).filter(|&sd| sd > 0.0);
+            if current.moments.count > 0 {
+                let distance = wasserstein(column, current, grid);
+                if let Some(distance) = distance {
+                    put("wasserstein", distance);
+                }
+                if let Some(deviation) = deviation {
+                    put("mean_shift", (current.moments.mean - column.profile.moments.mean) / deviation);
+                    if let Some(distance) = distance {
+                        put("wasserstein_norm", distance / deviation);
+                    }
+                }
             }
             put("out_of_range_share", share(current.below_min + current.above_max, n_current));
         }
@@ -151,6 +149,26 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
         verdict: Verdict::Ok,
         reason: String::new(),
     }
+}
+
+/// The distances between two histograms that have no p-value of their own.
+fn distances(reference: &[u64], current: &[u64]) -> impl Iterator<Item = (&'static str, f64)> {
+    type Distance = fn(&[u64], &[u64]) -> Result<f64, stats::StatError>;
+    let all: [(&str, Distance); 5] = [
+        ("js", stats::js_distance),
+        ("kl", stats::kl),
+        ("hellinger", stats::hellinger),
+        ("tvd", stats::tvd),
+        ("linf", stats::linf),
+    ];
+    all.into_iter().filter_map(move |(name, distance)| Some((name, distance(reference, current).ok()?)))
+}
+
+/// The distance read from the cells; the open ones end where the values of either side do.
+fn wasserstein(column: &BaselineColumn, current: &ColumnProfile, grid: &Grid) -> Option<f64> {
+    let (low, high) = column.layout.range?;
+    let (low, high) = (low.min(current.moments.min), high.max(current.moments.max));
+    stats::wasserstein_from_cells(grid.edges(), low, high, &column.profile.cells, &current.cells).ok()
 }
 
 fn evidence(column: &BaselineColumn, reference: &[u64], current: &[u64]) -> Vec<BinEvidence> {
@@ -316,5 +334,85 @@ fn short(value: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         format!("{value:.1e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::{self, Blocks, BuildOptions, CutOptions, SourceColumn};
+    use crate::model::{Batch, Column, ModelName, Value};
+
+    /// A baseline of 2,000 rows in 20 blocks: `x` runs evenly over 0..100, `c` is `a` or `b`.
+    fn baseline(with_blocks: bool) -> Baseline {
+        let x: Vec<Value> = (0..2000_u32).map(|i| Value::Number(f64::from(i * 37 % 100))).collect();
+        let c: Vec<Value> =
+            (0..2000).map(|i| Value::Text(if i % 3 == 0 { "a" } else { "b" }.into())).collect();
+        let columns = [("x", &x), ("c", &c)].map(|(name, values)| SourceColumn {
+            name,
+            role: Role::Feature,
+            kind: None,
+            values,
+        });
+        let of_row: Vec<i64> = (0..2000).map(|row| row / 100).collect();
+        let blocks = with_blocks.then_some(Blocks { of_row: &of_row });
+        let model = ModelName::parse("m").unwrap();
+        baseline::build(
+            &columns,
+            blocks,
+            BuildOptions { model, source: "test".into(), cut: CutOptions::default() },
+        )
+        .unwrap()
+    }
+
+    fn judge(baseline: &Baseline, rows: usize, shift: f64, losses: Losses) -> DriftReport {
+        let x = (0..rows).map(|i| Value::Number((i * 37 % 100) as f64 + shift)).collect();
+        let c = (0..rows).map(|i| Value::Text(if i % 3 == 0 { "a" } else { "b" }.into())).collect();
+        let features = vec![Column { name: "x".into(), values: x }, Column { name: "c".into(), values: c }];
+        let mut profile = Profile::empty(baseline.layout());
+        profile.record(baseline.layout(), &Batch { rows, features, outputs: vec![] });
+        let start = chrono::DateTime::UNIX_EPOCH;
+        let window = Window { start, end: start + chrono::TimeDelta::hours(1) };
+        evaluate(baseline, &profile, losses, window, &Criteria::default()).unwrap()
+    }
+
+    #[test]
+    fn verdicts_follow_rows_losses_significance_and_effect() {
+        let lost =
+            Losses { seen: 100, kept: 90, dropped: [("queue_full".into(), 10)].into(), ..Losses::default() };
+        for (rows, shift, losses, verdict) in [
+            (500, 0.0, Losses::default(), Verdict::Ok),
+            (500, 30.0, Losses::default(), Verdict::Drift),
+            (199, 30.0, Losses::default(), Verdict::InsufficientData),
+            (0, 0.0, Losses::default(), Verdict::InsufficientData),
+            (500, 30.0, lost, Verdict::Untrusted),
+        ] {
+            for with_blocks in [false, true] {
+                let report = judge(&baseline(with_blocks), rows, shift, losses.clone());
+                assert_eq!(report.verdict, verdict, "{rows} rows, shift {shift}: {}", report.reason);
+                assert!(report.features.iter().all(|feature| !feature.reason.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_moved_has_drifted_and_the_numbers_agree() {
+        let report = judge(&baseline(true), 500, 30.0, Losses::default());
+        let drifted: Vec<&str> = report.drifted().map(|feature| feature.name.as_str()).collect();
+        assert_eq!(drifted, ["x"]);
+        let x = &report.features[0];
+        assert!((x.statistics["wasserstein"] - 30.0).abs() < 1.0, "{:?}", x.statistics);
+        assert!((x.statistics["ks"] - 0.3).abs() < 1e-9 && x.statistics["ks_error_bound"] == 0.0);
+        let (reference, current) =
+            x.bins.iter().fold((0, 0), |sum, bin| (sum.0 + bin.reference, sum.1 + bin.current));
+        assert_eq!((reference, current), (2000, 500));
+        assert!(judge(&baseline(false), 500, 30.0, Losses::default()).features[0].reason.contains("unknown"));
+    }
+
+    #[test]
+    fn a_report_survives_its_json_to_the_bit() {
+        let report = judge(&baseline(true), 500, 7.0, Losses::default());
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<DriftReport>(&text).unwrap(), report);
     }
 }

@@ -64,6 +64,8 @@ impl StoreError {
         match self {
             Self::Database(error) => match error {
                 sqlx::Error::Io(_)
+                // A connection cut while it is being set up.
+                | sqlx::Error::Protocol(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::Tls(_) => true,

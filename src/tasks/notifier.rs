@@ -44,12 +44,13 @@ impl Notifier {
 
     /// Runs until `shutdown` is cancelled; deliveries under way then finish.
     ///
-    /// A database that is away is waited for; what was claimed and not marked is claimed again after its lease,
-    /// and delivered again under the same id.
+    /// A database that is away, or whose schema is not there yet, is waited for, whatever it says: it must not take
+    /// the proxy down. What was claimed and not marked is claimed again after its lease, and delivered again under
+    /// the same id.
     ///
     /// # Errors
     ///
-    /// When a delivery panics, or the database refuses for a reason that will not pass.
+    /// When a delivery panics.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut running: JoinSet<(String, Result<(), StoreError>)> = JoinSet::new();
         let mut busy: BTreeSet<String> = BTreeSet::new();
@@ -84,7 +85,7 @@ impl Notifier {
                     tracing::info!("the outbox can be reached again");
                 }
                 Ok(()) => {}
-                Err(error) if error.is_transient() => {
+                Err(error) => {
                     if !outage {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
@@ -94,11 +95,16 @@ impl Notifier {
                     outage = true;
                     shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await;
                 }
-                Err(error) => return Err(error.into()),
             }
         }
         while let Some(ended) = running.join_next().await {
-            ended?.1.or_else(|error| if error.is_transient() { Ok(()) } else { Err(error) })?;
+            if let (receiver, Err(error)) = ended? {
+                tracing::warn!(
+                    receiver,
+                    error = &error as &dyn std::error::Error,
+                    "a delivery was not marked"
+                );
+            }
         }
         Ok(())
     }

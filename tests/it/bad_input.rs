@@ -1,4 +1,5 @@
 //! Bad input: every refusal names the file, line or column, and what to do; nothing half-done stays behind.
+#![expect(clippy::disallowed_methods, reason = "a test awaits what it spawned")]
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -72,13 +73,16 @@ fn json_lines(rows: u32) -> String {
     (0..rows).map(line).collect::<Vec<_>>().concat()
 }
 
+/// A file's name and content, the arguments, and what the refusal says.
+type Case<'a> = (&'a str, &'a [u8], &'a [&'a str], &'a [&'a str]);
+
 #[test]
 fn data_that_no_baseline_can_be_built_from_are_refused_with_a_remedy() {
     let whole = parquet(500);
     let good = csv(50, 0);
     let (cut, unfooted) = (&whole[..whole.len() / 2], &whole[..whole.len() - 8]);
     let missing_column: &[&str] = &["data.csv", "`wind`", "it has temp, season"];
-    let cases: &[(&str, &[u8], &[&str], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("empty.csv", b"", &[], &["empty.csv", "has no rows"]),
         ("header.csv", b"temp,season\n", &[], &["header.csv", "has no rows"]),
         ("empty.parquet", b"", &[], &["empty.parquet", "has no rows"]),
@@ -233,10 +237,10 @@ fn event_times_are_read_in_every_form_that_parquet_has() {
     let number = Series::new("t".into(), &seconds);
     let milliseconds = Series::new("t".into(), seconds.iter().map(|time| time * 1000).collect::<Vec<_>>());
     let naive = milliseconds.cast(&DataType::Datetime(TimeUnit::Milliseconds, None)).unwrap();
-    let fine = naive.cast(&DataType::Datetime(TimeUnit::Nanoseconds, None)).unwrap();
+    let nanoseconds = naive.cast(&DataType::Datetime(TimeUnit::Nanoseconds, None)).unwrap();
     let zoned = milliseconds.cast(&DataType::Datetime(TimeUnit::Milliseconds, Some(TimeZone::UTC))).unwrap();
     let mut found = Vec::new();
-    for times in [number, naive, fine, zoned] {
+    for times in [number, naive, nanoseconds, zoned] {
         let temp = Column::new("temp".into(), (0..400).map(f64::from).collect::<Vec<_>>());
         let kind = times.dtype().to_string();
         let mut frame = DataFrame::new(400, vec![times.into(), temp]).unwrap();

@@ -1,4 +1,5 @@
 //! The database away, at start and in flight: predictions go on, recording resumes, nothing is lost.
+#![expect(clippy::disallowed_methods, reason = "a test awaits what it spawned")]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
