@@ -163,7 +163,7 @@ async fn explain(db: &sqlx::PgPool, report: Uuid, out: &mut impl Write) -> anyho
         .collect();
     writeln!(
         out,
-        "the stored report differs ({} rows then, {} now) in: {}; late rows came since, or old ones were dropped",
+        "the stored report differs ({} rows then, {} now) in: {}; late rows came since, old ones were dropped, or another build computed it",
         stored.rows,
         again.rows,
         differing.join(", ")

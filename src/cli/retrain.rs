@@ -212,13 +212,21 @@ async fn list(
             run.model,
             run.state.as_str().to_owned(),
             run.version.map(|version| version.to_string()).unwrap_or_default(),
-            format!("{}: {}", run.reason_kind, run.reason),
+            short(&format!("{}: {}", run.reason_kind, run.reason)),
             run.created_at.format("%F %T").to_string(),
-            run.outcome.unwrap_or_default(),
+            short(&run.outcome.unwrap_or_default()),
         ]);
     }
     writeln!(out, "{table}")?;
     Ok(true)
+}
+
+/// At most as much as a column of a list can hold; `show` and `--json` have it all.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(56) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// A table without lines.

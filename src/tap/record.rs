@@ -48,6 +48,11 @@ impl Recorded {
         self.ticket.model()
     }
 
+    /// The id of the prediction as far as its headers tell it, for logs.
+    pub fn known_id(&self) -> Option<&str> {
+        self.request_headers.any_id().or(self.generated_id.as_deref())
+    }
+
     /// When the prediction happened.
     pub fn event_time(&self) -> DateTime<Utc> {
         self.event_time

@@ -88,12 +88,23 @@ impl Shared {
         };
         let naming = Naming { features: features.map(|names| names.to_vec()).unwrap_or_default() };
         let model = recorded.model().clone();
+        // Only a log line needs it, and only at this level.
+        let prediction = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| recorded.known_id().map(ToOwned::to_owned))
+            .flatten();
         match recorded.decode(&naming) {
             Ok(decoded) => match self.record(&decoded.exchange) {
-                Ok(()) => decoded.ticket.kept(),
+                Ok(()) => {
+                    let (prediction, rows) = (&decoded.exchange.id, decoded.exchange.batch.rows);
+                    tracing::debug!(%model, prediction, rows, "an exchange was profiled");
+                    decoded.ticket.kept();
+                }
                 Err(Behind) => decoded.ticket.dropped(STORE_BEHIND),
             },
-            Err(failure) => tracing::debug!(%model, reason = failure.reason(), "an exchange was not decoded"),
+            Err(failure) => {
+                let reason = failure.reason();
+                tracing::debug!(%model, prediction, reason, "an exchange was not decoded");
+            }
         }
     }
 }
