@@ -102,6 +102,7 @@ struct Demo {
     last_window: Option<DateTime<Utc>>,
     began: Instant,
     tally: show::Tally,
+    workspace: PathBuf,
 }
 
 impl Demo {
@@ -176,6 +177,7 @@ impl Demo {
             last_window: None,
             began,
             tally: show::Tally::default(),
+            workspace,
         })
     }
 
@@ -253,10 +255,20 @@ impl Demo {
 
     fn drain_arrivals(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
         while let Ok(arrival) = self.arrivals.try_recv() {
-            self.tally.arrivals += 1;
-            show::arrival(&arrival, out)?;
+            self.take(&arrival, out)?;
         }
         Ok(())
+    }
+
+    /// Shows what arrived; an e-mail is also kept as a file, to be opened in a mail program.
+    fn take(&mut self, arrival: &Arrival, out: &mut impl Write) -> anyhow::Result<()> {
+        self.tally.arrivals += 1;
+        if let Arrival::Mail { content, .. } = arrival {
+            let path = self.workspace.join(format!("mail-{}.eml", self.tally.arrivals));
+            std::fs::write(&path, content)
+                .with_context(|| format!("failed to write `{}`", path.display()))?;
+        }
+        show::arrival(arrival, out)
     }
 
     /// Follows the run that the rule started, then has the model server serve what it brought; false when the gate
@@ -266,8 +278,7 @@ impl Demo {
         while self.tally.arrivals < 2 {
             let waiting = tokio::time::timeout(Duration::from_secs(10), self.arrivals.recv());
             let Ok(Some(arrival)) = waiting.await else { break };
-            self.tally.arrivals += 1;
-            show::arrival(&arrival, out)?;
+            self.take(&arrival, out)?;
         }
         let started = training_run::show(&self.pool, run).await?;
         show::heading(out, "The rule started a training run")?;
