@@ -10,9 +10,9 @@ pub mod training_log;
 use std::borrow::Cow;
 
 pub use sqlx::PgPool;
-use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, SqlStr};
 use thiserror::Error;
 
 use crate::model::ModelName;
@@ -104,6 +104,28 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
         .connect_lazy_with(options.application_name("driftline")))
 }
 
+/// Creates database `name` on the server of `url`, and returns its URL.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the server is not reached or refuses.
+pub async fn create_database(url: &str, name: &str) -> Result<String, StoreError> {
+    let server = pool(url, 1)?;
+    let quoted = name.replace('"', "\"\"");
+    sqlx::query(AssertSqlSafe(format!("create database \"{quoted}\""))).execute(&server).await?;
+    server.close().await;
+    Ok(with_database(url, name))
+}
+
+/// `url` with another database name: between the authority and the parameters.
+fn with_database(url: &str, name: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+    let (address, parameters) = rest.split_once('?').map_or((rest, None), |(a, p)| (a, Some(p)));
+    let authority = address.split_once('/').map_or(address, |(authority, _)| authority);
+    let parameters = parameters.map(|parameters| format!("?{parameters}")).unwrap_or_default();
+    format!("{scheme}://{authority}/{name}{parameters}")
+}
+
 /// Every migration, oldest first: version, description, text.
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "init", include_str!("migrations/0001_init.sql"))];
 
@@ -127,4 +149,20 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
         .collect();
     Migrator::with_migrations(migrations).run(pool).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_name_is_put_in_place() {
+        for (url, expected) in [
+            ("postgres://u@h:1/db", "postgres://u@h:1/x"),
+            ("postgres:///db?host=/tmp/a&user=u", "postgres:///x?host=/tmp/a&user=u"),
+            ("postgres://u@h", "postgres://u@h/x"),
+        ] {
+            assert_eq!(with_database(url, "x"), expected);
+        }
+    }
 }

@@ -129,14 +129,19 @@ impl Demo {
         let model_server = TcpListener::bind("127.0.0.1:0").await?;
         let mail = TcpListener::bind("127.0.0.1:0").await?;
         let hook = TcpListener::bind("127.0.0.1:0").await?;
-        let settings = write_settings(&workspace, &model_server, &mail, &hook)?;
+        let given = demo_database().await?;
+        let settings = write_settings(&workspace, given.as_deref(), &model_server, &mail, &hook)?;
         writeln!(out, "  data        {} ({} rows)", data.display(), table.rows)?;
         writeln!(out, "  settings    {}", workspace.join("driftline.yaml").display())?;
         let app = App::build(settings.clone()).await?;
         let pool = app.pool();
+        store::migrate(&pool).await.context("the demo's database could not be brought up to date")?;
         let proxy = format!("http://{}", app.proxy_address().context("the demo has a proxy")?);
         let admin = format!("http://{}", app.admin_address());
-        writeln!(out, "  database    a private Postgres under {}", workspace.display())?;
+        match given {
+            Some(_) => writeln!(out, "  database    a new one on the server of DATABASE_URL")?,
+            None => writeln!(out, "  database    a private Postgres under {}", workspace.display())?,
+        }
         writeln!(out, "  model       http://{}", model_server.local_addr()?)?;
         writeln!(out, "  proxy       {proxy}, in front of it")?;
         writeln!(out, "  admin       {admin} (/metrics, /v1/models/{MODEL}/drift)")?;
@@ -349,9 +354,20 @@ fn workspace(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(folder)?)
 }
 
+/// A new database for this demo on the server of `DATABASE_URL`, where one is given.
+async fn demo_database() -> anyhow::Result<Option<String>> {
+    let Ok(server) = std::env::var("DATABASE_URL") else { return Ok(None) };
+    let name = format!("driftline_demo_{}", app::now().format("%Y%m%d_%H%M%S"));
+    let url = store::create_database(&server, &name)
+        .await
+        .with_context(|| format!("database `{name}` could not be created on the server of DATABASE_URL"))?;
+    Ok(Some(url))
+}
+
 /// Writes the settings that a user would write, and reads them back.
 fn write_settings(
     workspace: &Path,
+    database: Option<&str>,
     server: &TcpListener,
     mail: &TcpListener,
     hook: &TcpListener,
@@ -361,7 +377,7 @@ fn write_settings(
     std::fs::write(workspace.join("rules.yaml"), include_str!("rules.yaml"))?;
     let text = format!(
         "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\n\
-         data_dir: data\n\
+         data_dir: data\n{database}\
          tap:\n  upstream: http://{server}\n  event_time_header: {TIME_HEADER}\n\
          models:\n  - name: {MODEL}\n    window: 7d\n    lateness: 1d\n    \
          training: {{task: binary, target: {TARGET}, source: captured}}\n\
@@ -369,6 +385,7 @@ fn write_settings(
          receivers:\n  oncall: {{email: {{to: [ml-oncall@demo.example]}}}}\n  \
          platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret}}}}\n\
          rules: [rules.yaml]\n",
+        database = database.map(|url| format!("database: {{url: '{url}'}}\n")).unwrap_or_default(),
         server = server.local_addr()?,
         mail = mail.local_addr()?.port(),
         hook = hook.local_addr()?,
