@@ -222,7 +222,9 @@ fn judge() {
     let reference = values(Random::normal, 20_000, 7);
     let sorted = least(1, || {
         let mut both = [raw.clone(), reference.clone()];
-        both.iter_mut().for_each(|side| side.sort_by(f64::total_cmp));
+        for side in &mut both {
+            side.sort_by(f64::total_cmp);
+        }
         black_box(driftline::stats::ks_statistic_sorted(&both[0], &both[1]).unwrap());
     });
     let all = sorted.as_secs_f64() * FEATURES as f64;

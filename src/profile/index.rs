@@ -54,6 +54,9 @@ fn ordered_bits(value: f64) -> i64 {
 /// Edges in one bucket beyond which they are searched and not walked over.
 const WALK: usize = 12;
 
+/// What searching a bucket costs, in edges passed.
+const SEARCHED: u32 = 24;
+
 /// Buckets per edge.
 const DENSITY: usize = 4;
 
@@ -111,8 +114,7 @@ impl Index {
         for &edge in edges {
             before[scale.bucket(edge, last) as usize + 1] += 1;
         }
-        let passed: u64 =
-            before.iter().map(|&held| u64::from(held) * u64::from(held.min(2 * WALK as u32))).sum();
+        let passed: u64 = before.iter().map(|&held| u64::from(held) * u64::from(held.min(SEARCHED))).sum();
         for at in 1..before.len() {
             before[at] += before[at - 1];
         }
@@ -183,7 +185,9 @@ mod tests {
     use super::*;
 
     fn check(mut edges: Vec<f64>, probes: &[f64]) {
-        edges.iter_mut().for_each(|edge| *edge += 0.0);
+        for edge in &mut edges {
+            *edge += 0.0;
+        }
         edges.sort_by(f64::total_cmp);
         edges.dedup();
         let index = Index::over(&edges);

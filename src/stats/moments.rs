@@ -357,7 +357,9 @@ mod tests {
             let [a, b, c] = [of(&a), of(&b), of(&c)];
             let merged = |parts: [&Moments; 3]| {
                 let mut sum = Moments::new();
-                parts.iter().for_each(|part| sum.merge(part));
+                for part in parts {
+                    sum.merge(part);
+                }
                 sum
             };
             for moments in [merged([&a, &b, &c]), merged([&c, &a, &b]), merged([&b, &c, &a])] {
