@@ -53,4 +53,25 @@ pub enum StatError {
         /// The share.
         value: f64,
     },
+    /// A parameter is outside the range for which the method is defined.
+    #[error("`{name}` is {value}, and has to be {expected}")]
+    InvalidParameter {
+        /// The parameter.
+        name: &'static str,
+        /// What it may be, such as "in (0, 1)".
+        expected: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A row has another number of features than the rows before it, or than the model it is given to.
+    #[error("a row has {got} features, not {expected}")]
+    FeatureMismatch {
+        /// Features of the rows before it or of the model.
+        expected: usize,
+        /// Features of the row.
+        got: usize,
+    },
+    /// No feature takes more than one value, so that there is nothing that could vary together.
+    #[error("no feature varies")]
+    NoVariation,
 }
