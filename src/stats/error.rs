@@ -71,7 +71,10 @@ pub enum StatError {
         /// Features of the row.
         got: usize,
     },
-    /// No feature takes more than one value, so that there is nothing that could vary together.
-    #[error("no feature varies")]
-    NoVariation,
+    /// So few features take more than one value that none could vary together.
+    #[error("{varying} features vary, and two have to")]
+    TooFewVarying {
+        /// Features that take more than one value.
+        varying: usize,
+    },
 }

@@ -11,6 +11,7 @@
 //! - **A p-value is a survival function**, never `1 − cdf` in the tail, and two-sample: the baseline is a sample too.
 
 pub mod change;
+pub mod joint;
 pub mod natural_variation;
 mod chi_square;
 mod correction;

@@ -33,7 +33,6 @@ impl Random {
     }
 
     /// Puts `items` in random order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the next change uses it"))]
     pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = self.below(last + 1);
