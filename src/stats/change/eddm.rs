@@ -85,7 +85,7 @@ impl Eddm {
     /// Takes an error at the newest position.
     fn is_change(&mut self) -> bool {
         self.errors += 1;
-        let distance = (self.values - self.last) as f64;
+        let distance = self.values.saturating_sub(self.last) as f64;
         self.last = self.values;
         let before = distance - self.mean;
         self.mean += before / self.errors as f64;

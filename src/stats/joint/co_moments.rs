@@ -14,7 +14,7 @@ const LARGEST: f64 = 1e100;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CoMoments {
     rows: u64,
-    /// What is subtracted from a feature before it is summed, near its mean, so that an offset takes no digits.
+    /// First value of a feature, subtracted from all before they are summed, so that a large offset takes no digits.
     origins: Vec<f64>,
     /// Values that are not missing, and their sum.
     counts: Vec<u64>,
@@ -91,9 +91,6 @@ impl CoMoments {
         }
         if any_missing {
             self.count_lost(row);
-        }
-        if self.rows.is_power_of_two() {
-            self.center();
         }
         Ok(())
     }
@@ -185,17 +182,9 @@ impl CoMoments {
         (count, self.sums[first] - lost_first, self.sums[second] - lost_second)
     }
 
-    /// Moves every origin to the mean.
-    fn center(&mut self) {
-        let means: Vec<f64> =
-            (0..self.features()).map(|feature| self.mean(feature).unwrap_or(self.origins[feature])).collect();
-        self.shift_to(&means);
-    }
-
     /// Gives features new origins, and turns the sums into those that they would have had with them from the start.
     fn shift_to(&mut self, origins: &[f64]) {
         let features = self.features();
-        // The rounded origins decide how far each sum moves, so that sums and origins stay in step.
         let by: Vec<f64> = self
             .origins
             .iter()
