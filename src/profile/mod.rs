@@ -13,10 +13,12 @@ use crate::model::{Batch, Column, FeatureKind, Role, Value};
 use crate::stats::Moments;
 
 mod categories;
+mod checks;
 mod encoding;
 mod grid;
 
 pub use categories::Categories;
+pub use checks::{CheckCounts, CheckRules, Checks, CountedWith, MAX_PATTERN, MAX_TEXT, Pattern};
 pub use encoding::{DecodeError, decode, encode};
 pub use grid::{BadEdges, Grid, format_number};
 
