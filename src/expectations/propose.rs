@@ -21,6 +21,8 @@ use crate::profile::{Cut, Grid, format_number};
 
 /// Rows per category under which a set of categories is not taken for the whole set.
 const ROWS_PER_CATEGORY: u64 = 20;
+/// Tolerance over which a check says too little to be proposed; the fewest rows that give less are 28.
+const MAX_TOLERANCE: f64 = 0.22;
 /// Share of distinct values from which a column is taken for one whose values differ.
 const DISTINCT_SHARE: f64 = 0.95;
 /// What is taken off the share of distinct values, beside the error of its estimate.
@@ -140,7 +142,7 @@ impl<'a> Proposed<'a> {
 
     /// A check that none of the baseline's values broke.
     fn unbroken<T>(&self, value: T) -> Option<Tolerated<T>> {
-        Some(Tolerated { value, tolerate: self.unseen }).filter(|check| check.tolerate < 1.0)
+        Some(Tolerated { value, tolerate: self.unseen }).filter(|check| check.tolerate <= MAX_TOLERANCE)
     }
 
     fn presence(&mut self) {
@@ -167,7 +169,7 @@ impl<'a> Proposed<'a> {
             FeatureKind::Boolean => (ExpectedType::Boolean, "truth values"),
         };
         let tolerate = limit(profile.wrong_type, profile.usable() + profile.wrong_type);
-        if tolerate < 1.0 {
+        if tolerate <= MAX_TOLERANCE {
             self.expectation.expected_type = Some(Tolerated { value: expected, tolerate });
             let wrong = match profile.wrong_type {
                 0 => String::new(),
@@ -180,9 +182,6 @@ impl<'a> Proposed<'a> {
     fn range(&mut self, margin: f64) {
         let Some((least, greatest)) = self.column.layout.range else { return };
         let width = (greatest - least) * margin;
-        if !width.is_finite() {
-            return;
-        }
         let whole = self.expectation.expected_type.as_ref().is_some_and(|t| t.value == ExpectedType::Integer);
         // A quantity that is never negative, or never positive, is not expected to change its sign.
         let lower = if least >= 0.0 { (least - width).max(0.0) } else { least - width };
@@ -193,10 +192,10 @@ impl<'a> Proposed<'a> {
             (outward(lower, width, least, false), outward(upper, width, greatest, true))
         };
         let profile = &self.column.profile;
-        if profile.neg_inf == 0 {
+        if profile.neg_inf == 0 && floor.is_finite() {
             self.expectation.min = self.unbroken(floor);
         }
-        if profile.pos_inf == 0 {
+        if profile.pos_inf == 0 && ceiling.is_finite() {
             self.expectation.max = self.unbroken(ceiling);
         }
         let widened = format!("widened by {} of the range", percent(margin));
@@ -208,13 +207,13 @@ impl<'a> Proposed<'a> {
         let Cut::Categories(categories) = &self.column.layout.cut else { return };
         let profile = &self.column.profile;
         let named = categories.cells().saturating_sub(2);
-        let names: Vec<String> = (0..named).map(|cell| categories.label(cell)).collect();
+        let labels: Vec<String> = (0..named).map(|cell| categories.label(cell)).collect();
         let all_named = profile.cells[named..].iter().all(|&count| count == 0);
         let rows = profile.usable();
         if all_named && named <= max_allowed && rows >= ROWS_PER_CATEGORY * named as u64 {
-            self.expectation.allowed = self.unbroken(names.into_iter().collect());
+            self.expectation.allowed = self.unbroken(labels.into_iter().collect());
             self.remark(CheckKind::Allowed, format!("the {named} of the reference data"));
-        } else if let Some((shape, pattern)) = shapes::common(&names) {
+        } else if let Some((shape, pattern)) = shapes::common(&labels) {
             self.expectation.pattern = self.unbroken(pattern);
             let which = if all_named { "all" } else { "the most frequent" };
             self.remark(CheckKind::Pattern, format!("{which} {} values are {shape}", grouped(named as u64)));

@@ -71,7 +71,7 @@ confidence: 1
 columns:
   a: {tpye: numeric}
   b:
-    type: numbre
+    type: numerc
     min: x
     missing: {most: 0.1}
     unique: 0.5
@@ -96,7 +96,7 @@ outputs: [a]
         "x.yaml:5: `confidence`: expected a confidence from 0.5 to under 1, or `none`, found `1`",
         "x.yaml:7: column \"a\": expected at least one check",
         "x.yaml:7: column \"a\": unknown key `tpye` in its checks, did you mean `type`?",
-        "x.yaml:9: column \"b\": `type`: expected `numeric`, `integer`, `categorical`, `boolean`, found `numbre`, \
+        "x.yaml:9: column \"b\": `type`: expected `numeric`, `integer`, `categorical`, `boolean`, found `numerc`, \
          did you mean `numeric`?",
         "x.yaml:10: column \"b\": `min`: expected a number, found `x`",
         "x.yaml:11: column \"b\": `missing`: expected `max`",
