@@ -343,7 +343,6 @@ impl Judge<'_> {
     }
 
     fn column(&mut self, column: &ObservedColumn) {
-        let misfits = self.expectation.misfits(column.kind);
         for (check, limit) in self.declared() {
             let fits = match check {
                 CheckKind::Type => {
@@ -356,7 +355,8 @@ impl Judge<'_> {
             if !fits {
                 // The sentence about this check, by the word it quotes.
                 let named = format!("`{}`", check.as_str());
-                let reason = misfits.iter().find(|misfit| misfit.contains(&named)).cloned();
+                let reason =
+                    self.expectation.misfits(column.kind).into_iter().find(|misfit| misfit.contains(&named));
                 self.unknown(check, limit, &reason.unwrap_or_default());
                 continue;
             }

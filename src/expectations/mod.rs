@@ -40,6 +40,8 @@ pub const MAX_COLUMNS: usize = 10_000;
 pub const MAX_ALLOWED: usize = 100_000;
 /// Longest document, in bytes.
 pub const MAX_DOCUMENT: usize = 32 << 20;
+/// Most unknown columns that come with a suggestion.
+const MAX_HINTS: usize = 20;
 /// Confidence at which a share has to be over its limit, unless the document says otherwise.
 pub const DEFAULT_CONFIDENCE: f64 = 0.999;
 
@@ -283,7 +285,12 @@ impl Expectations {
         for expectation in &self.columns {
             let Some(at) = index.find(expectation) else {
                 let what = expectation.role.map_or("column", Role::as_str);
-                let near = hint(&expectation.name, known.iter().map(|column| column.name.as_str()));
+                // Nobody reads a thousand suggestions, and each looks at every column.
+                let near = if misfits.len() < MAX_HINTS {
+                    hint(&expectation.name, known.iter().map(|column| column.name.as_str()))
+                } else {
+                    String::new()
+                };
                 misfits.push(format!("the baseline has no {what} `{}`{near}", expectation.name));
                 continue;
             };

@@ -150,6 +150,14 @@ fn documents_are_bounded() {
 }
 
 #[test]
+fn a_flood_of_problems_is_cut_off() {
+    let lines: Vec<String> = (0..5_000).map(|i| format!("  c{i}: {{nim: 0}}\n")).collect();
+    let problems = Expectations::parse("x.yaml", &format!("columns:\n{}", lines.concat())).unwrap_err();
+    assert_eq!(problems.len(), 1_000);
+    assert!(problems.iter().any(|problem| problem.message == "further problems are not listed"));
+}
+
+#[test]
 fn versions_follow_the_content() {
     let base = "columns: {a: {min: 1, max: 2}, b: {allowed: [x]}}";
     let version = |text: &str| (parse(text).version(), parse(text).counting_version());
@@ -334,7 +342,7 @@ fn text_column() -> impl Strategy<Value = ColumnExpectation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn what_is_written_is_read_back(
@@ -359,9 +367,23 @@ proptest! {
                 .collect(),
         };
         let text = expectations.to_yaml();
+        let hidden = |c: char| c != '\n' && (c.is_control() || "\u{2028}\u{2029}\u{feff}".contains(c));
+        prop_assert!(!text.contains(hidden), "{text:?}");
         match Expectations::parse("x.yaml", &text) {
             Ok(read) => prop_assert_eq!(read, expectations, "{}", text),
             Err(problems) => prop_assert!(false, "{problems:#?}\n{text}"),
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_odd_to_be_refused(
+        text in "((columns|outputs|rows|min|max|allowed|pattern|type|tolerate|value|a|numeric|-1|0\\.5|~)(: |:\n *|, |\n|\\]|\\}|: \\[|: \\{)){0,12}",
+        noise in any::<String>(),
+    ) {
+        for text in [text, noise] {
+            if let Err(problems) = Expectations::parse("x.yaml", &text) {
+                prop_assert!(!problems.is_empty() && problems.iter().all(|problem| problem.line > 0), "{problems:?}");
+            }
         }
     }
 }

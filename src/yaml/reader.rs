@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Node, Problem, Yaml, hint};
 
+/// Most problems that are listed; a document with more is something else altogether.
+const MAX_PROBLEMS: usize = 1_000;
+
 /// Where problems of one document go.
 pub(crate) struct Reader<'a> {
     /// The file, for people.
@@ -29,7 +32,11 @@ impl<'n> Fields<'n> {
 impl Reader<'_> {
     /// Notes a problem at `line`.
     pub(crate) fn problem(&mut self, line: u64, message: impl AsRef<str>) {
-        let message = format!("{}{}", self.context, message.as_ref());
+        let message = match self.problems.len() {
+            MAX_PROBLEMS.. => return,
+            count if count + 1 == MAX_PROBLEMS => "further problems are not listed".to_owned(),
+            _ => format!("{}{}", self.context, message.as_ref()),
+        };
         self.problems.push(Problem { path: self.path.to_owned(), line, message });
     }
 

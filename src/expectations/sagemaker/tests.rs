@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+use serde_json::Value;
+
 use super::*;
 use crate::expectations::{ColumnExpectation, Expectations, ExpectedType, Tolerated};
 use crate::model::FeatureKind;
@@ -217,4 +220,48 @@ fn categories_that_the_file_does_not_name_are_counted() {
     let ImportedValues::Categories { unnamed, .. } = imported.columns[0].values else { panic!() };
     assert_eq!(unnamed, 3);
     assert_eq!(imported.notes, ["`a`: 3 of 10 values (30 %) are of categories that the file does not name"]);
+}
+
+/// Replaces the value at the `at`-th place of a document.
+fn replace(value: &mut Value, at: &mut usize, with: &Value) {
+    if *at == 0 {
+        *value = with.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, at, with)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, at, with)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_file_with_anything_anywhere_is_read_or_refused(
+        at in 0..60_usize,
+        with in prop::sample::select(vec![
+            Value::Null, Value::Bool(true), Value::from(-1), Value::from(0.5), Value::from(1e300), Value::from(u64::MAX),
+            Value::from(""), Value::from("x"), Value::Array(vec![]), serde_json::json!({}), serde_json::json!([[1.0], [2.0]]),
+        ]),
+    ) {
+        let mut constraints: Value = serde_json::from_str(CONSTRAINTS).unwrap();
+        replace(&mut constraints, &mut at.clone(), &with);
+        if let Ok(imported) = import_constraints(&constraints.to_string(), None)
+            && !imported.expectations.columns.is_empty()
+        {
+            let text = imported.expectations.to_yaml();
+            prop_assert_eq!(Expectations::parse("x.yaml", &text), Ok(imported.expectations), "{}", text);
+        }
+        let mut statistics: Value = serde_json::from_str(STATISTICS).unwrap();
+        replace(&mut statistics, &mut at.clone(), &with);
+        if let Ok(imported) = import_statistics(&statistics.to_string()) {
+            for column in &imported.columns {
+                if let ImportedValues::Numbers { weighted, .. } = &column.values {
+                    prop_assert!(weighted.is_sorted_by(|left, right| left.0 < right.0));
+                }
+            }
+        }
+    }
 }
