@@ -155,7 +155,7 @@ impl<'a> Proposed<'a> {
         }
         let share = missing as f64 / rows.max(1) as f64;
         self.expectation.missing_max = Some(limit(missing, rows));
-        let seen = format!("{} of {} rows ({}) were", grouped(missing), grouped(rows), percent(share));
+        let seen = format!("{} of {} rows ({})", grouped(missing), grouped(rows), percent(share));
         self.remark(CheckKind::Missing, format!("{seen}; upper end of the 99.9 % interval"));
     }
 
@@ -198,9 +198,18 @@ impl<'a> Proposed<'a> {
         if profile.pos_inf == 0 && ceiling.is_finite() {
             self.expectation.max = self.unbroken(ceiling);
         }
-        let widened = format!("widened by {} of the range", percent(margin));
-        self.remark(CheckKind::Min, format!("{} was the least; {widened}", format_number(least)));
-        self.remark(CheckKind::Max, format!("{} was the greatest; {widened}", format_number(greatest)));
+        let remark = |extreme: f64, which: &str, limit: f64| {
+            let how = if greatest <= least {
+                "it was the only value".to_owned()
+            } else if limit == 0.0 {
+                "values were on one side of 0 only".to_owned()
+            } else {
+                format!("widened by {} of the range", percent(margin))
+            };
+            format!("{} was the {which}; {how}", format_number(extreme))
+        };
+        self.remark(CheckKind::Min, remark(least, "least", floor));
+        self.remark(CheckKind::Max, remark(greatest, "greatest", ceiling));
     }
 
     fn categories(&mut self, max_allowed: usize) {

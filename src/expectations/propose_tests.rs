@@ -102,37 +102,42 @@ model: bikes
 rows: {{min: 40, max: 240}}  # 80 to 120 rows in 3 windows; half and twice that
 features:
   temp:
-    type: {{value: numeric, tolerate: 0.0069}}  # numbers
-    missing: {{max: 0.0092}}  # 1 of 1,000 rows (0.1 %) were; upper end of the 99.9 % interval
-    min: {{value: -12.5, tolerate: 0.0069}}  # -8 was the least; widened by 10 % of the range
-    max: {{value: 41.5, tolerate: 0.0069}}  # 36.95 was the greatest; widened by 10 % of the range
+    tolerate: 0.0069
+    type: numeric  # numbers
+    missing: {{max: 0.0092}}  # 1 of 1,000 rows (0.1 %); upper end of the 99.9 % interval
+    min: -12.5  # -8 was the least; widened by 10 % of the range
+    max: 41.5  # 36.95 was the greatest; widened by 10 % of the range
   hour:
-    type: {{value: integer, tolerate: 0.0069}}  # only whole numbers
+    tolerate: 0.0069
+    type: integer  # only whole numbers
     required: true  # a value in all 1,000 rows
-    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %) were; upper end of the 99.9 % interval
-    min: {{value: 0, tolerate: 0.0069}}  # 0 was the least; widened by 10 % of the range
-    max: {{value: 26, tolerate: 0.0069}}  # 23 was the greatest; widened by 10 % of the range
+    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %); upper end of the 99.9 % interval
+    min: 0  # 0 was the least; values were on one side of 0 only
+    max: 26  # 23 was the greatest; widened by 10 % of the range
   season:
-    type: {{value: categorical, tolerate: 0.0069}}  # names out of a set
+    tolerate: 0.0069
+    type: categorical  # names out of a set
     required: true  # a value in all 1,000 rows
-    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %) were; upper end of the 99.9 % interval
-    allowed: {{value: [fall, spring, summer, winter], tolerate: 0.0069}}  # the 4 of the reference data
+    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %); upper end of the 99.9 % interval
+    allowed: [fall, spring, summer, winter]  # the 4 of the reference data
   \"on holiday\":
     type: {{value: boolean, tolerate: 0.0069}}  # truth values
     required: true  # a value in all 1,000 rows
-    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %) were; upper end of the 99.9 % interval
+    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %); upper end of the 99.9 % interval
   plate:
-    type: {{value: categorical, tolerate: 0.0069}}  # names out of a set
+    tolerate: 0.0069
+    type: categorical  # names out of a set
     required: true  # a value in all 1,000 rows
-    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %) were; upper end of the 99.9 % interval
-    pattern: {{value: \"^[0-9]{{6}}$\", tolerate: 0.0069}}  # the most frequent 256 values are 6 digits
+    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %); upper end of the 99.9 % interval
+    pattern: \"^[0-9]{{6}}$\"  # the most frequent 256 values are 6 digits
 outputs:
   count:
-    type: {{value: numeric, tolerate: 0.0069}}  # numbers
+    tolerate: 0.0069
+    type: numeric  # numbers
     required: true  # a value in all 1,000 rows
-    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %) were; upper end of the 99.9 % interval
-    min: {{value: 0, tolerate: 0.0069}}  # 0.5 was the least; widened by 10 % of the range
-    max: {{value: 1100, tolerate: 0.0069}}  # 999.5 was the greatest; widened by 10 % of the range
+    missing: {{max: 0.0069}}  # 0 of 1,000 rows (0 %); upper end of the 99.9 % interval
+    min: 0  # 0.5 was the least; values were on one side of 0 only
+    max: 1100  # 999.5 was the greatest; widened by 10 % of the range
 ",
         baseline.version()
     );

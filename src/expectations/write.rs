@@ -1,13 +1,13 @@
 //! Expectations as a document again, with a remark beside each line that says where its figure comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::words::exact;
 use super::{CheckKind, ColumnExpectation, DEFAULT_CONFIDENCE, Expectations, Tolerated};
 use crate::model::Role;
 
-/// Allowed values up to which they stand in one line.
+/// Characters up to which allowed values stand in one line.
 const LINE_WIDTH: usize = 90;
 
 /// What to write beside the figures; each remark is one line.
@@ -75,47 +75,70 @@ pub(super) fn yaml(expectations: &Expectations, remarks: &Remarks) -> String {
 
 fn write_column(out: &mut String, column: &ColumnExpectation, remarks: &BTreeMap<CheckKind, String>) {
     put(out, 2, &format!("{}:", quoted(&column.name)), None);
-    let mut check = |kind: CheckKind, text: Option<String>| {
+    let usual = common_tolerance(column);
+    if usual > 0.0 {
+        put(out, 4, &format!("tolerate: {}", exact(usual)), None);
+    }
+    let kind = column.expected_type.as_ref().map(|check| line("type", check, usual, check.value.as_str()));
+    let limit = |key: &str, check: &Option<Tolerated<f64>>| {
+        check.as_ref().map(|check| line(key, check, usual, &exact(check.value)))
+    };
+    let allowed = column.allowed.as_ref().map(|check| line("allowed", check, usual, &set(&check.value)));
+    let pattern =
+        column.pattern.as_ref().map(|check| line("pattern", check, usual, &quoted(check.value.as_str())));
+    for (kind, text) in [
+        (CheckKind::Type, kind),
+        (CheckKind::Required, column.required.then(|| "required: true".to_owned())),
+        (CheckKind::Missing, column.missing_max.map(|max| format!("missing: {{max: {}}}", exact(max)))),
+        (CheckKind::Min, limit("min", &column.min)),
+        (CheckKind::Max, limit("max", &column.max)),
+        (CheckKind::Allowed, allowed),
+        (CheckKind::Pattern, pattern),
+        (CheckKind::Unique, column.unique_min.map(|min| format!("unique: {{min: {}}}", exact(min)))),
+    ] {
         if let Some(text) = text {
             put(out, 4, &text, remarks.get(&kind).map(String::as_str));
         }
-    };
-    check(
-        CheckKind::Type,
-        column.expected_type.as_ref().map(|t| line("type", t, |kind| kind.as_str().to_owned())),
-    );
-    check(CheckKind::Required, column.required.then(|| "required: true".to_owned()));
-    check(CheckKind::Missing, column.missing_max.map(|max| format!("missing: {{max: {}}}", exact(max))));
-    check(CheckKind::Min, column.min.as_ref().map(|min| line("min", min, |value| exact(*value))));
-    check(CheckKind::Max, column.max.as_ref().map(|max| line("max", max, |value| exact(*value))));
-    check(
-        CheckKind::Allowed,
-        column.allowed.as_ref().map(|allowed| {
-            line("allowed", allowed, |values| {
-                let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
-                let width: usize = values.iter().map(|value| value.len() + 2).sum();
-                if width > LINE_WIDTH {
-                    format!("[\n        {}\n      ]", values.join(",\n        "))
-                } else {
-                    format!("[{}]", values.join(", "))
-                }
-            })
-        }),
-    );
-    check(
-        CheckKind::Pattern,
-        column.pattern.as_ref().map(|pattern| line("pattern", pattern, |value| quoted(value.as_str()))),
-    );
-    check(CheckKind::Unique, column.unique_min.map(|min| format!("unique: {{min: {}}}", exact(min))));
+    }
 }
 
-/// `key: value`, or the long form where exceptions are tolerated.
-fn line<T>(key: &str, check: &Tolerated<T>, text: impl FnOnce(&T) -> String) -> String {
-    let value = text(&check.value);
-    if check.tolerate > 0.0 {
-        format!("{key}: {{value: {value}, tolerate: {}}}", exact(check.tolerate))
+/// What all checks of a column tolerate, where two or more tolerate the same; otherwise 0.
+fn common_tolerance(column: &ColumnExpectation) -> f64 {
+    let tolerances = [
+        column.expected_type.as_ref().map(|check| check.tolerate),
+        column.min.as_ref().map(|check| check.tolerate),
+        column.max.as_ref().map(|check| check.tolerate),
+        column.allowed.as_ref().map(|check| check.tolerate),
+        column.pattern.as_ref().map(|check| check.tolerate),
+    ];
+    let mut stated = tolerances.into_iter().flatten();
+    match (stated.next(), stated.next()) {
+        (Some(first), Some(second)) if same(first, second) && stated.all(|other| same(first, other)) => first,
+        _ => 0.0,
+    }
+}
+
+fn same(left: f64, right: f64) -> bool {
+    left.to_bits() == right.to_bits()
+}
+
+/// A list of values, in one line where they fit.
+fn set(values: &BTreeSet<String>) -> String {
+    let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+    let width: usize = values.iter().map(|value| value.len() + 2).sum();
+    if width > LINE_WIDTH {
+        format!("[\n        {}\n      ]", values.join(",\n        "))
     } else {
+        format!("[{}]", values.join(", "))
+    }
+}
+
+/// `key: value`, or the long form where it tolerates something that is not stated beside it for all checks.
+fn line<T>(key: &str, check: &Tolerated<T>, usual: f64, value: &str) -> String {
+    if usual > 0.0 || check.tolerate <= 0.0 {
         format!("{key}: {value}")
+    } else {
+        format!("{key}: {{value: {value}, tolerate: {}}}", exact(check.tolerate))
     }
 }
 
