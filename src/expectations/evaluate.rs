@@ -3,8 +3,10 @@
 //! **When a share is a violation.** A check that tolerates nothing is broken by one value. A check that tolerates a
 //! share `t > 0` is broken when the observed share is over `t` *by more than chance*: the exact binomial probability of
 //! seeing so many or more, were the true share `t`, is at most `1 − confidence` (1 in 1,000 unless the document says
-//! otherwise). Plain comparison would raise an alarm for every second window of a column whose true share lies at its
-//! limit, and for many small windows of one that lies well under it. `confidence: none` asks for plain comparison.
+//! otherwise). Plain comparison raises an alarm for every second window of a column whose true share lies at its limit.
+//! In figures, for a limit of 1 % and 1,000 values (exact binomial sums): with a true share of 1 % plain comparison is
+//! wrong in 42 % of windows and this rule in 0.07 %, with 0.7 % plain comparison still in 10 %; a true share of 3 % is
+//! seen by this rule in 95 % of windows, one of 4 % in 99.9 %. `confidence: none` asks for plain comparison.
 //! The probability takes rows for independent; values that go wrong in bursts need a wider limit.
 
 use std::time::Duration;

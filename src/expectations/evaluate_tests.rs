@@ -281,3 +281,18 @@ fn results_are_stored_without_what_is_absent() {
     );
     assert_eq!(serde_json::from_value::<CheckResult>(json).unwrap(), result);
 }
+
+#[test]
+fn the_rule_errs_as_seldom_as_it_says() {
+    let violated = |count: u64| {
+        let share = Share { count, of: 1000, unit: "value", what: String::new(), limit: 0.01 };
+        judge_share(&share, Some(0.999)).0 == Violated
+    };
+    let first = (0..1000).find(|&count| violated(count)).unwrap();
+    assert!((first..=1000).all(violated));
+    assert_eq!(first, 22);
+    for (share, probability) in [(0.01, 0.000_65), (0.03, 0.948), (0.04, 0.9994)] {
+        let found = at_least(first, 1000, share);
+        assert!((found - probability).abs() < 0.01 * probability, "{share}: {found}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A document ([`Expectations`]) is read from YAML, proposed from a baseline or imported from another monitor. It is
 //! compiled onto a baseline's layout ([`Expectations::compile`]); the profile then counts what breaks a check as it
-//! records each value. [`evaluate`] judges those counts, beside the verdict on drift and independent of it: drift asks
+//! records each value. [`evaluate()`] judges those counts, beside the verdict on drift and independent of it: drift asks
 //! whether a window differs from the baseline, an expectation whether it is what its owner says it has to be.
 
 use std::collections::{BTreeSet, HashMap};
@@ -260,7 +260,7 @@ impl Expectations {
     /// Compiles the checks for the columns of `layout`.
     ///
     /// Expectations of columns that the layout lacks, or that do not fit their kind, are left out here and named by
-    /// [`misfits`](Self::misfits); [`evaluate`] reports them as unknown.
+    /// [`misfits`](Self::misfits); [`evaluate()`] reports them as unknown.
     pub fn compile(&self, layout: &Layout) -> Compiled {
         let mut columns = vec![None; layout.columns().len()];
         let index =
