@@ -78,7 +78,8 @@ impl Cycle {
     fn slots_of(self, window: Window) -> Vec<usize> {
         let length = Duration::from_secs(self.block_seconds);
         let last = window.end - chrono::TimeDelta::milliseconds(1);
-        let (first, last) = (window_index(window.start, length), window_index(last.max(window.start), length));
+        let (first, last) =
+            (window_index(window.start, length), window_index(last.max(window.start), length));
         let most = i64::try_from(self.slots()).unwrap_or(1) - 1;
         let mut slots: Vec<usize> =
             (first..=last.min(first.saturating_add(most))).map(|number| self.slot(number)).collect();
@@ -144,7 +145,12 @@ impl Slots {
             [] => String::new(),
             [slot] => self.cycle.label(*slot),
             [first, .., last] => {
-                format!("{} slots from {} to {}", slots.len(), self.cycle.label(*first), self.cycle.label(*last))
+                format!(
+                    "{} slots from {} to {}",
+                    slots.len(),
+                    self.cycle.label(*first),
+                    self.cycle.label(*last)
+                )
             }
         };
         (shrunk(reference.unwrap_or_else(|| whole.clone()), whole, self.prior_rows), label)

@@ -7,4 +7,6 @@ pub use evaluate::evaluate;
 pub use report::{BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
 
 #[cfg(test)]
+mod season_tests;
+#[cfg(test)]
 mod shape_tests;

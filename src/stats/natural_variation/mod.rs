@@ -202,10 +202,7 @@ pub fn estimate_with_rests(kind: VariationKind, blocks: &[(Block, u64)]) -> Opti
     let usable: Vec<Seen> = blocks
         .iter()
         .filter(|(block, rest)| block.value.is_finite() && 0 < block.rows && 0 < *rest)
-        .map(|(block, rest)| Seen {
-            value: block.value,
-            scale: 1.0 / block.rows as f64 + 1.0 / *rest as f64,
-        })
+        .map(|(block, rest)| Seen { value: block.value, scale: 1.0 / block.rows as f64 + 1.0 / *rest as f64 })
         .collect();
     if usable.len() < MIN_BLOCKS {
         return None;
