@@ -23,6 +23,13 @@ const RATIO: f64 = 1.5;
 const BELOW: usize = 8;
 const ABOVE: usize = 34;
 
+/// Nodes over the scale of all hours that a block is compared with: few of many hours lie further out.
+const ABOVE_SEEN: usize = 18;
+
+/// Power of the scale that its prior follows where the blocks cannot resolve it; ½ would be flat in the standard
+/// deviation of hours, 0 flat in its logarithm.
+const UNRESOLVED: f64 = 0.25;
+
 /// Lowest scale on the grid, in units of the noise of rows.
 const LOWEST: f64 = 1e-3;
 
@@ -91,16 +98,16 @@ pub(super) fn learn(noise: Noise, seen: &[Seen], effective: f64) -> [Belief; TAI
         std::iter::successors(Some(lowest), |node| Some(node * RATIO).filter(|&next| next < 10.0 * largest))
             .collect();
     let own = nodes.len();
-    nodes.extend((1..=ABOVE).map(|above| lowest * RATIO.powf((own + above - 1) as f64)));
+    nodes.extend((1..=ABOVE_SEEN).map(|above| lowest * RATIO.powf((own + above - 1) as f64)));
     let ln_likelihood = ln_likelihood(noise, seen, scale, &nodes, own);
 
-    // Flat in the standard deviation of hours where the blocks cannot resolve it, flat in its logarithm above: the
-    // second is what makes the prediction for normal hours Student's t, the first keeps nothing at 0.
+    // Over what the blocks can resolve the prior is flat in ln s, which makes the prediction for normal hours Student's
+    // t; under it, falling, so that it has an integral and does not pile up at 0.
     let resolution = noise.along * scale * (2.0 / effective).sqrt();
     let temper = effective / count;
     let ln_posterior = |node: usize, tail: usize| {
-        let flat = 0.5 * (nodes[node] / (nodes[node] + resolution)).ln();
-        ln_likelihood[node][tail] * temper + flat + PRIOR[tail].ln()
+        let falling = UNRESOLVED * (nodes[node] / (nodes[node] + resolution)).ln();
+        ln_likelihood[node][tail] * temper + falling + PRIOR[tail].ln()
     };
     let best = (0..own)
         .flat_map(|node| (0..TAILS.len()).map(move |tail| (node, tail)))
@@ -153,7 +160,7 @@ fn ln_likelihood(
         // Under the grid there is only noise.
         let noise_alone = density[BELOW];
         density[..BELOW].fill(noise_alone);
-        for (sums, density) in sums.iter_mut().zip(density.windows(BELOW + ABOVE + 1)) {
+        for (sums, density) in sums.iter_mut().zip(density.windows(BELOW + ABOVE_SEEN + 1)) {
             for (sum, kernel) in sums.iter_mut().zip(&kernels) {
                 let mixed: f64 = kernel.iter().zip(density).map(|(weight, density)| weight * density).sum();
                 *sum += mixed.max(f64::MIN_POSITIVE).ln();

@@ -33,8 +33,8 @@
 //! # Sources
 //!
 //! Moments of the noise: see [`VariationKind::independent_moments`]. Effective blocks: Bayley and Hammersley (1946),
-//! doi:10.2307/2983560. A likelihood raised to a power: Holmes and Walker (2017), doi:10.1093/biomet/asx010. A prior
-//! that is flat in the standard deviation near 0: Gelman (2006), doi:10.1214/06-BA117A. Densities and tails by
+//! doi:10.2307/2983560. A likelihood raised to a power: Holmes and Walker (2017), doi:10.1093/biomet/asx010. Priors
+//! of a variance that may be 0: Gelman (2006), doi:10.1214/06-BA117A. Densities and tails by
 //! saddlepoint: Daniels (1954), doi:10.1214/aoms/1177728652; Lugannani and Rice (1980), doi:10.2307/1426607.
 
 mod belief;
@@ -59,6 +59,9 @@ const MIN_OWN_SHARE: f64 = 0.5;
 
 /// Largest share of an hour's variance that the mean of all hours is taken to have.
 const MAX_SHARED: f64 = 0.95;
+
+/// Effective blocks at which half of the margin is needed.
+const MARGIN_BLOCKS: f64 = 50.0;
 
 /// The statistic whose variation is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,12 +98,15 @@ impl VariationKind {
     /// Factor on the probability that the posterior gives.
     ///
     /// A posterior keeps its promise on the average over its prior; this keeps it for the worst of the simulated cases,
-    /// heavy-tailed hours a twentieth of a standard deviation apart. The law is rougher for KS.
-    fn margin(self) -> f64 {
-        match self {
-            Self::Psi { .. } => 2.0,
-            Self::KsSquared => 3.0,
-        }
+    /// heavy-tailed hours a twentieth of a standard deviation apart. The law is rougher for KS. With few blocks it is
+    /// the prior that decides, which is set for the worst itself.
+    fn margin(self, effective_blocks: f64) -> f64 {
+        let most = match self {
+            Self::Psi { .. } => 2.2,
+            Self::KsSquared => 3.5,
+        };
+        let learned = effective_blocks.max(0.0) / (effective_blocks.max(0.0) + MARGIN_BLOCKS);
+        if learned.is_nan() { most } else { 1.0 + (most - 1.0) * learned }
     }
 
     /// The law whose moments those are, split into one direction and the rest.
@@ -215,10 +221,12 @@ pub fn estimate_with_rests(kind: VariationKind, blocks: &[(Block, u64)]) -> Opti
     let squares = usable.iter().map(|block| (block.value - mean).powi(2)).sum::<f64>();
     let products = usable.windows(2).map(|pair| (pair[0].value - mean) * (pair[1].value - mean)).sum::<f64>();
     let own_variance = squares / (count - 1.0) - noise;
-    let correlation = if squares > 0.0 {
+    // Blocks more alike than chance say nothing about correlation: their variance is taken for that of chance.
+    let spread = squares.max(noise * (count - 1.0));
+    let correlation = if spread > 0.0 {
         // The noise of rows is not correlated and hides how much the hours are.
-        let own_share = (own_variance * (count - 1.0) / squares).clamp(MIN_OWN_SHARE, 1.0);
-        (products / squares / own_share).clamp(0.0, MAX_CORRELATION)
+        let own_share = (own_variance * (count - 1.0) / spread).clamp(MIN_OWN_SHARE, 1.0);
+        (products / spread / own_share).clamp(0.0, MAX_CORRELATION)
     } else {
         0.0
     };
@@ -316,7 +324,7 @@ pub fn p_value(
         .into_iter()
         .map(|(between, weight)| weight * noise.law(scale, between).survival(value))
         .sum();
-    floor.max(probability(kind.margin() * tail))
+    floor.max(probability(kind.margin(variation.effective_blocks) * tail))
 }
 
 #[cfg(test)]

@@ -151,7 +151,8 @@ fn many_normal_hours_are_known_to_be_normal() {
     // Of normal hours whose variance is estimated, the square over the estimate is F(1, T − 1).
     for ratio in [4.0, 9.0, 12.0] {
         let value = ratio * variation.between;
-        let p = p_value(PSI, value, 1_000_000, 720_000_000, 0.0, &variation) / PSI.margin();
+        let p = p_value(PSI, value, 1_000_000, 720_000_000, 0.0, &variation)
+            / PSI.margin(variation.effective_blocks);
         let expected = f_sf(ratio, 1.0, 719.0);
         assert!((0.8..2.5).contains(&(p / expected)), "{ratio}: {p}, {expected}");
     }
@@ -303,4 +304,12 @@ proptest! {
             prop_assert!((0.25..=1.0).contains(&p), "{p}");
         }
     }
+}
+#[test]
+fn blocks_more_alike_than_chance_are_no_reason_to_doubt() {
+    // One trend, far smaller than the noise of rows.
+    let values: Vec<f64> = (0..20).map(|block| 1e-6 * f64::from(block)).collect();
+    let variation = estimate(PSI, &blocks(&values), 2000).unwrap();
+    assert!((variation.effective_blocks - 19.0).abs() < 0.1, "{variation:?}");
+    assert!(p_value(PSI, 1.8, 500, 2000, 0.0, &variation) < 1e-4);
 }
