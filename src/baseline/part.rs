@@ -403,10 +403,9 @@ mod tests {
                     (&whole.layout, &whole.profile.cells),
                     "{name}"
                 );
-                assert_eq!(
-                    (merged.ks_error_bound, merged.psi_variation),
-                    (whole.ks_error_bound, whole.psi_variation)
-                );
+                // What is shared between columns about tails moves a little with `x`.
+                let learned = |c: &BaselineColumn| c.psi_variation.map(|v| (v.between, v.effective_blocks));
+                assert_eq!((merged.ks_error_bound, learned(merged)), (whole.ks_error_bound, learned(whole)));
                 continue;
             }
             // A continuous column: the counts up to any edge are right within the stated error.

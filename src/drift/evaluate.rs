@@ -262,7 +262,8 @@ fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Loss
                 let Deciding { statistic, value, floor } = deciding;
                 let (value_text, p_text) = (short(*value), short(p));
                 let alpha = short(criteria.alpha);
-                let season = feature.slots.as_ref().map(|slots| format!(" against {slots}")).unwrap_or_default();
+                let season =
+                    feature.slots.as_ref().map(|slots| format!(" against {slots}")).unwrap_or_default();
                 let nature = match feature.natural_variation {
                     Some(_) => season,
                     None => format!("{season}; natural variation is unknown"),
