@@ -99,7 +99,7 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
     let of_row: Vec<i64> = dataset.times.iter().map(|time| window_index(*time, window)).collect();
     // Named after the rows, not the run: the same rows give the same baseline.
     let source = format!("snapshot {}", dataset.snapshot(spec).hash);
-    let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default() };
+    let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default(), joint: true };
     baseline::build(&columns, Some(Blocks { of_row: &of_row }), options)
         .context("no baseline could be built from the snapshot")
 }

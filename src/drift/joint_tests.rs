@@ -1,0 +1,1 @@
+//! Tests of joint drift from end to end: build, profile, evaluate.
