@@ -180,3 +180,7 @@ fn row_hash(exchange: u64, index: usize, row: &[f64]) -> u64 {
         mix(hash ^ bits.rotate_left(23))
     })
 }
+
+#[cfg(test)]
+#[path = "joint_tests.rs"]
+mod tests;
