@@ -258,7 +258,7 @@ fn what_is_missing_is_the_mean_and_the_errors_are_still_counted() {
         exchange
             .batch
             .features
-            .push(Column { name: PCA_ERROR.into(), values: vec![Value::Number(9.0); exchange.batch.rows] })
+            .push(Column { name: PCA_ERROR.into(), values: vec![Value::Number(9.0); exchange.batch.rows] });
     });
     assert!(same == whole);
     // With nothing to derive it from there is no error, and not one of 0.

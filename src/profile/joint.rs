@@ -159,7 +159,7 @@ impl Bound {
                 number_of(layout[at].kind, value)
             }));
             match self.joint.error(&row, &mut scratch) {
-                Some(error) => derived.record_numbers(&layout[self.derived], &[error]),
+                Some(error) => derived.record(&layout[self.derived], &Value::Number(error)),
                 None => derived.missing += 1,
             }
             if let Some(hash) = exchange.map(|exchange| row_hash(exchange, index, &row))
