@@ -269,13 +269,16 @@ fn what_is_missing_is_the_mean_and_the_errors_are_still_counted() {
 #[test]
 fn one_id_for_all_requests_does_not_spoil_the_sample() {
     let baseline = build(&moved(2000, 1, 0.0));
-    let mut all = exchanges(&moved(1000, 2, 0.4));
+    let (names, rows) = moved(1000, 2, 0.0);
+    let mut all: Vec<Exchange> =
+        rows.into_iter().flat_map(|row| exchanges(&(names.clone(), vec![row]))).collect();
     for exchange in &mut all {
         exchange.id = "1".into();
     }
+    // Were rows of one id told apart by their cells alone, the sample would be those that are lowest.
     let found = judge_profile(&baseline, &count(&baseline, &all)).joint.unwrap();
     assert_eq!(found.rows_current, SAMPLED_ROWS);
-    assert!((0.68..0.83).contains(&found.domain_auc), "{found:?}");
+    assert!((0.4..0.6).contains(&found.domain_auc) && found.p_value > 1e-3, "{found:?}");
 }
 
 #[test]

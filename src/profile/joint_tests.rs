@@ -105,6 +105,24 @@ proptest! {
 }
 
 #[test]
+fn the_cells_of_a_sample_are_those_that_were_counted() {
+    let layout = layout();
+    for (x, flag) in [(0.3, false), (44.0, true), (-9.0, true)] {
+        let profile = profile_of(&layout, &[(Value::Number(x), Value::Bool(flag))], 0);
+        let counted: Vec<usize> = profile.columns()[..2]
+            .iter()
+            .map(|column| column.cells.iter().position(|&count| count == 1).unwrap())
+            .collect();
+        let sampled: Vec<usize> = profile
+            .sample()
+            .rows()
+            .flat_map(|(_, cells)| cells.iter().map(|&cell| usize::from(cell)))
+            .collect();
+        assert_eq!(sampled, counted, "{x} {flag}");
+    }
+}
+
+#[test]
 fn a_sample_is_only_read_on_the_layout_it_was_made_on() {
     let layout = layout();
     let bytes = encode(&profile_of(&layout, &[(Value::Number(45.0), Value::Bool(true))], 0));
