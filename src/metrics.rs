@@ -244,7 +244,7 @@ impl DriftMetrics {
         let model = report.model.as_str();
         for feature in &report.features {
             let name = match feature.role {
-                Role::Feature => feature.name.clone(),
+                Role::Feature | Role::Derived => feature.name.clone(),
                 Role::Output => format!("output:{}", feature.name),
             };
             for (statistic, value) in &feature.statistics {

@@ -170,6 +170,17 @@ groups:
 }
 
 #[test]
+fn what_is_derived_from_inputs_alerts_like_an_input() {
+    let mut story = Story::new(RULES);
+    let mut report = report_at(0, &[("temp", 0.0), ("pca_error", 0.3)]);
+    let plain = transitions(&Story::new(RULES).judge(&report));
+    report.features[1].role = crate::model::Role::Derived;
+    let found = transitions(&story.judge(&report));
+    assert!(found.iter().any(|line| line.starts_with("pca_error ")), "{found:?}");
+    assert_eq!(found, plain);
+}
+
+#[test]
 fn a_message_of_very_many_subjects_stays_short() {
     let names: Vec<String> = (0..5000).map(|index| format!("f{index}")).collect();
     let columns: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.3)).collect();

@@ -7,7 +7,7 @@ use crate::model::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForEach {
-    /// Every input of the model.
+    /// Every input of the model, and every column that driftline derives from inputs (`pca_error`).
     Feature,
     /// Every output of the model.
     Output,
@@ -31,7 +31,7 @@ impl ForEach {
     /// The features or outputs of `report` that this names; none for `model`.
     pub(super) fn columns(self, report: &DriftReport) -> impl Iterator<Item = &FeatureReport> {
         report.features.iter().filter(move |feature| match self {
-            Self::Feature => feature.role == Role::Feature,
+            Self::Feature => matches!(feature.role, Role::Feature | Role::Derived),
             Self::Output => feature.role == Role::Output,
             Self::Model => false,
         })
@@ -127,7 +127,7 @@ const NAMED: [Variable; 12] = [
     variable("loss_share", Kind::Number, BOTH),
     variable("model", Kind::Text, BOTH),
     variable("feature", Kind::Text, COLUMN),
-    Variable { words: &["feature", "output"], ..variable("role", Kind::Text, COLUMN) },
+    Variable { words: &["feature", "output", "derived"], ..variable("role", Kind::Text, COLUMN) },
     Variable { words: &["numeric", "categorical", "boolean"], ..variable("kind", Kind::Text, COLUMN) },
 ];
 

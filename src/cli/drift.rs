@@ -132,6 +132,10 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
         }
     }
     writeln!(out, "{table}")?;
+    if let Some(joint) = &report.joint {
+        let strongest: Vec<&str> = joint.weights.iter().map(|column| column.name.as_str()).collect();
+        writeln!(out, "{}; strongest columns: {}", joint.reason, strongest.join(", "))?;
+    }
     Ok(())
 }
 
@@ -160,6 +164,7 @@ async fn explain(db: &sqlx::PgPool, report: Uuid, out: &mut impl Write) -> anyho
         .zip(&stored.features)
         .filter(|(new, old)| new != old)
         .map(|(new, _)| new.name.as_str())
+        .chain((again.joint != stored.joint).then_some("domain_auc"))
         .collect();
     writeln!(
         out,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::joint::JointReport;
 use crate::model::{FeatureKind, ModelName, Role};
 use crate::stats::Variation;
 
@@ -147,7 +148,7 @@ pub struct BinEvidence {
 pub struct FeatureReport {
     /// Name of the column.
     pub name: String,
-    /// Input or output.
+    /// Input, output or derived.
     pub role: Role,
     /// Kind as frozen in the baseline.
     pub kind: FeatureKind,
@@ -214,8 +215,11 @@ pub struct DriftReport {
     pub verdict: Verdict,
     /// The decision in one sentence.
     pub reason: String,
-    /// Every feature and output, in the baseline's order.
+    /// Every feature and output, in the baseline's order, and what is derived from them.
     pub features: Vec<FeatureReport>,
+    /// How well rows of the window can be told from the baseline's, where both have a sample of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint: Option<JointReport>,
 }
 
 impl DriftReport {

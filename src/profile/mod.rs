@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::{Batch, Column, FeatureKind, Role};
+use crate::model::{Batch, Column, Exchange, FeatureKind, Role};
 
 mod bloom;
 mod categories;
@@ -22,6 +22,8 @@ mod entropy;
 mod grid;
 mod hash;
 mod index;
+mod joint;
+mod sample;
 mod unseen;
 
 pub use bloom::Bloom;
@@ -31,7 +33,10 @@ pub use column::ColumnProfile;
 pub use distinct::Distinct;
 pub use encoding::{DecodeError, decode, encode};
 pub use grid::{BadEdges, Grid, format_number};
-pub(crate) use hash::stable_hash;
+pub(crate) use hash::{mix, stable_hash};
+pub use joint::{BadJoint, Joint, MAX_SAMPLED_COLUMNS, PCA_ERROR};
+pub(crate) use joint::{cell_of, is_input, number_of};
+pub use sample::{RowSample, SAMPLED_ROWS};
 pub use unseen::Unseen;
 
 /// Two profiles of different layouts.
@@ -64,7 +69,7 @@ impl Cut {
 pub struct ColumnLayout {
     /// Name of the column.
     pub name: String,
-    /// Input or output.
+    /// Input, output or derived.
     pub role: Role,
     /// Kind as frozen in the baseline.
     pub kind: FeatureKind,
@@ -79,6 +84,7 @@ pub struct ColumnLayout {
 pub struct Layout {
     columns: Vec<ColumnLayout>,
     by_name: HashMap<(Role, String), usize>,
+    joint: Option<joint::Bound>,
 }
 
 impl Layout {
@@ -89,7 +95,27 @@ impl Layout {
             .enumerate()
             .map(|(index, column)| ((column.role, column.name.clone()), index))
             .collect();
-        Self { columns, by_name }
+        Self { columns, by_name, joint: None }
+    }
+
+    /// The same layout, with what its derived column is computed from.
+    ///
+    /// # Errors
+    ///
+    /// [`BadJoint`] when `joint` names columns that the layout lacks, or its numbers do not fit them.
+    pub fn with_joint(mut self, joint: Joint) -> Result<Self, BadJoint> {
+        self.joint = Some(joint::Bound::find(&self.columns, joint)?);
+        Ok(self)
+    }
+
+    /// What the derived column is computed from, if there is one.
+    pub fn joint(&self) -> Option<&Joint> {
+        self.joint.as_ref().map(|bound| &*bound.joint)
+    }
+
+    /// Numbers of the columns that [`joint`](Self::joint) is computed on, in its order.
+    pub fn joint_inputs(&self) -> impl Iterator<Item = usize> {
+        self.joint.iter().flat_map(|bound| &bound.inputs).copied()
     }
 
     /// The columns.
@@ -97,7 +123,7 @@ impl Layout {
         &self.columns
     }
 
-    /// Names of the inputs, in order.
+    /// Names of the inputs, in order; a derived column is none of them.
     pub fn feature_names(&self) -> Vec<String> {
         self.columns.iter().filter(|column| column.role == Role::Feature).map(|c| c.name.clone()).collect()
     }
@@ -126,6 +152,8 @@ pub struct Profile {
     /// Event time of the newest row, where rows have one.
     latest: Option<DateTime<Utc>>,
     columns: Vec<ColumnProfile>,
+    /// Some of the rows, where the layout has a use for them and the rows have ids.
+    sample: RowSample,
 }
 
 impl Profile {
@@ -136,7 +164,7 @@ impl Profile {
 
     /// `rows` rows that were counted column by column.
     pub fn from_columns(rows: u64, columns: Vec<ColumnProfile>) -> Self {
-        Self { rows, latest: None, columns }
+        Self { rows, latest: None, columns, sample: RowSample::default() }
     }
 
     /// Rows counted, whatever their values.
@@ -159,10 +187,25 @@ impl Profile {
         &self.columns
     }
 
+    /// Some of the rows that were recorded with an id, as cells of the columns that joint drift is computed on.
+    pub fn sample(&self) -> &RowSample {
+        &self.sample
+    }
+
     /// Adds the rows of `batch`. A column that the batch lacks is missing in every row.
     ///
-    /// A batch without outputs (they were not aligned with the rows) leaves the output columns uncounted.
+    /// A batch without outputs (they were not aligned with the rows) leaves the output columns uncounted. A derived
+    /// column is computed from the others; it is missing only in rows that have none of them.
     pub fn record(&mut self, layout: &Layout, batch: &Batch) {
+        self.record_rows(layout, batch, None);
+    }
+
+    /// Adds the rows of an exchange as [`record`](Self::record) does, and offers each to the sample.
+    pub fn record_exchange(&mut self, layout: &Layout, exchange: &Exchange) {
+        self.record_rows(layout, &exchange.batch, Some(&exchange.id));
+    }
+
+    fn record_rows(&mut self, layout: &Layout, batch: &Batch, exchange: Option<&str>) {
         let mut found: Vec<Option<&Column>> = vec![None; layout.columns.len()];
         let inputs = batch.features.iter().map(|column| (Role::Feature, column));
         for (role, column) in inputs.chain(batch.outputs.iter().map(|column| (Role::Output, column))) {
@@ -170,7 +213,7 @@ impl Profile {
                 found[index] = Some(column);
             }
         }
-        for ((profile, column_layout), column) in self.columns.iter_mut().zip(&layout.columns).zip(found) {
+        for ((profile, column_layout), column) in self.columns.iter_mut().zip(&layout.columns).zip(&found) {
             match column {
                 Some(column) => {
                     for value in &column.values {
@@ -178,8 +221,12 @@ impl Profile {
                     }
                 }
                 None if column_layout.role == Role::Output && batch.outputs.is_empty() => {}
+                None if column_layout.role == Role::Derived => {}
                 None => profile.missing += batch.rows as u64,
             }
+        }
+        if let Some(joint) = &layout.joint {
+            joint.record(&layout.columns, &found, batch.rows, exchange, &mut self.columns, &mut self.sample);
         }
         self.rows += batch.rows as u64;
     }
@@ -205,9 +252,13 @@ impl Profile {
         if let Some(index) = differing {
             return Err(LayoutMismatch(format!("column {index} has other cells")));
         }
+        if self.sample.width().zip(other.sample.width()).is_some_and(|(own, more)| own != more) {
+            return Err(LayoutMismatch("their sampled rows have other columns".to_owned()));
+        }
         for (own, more) in self.columns.iter_mut().zip(&other.columns) {
             own.merge(more);
         }
+        self.sample.merge(&other.sample);
         self.rows += other.rows;
         self.latest = self.latest.max(other.latest);
         Ok(())

@@ -119,7 +119,7 @@ impl Minutes {
                 self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
             }
             if let Some(open) = self.profiles.get_mut(&key) {
-                open.profile.record(baseline.layout(), &exchange.batch);
+                open.profile.record_exchange(baseline.layout(), exchange);
                 open.dirty = true;
             }
         }

@@ -9,6 +9,7 @@ use super::unseen::{self, Unseen};
 use super::{ColumnLayout, ColumnProfile, Cut, Distinct, Layout, Profile};
 use crate::stats::{ExactSum, FiniteSum, Moments, SumBytes};
 
+mod sample;
 mod v1;
 
 const TAG: &[u8; 4] = b"DLP2";
@@ -31,7 +32,8 @@ pub enum DecodeError {
 /// The stored form of `profile`: equal profiles give equal bytes.
 ///
 /// 1,000 rows spread evenly over 1,000 cells carry 235 bytes of information; with moments and counters they take about
-/// 300. A column of 1,000 cells takes at most 4 KB for any number of rows up to a billion.
+/// 300. A column of 1,000 cells takes at most 4 KB for any number of rows up to a billion. A sampled row takes about 7
+/// bytes, and what its cells carry.
 pub fn encode(profile: &Profile) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + profile.columns.len() * 320);
     out.extend_from_slice(TAG);
@@ -51,6 +53,7 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
         }
         models.write_extras(&mut encoder, column);
     }
+    sample::write(&mut encoder, &profile.sample);
     let mut out = encoder.finish();
     let digest = Sha256::digest(&out);
     out.extend_from_slice(&digest[..CHECKSUM_BYTES]);
@@ -88,7 +91,8 @@ pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Profile, DecodeError> {
         .iter()
         .map(|column| models.read_column(&mut decoder, column))
         .collect::<Result<_, _>>()?;
-    if decoder.is_at_end() { Ok(Profile { rows, latest, columns }) } else { Err(DecodeError::Layout) }
+    let sample = sample::read(&mut decoder, layout)?;
+    if decoder.is_at_end() { Ok(Profile { rows, latest, columns, sample }) } else { Err(DecodeError::Layout) }
 }
 
 /// What is learned over all columns; the cells of a column have a model of their own.
