@@ -447,14 +447,19 @@ impl Judge<'_> {
     }
 
     fn unique(&mut self, column: &ObservedColumn, limit: f64) {
-        let Some(distinct) = column.distinct.filter(|distinct| distinct.is_finite()) else {
-            return self.unknown(CheckKind::Unique, limit, "distinct values are not counted for this column");
-        };
+        // Numbers are only told apart where that is expected of them, categories always.
+        let numeric = column.kind == FeatureKind::Numeric;
+        if let Some(problem) = self.count_problem.filter(|_| numeric) {
+            return self.unknown(CheckKind::Unique, limit, problem);
+        }
         let usable = column.usable;
         if usable == 0 {
             let reason = "the window has no value to look at".to_owned();
             return self.push(CheckKind::Unique, CheckVerdict::InsufficientData, None, limit, (0, 0), reason);
         }
+        let Some(distinct) = column.distinct.filter(|distinct| distinct.is_finite()) else {
+            return self.unknown(CheckKind::Unique, limit, "distinct values are not counted for this column");
+        };
         let distinct = distinct.clamp(0.0, usable as f64).round();
         let share = distinct / usable as f64;
         let error = normal_quantile(self.confidence.unwrap_or(DEFAULT_CONFIDENCE)) * DISTINCT_RELATIVE_ERROR;

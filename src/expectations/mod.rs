@@ -19,6 +19,7 @@ use crate::yaml::hint;
 mod binomial;
 mod evaluate;
 mod file;
+mod observe;
 mod propose;
 mod sagemaker;
 mod shapes;
@@ -138,6 +139,7 @@ impl ColumnExpectation {
             integer: self.expected_type.as_ref().is_some_and(|kind| kind.value == ExpectedType::Integer),
             allowed: self.allowed.as_ref().map(|allowed| allowed.value.clone()),
             pattern: self.pattern.as_ref().map(|pattern| pattern.value.clone()),
+            distinct: self.unique_min.is_some(),
         };
         (rules != CheckRules::default()).then_some(rules)
     }
@@ -250,6 +252,7 @@ impl Expectations {
                 max: column.max.as_ref().map(|max| Tolerated::strictly(max.value)),
                 allowed: column.allowed.as_ref().map(|allowed| Tolerated::strictly(allowed.value.clone())),
                 pattern: column.pattern.as_ref().map(|pattern| Tolerated::strictly(pattern.value.clone())),
+                unique_min: column.unique_min.map(|_| 1.0),
                 ..ColumnExpectation::default()
             })
             .collect();

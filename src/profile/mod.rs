@@ -5,6 +5,7 @@
 //! order, and no raw value is needed to judge a window.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,14 @@ pub struct ColumnLayout {
 pub struct Layout {
     columns: Vec<ColumnLayout>,
     by_name: HashMap<(Role, String), usize>,
+    counting: Option<Arc<Counting>>,
+}
+
+/// What values are checked for as they are counted; attached when a process runs, never stored with the layout.
+#[derive(Debug, PartialEq)]
+struct Counting {
+    version: u64,
+    columns: Vec<Option<Arc<Checks>>>,
 }
 
 impl Layout {
@@ -89,7 +98,29 @@ impl Layout {
             .enumerate()
             .map(|(index, column)| ((column.role, column.name.clone()), index))
             .collect();
-        Self { columns, by_name }
+        Self { columns, by_name, counting: None }
+    }
+
+    /// The same columns, whose values are also checked as they are counted.
+    ///
+    /// # Arguments
+    ///
+    /// * `version`: what profiles are stamped with, see [`CountedWith`].
+    /// * `columns`: the checks of each column in the layout's order; columns past its end have none.
+    #[must_use]
+    pub fn with_checks(mut self, version: u64, columns: Vec<Option<Arc<Checks>>>) -> Self {
+        self.counting = Some(Arc::new(Counting { version, columns }));
+        self
+    }
+
+    /// The checks of a column, if it has any.
+    fn checks(&self, index: usize) -> Option<&Checks> {
+        self.counting.as_ref()?.columns.get(index)?.as_deref()
+    }
+
+    /// What rows that are counted on this layout are stamped with.
+    fn counts_with(&self) -> CountedWith {
+        self.counting.as_ref().map_or(CountedWith::Without, |counting| CountedWith::Version(counting.version))
     }
 
     /// The columns.
@@ -125,6 +156,7 @@ pub struct Profile {
     rows: u64,
     /// Event time of the newest row, where rows have one.
     latest: Option<DateTime<Utc>>,
+    counted_with: CountedWith,
     columns: Vec<ColumnProfile>,
 }
 
@@ -136,7 +168,8 @@ impl Profile {
 
     /// `rows` rows that were counted column by column.
     pub fn from_columns(rows: u64, columns: Vec<ColumnProfile>) -> Self {
-        Self { rows, latest: None, columns }
+        let counted_with = if rows == 0 { CountedWith::Nothing } else { CountedWith::Without };
+        Self { rows, latest: None, counted_with, columns }
     }
 
     /// Rows counted, whatever their values.
@@ -147,6 +180,11 @@ impl Profile {
     /// Event time of the newest row, where rows have one.
     pub fn latest(&self) -> Option<DateTime<Utc>> {
         self.latest
+    }
+
+    /// Which expectations the rows were counted with.
+    pub fn counted_with(&self) -> CountedWith {
+        self.counted_with
     }
 
     /// Notes that there is a row of this event time; the rows themselves are counted by [`record`](Self::record).
@@ -170,11 +208,13 @@ impl Profile {
                 found[index] = Some(column);
             }
         }
-        for ((profile, column_layout), column) in self.columns.iter_mut().zip(&layout.columns).zip(found) {
+        let columns = self.columns.iter_mut().zip(&layout.columns).zip(found).enumerate();
+        for (index, ((profile, column_layout), column)) in columns {
             match column {
                 Some(column) => {
+                    let checks = layout.checks(index);
                     for value in &column.values {
-                        profile.record(column_layout, value);
+                        profile.record_checked(column_layout, checks, value);
                     }
                 }
                 None if column_layout.role == Role::Output && batch.outputs.is_empty() => {}
@@ -182,6 +222,9 @@ impl Profile {
             }
         }
         self.rows += batch.rows as u64;
+        if batch.rows > 0 {
+            self.counted_with = self.counted_with.merge(layout.counts_with());
+        }
     }
 
     /// Adds the counts of `other`.
@@ -210,6 +253,7 @@ impl Profile {
         }
         self.rows += other.rows;
         self.latest = self.latest.max(other.latest);
+        self.counted_with = self.counted_with.merge(other.counted_with);
         Ok(())
     }
 }
