@@ -50,6 +50,9 @@ pub fn evaluate(
         verdict,
         reason,
         features,
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     })
 }
 

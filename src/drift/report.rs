@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Baseline;
+use crate::expectations::{self, CheckResult, CheckVerdict, Expectations, Observed};
 use crate::model::{FeatureKind, ModelName, Role};
+use crate::profile::Profile;
 use crate::stats::Variation;
 
 /// The decision on a feature or a window.
@@ -213,9 +216,37 @@ pub struct DriftReport {
     pub reason: String,
     /// Every feature and output, in the baseline's order.
     pub features: Vec<FeatureReport>,
+    /// What the model's owner expects, check by check; empty when nothing is expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<CheckResult>,
+    /// The worst verdict of these checks; it stands beside `verdict` and does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expectations_verdict: Option<CheckVerdict>,
+    /// Version of the document they were judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expectations_version: Option<String>,
 }
 
 impl DriftReport {
+    /// Judges what is expected of the window, beside drift and independent of it.
+    ///
+    /// # Arguments
+    ///
+    /// * `baseline`, `profile`: those that the report was made from.
+    pub fn judge_expectations(&mut self, expected: &Expectations, baseline: &Baseline, profile: &Profile) {
+        let window = (self.window_start, self.window_end);
+        self.expectations =
+            expectations::evaluate(expected, &Observed::of(baseline.layout(), profile, window));
+        self.expectations_verdict =
+            (!self.expectations.is_empty()).then(|| expectations::worst(&self.expectations));
+        self.expectations_version = Some(expected.version());
+    }
+
+    /// The checks that were violated.
+    pub fn violated(&self) -> impl Iterator<Item = &CheckResult> {
+        self.expectations.iter().filter(|result| result.verdict == CheckVerdict::Violated)
+    }
+
     /// The features and outputs found drifted.
     pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
         self.features.iter().filter(|feature| feature.verdict == Verdict::Drift)

@@ -53,6 +53,21 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
+    /// Every kind, in the order in which they are reported.
+    pub const ALL: [Self; 11] = [
+        Self::RowsMin,
+        Self::RowsMax,
+        Self::Freshness,
+        Self::Type,
+        Self::Required,
+        Self::Missing,
+        Self::Min,
+        Self::Max,
+        Self::Allowed,
+        Self::Pattern,
+        Self::Unique,
+    ];
+
     /// The word used in reports, tables and rules.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,6 +137,16 @@ pub struct CheckResult {
     pub rows: u64,
     /// The decision in one sentence.
     pub reason: String,
+}
+
+impl CheckResult {
+    /// The reason with the column it is about: `temp: 3 of 1,000 values (0.3 %) are under min -30; none may be`.
+    pub fn sentence(&self) -> String {
+        match &self.column {
+            Some(column) => format!("{column}: {}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
 }
 
 /// What a window's profile says, as far as expectations look at it.

@@ -5,7 +5,7 @@
 //! records each value. [`evaluate()`] judges those counts, beside the verdict on drift and independent of it: drift asks
 //! whether a window differs from the baseline, an expectation whether it is what its owner says it has to be.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,6 +215,9 @@ impl Default for Expectations {
         }
     }
 }
+
+/// The expectations of the models that have any.
+pub type ByModel = BTreeMap<ModelName, Expectations>;
 
 /// Expectations on the columns of one layout, ready to count with.
 #[derive(Debug, Clone, PartialEq)]
