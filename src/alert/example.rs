@@ -66,5 +66,8 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         reason: "as the features say".to_owned(),
         features,
         joint: None,
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     }
 }

@@ -13,6 +13,7 @@ mod baseline;
 mod check;
 mod demo;
 mod drift;
+mod expectations;
 mod labels;
 mod models;
 pub mod retrain;
@@ -65,6 +66,9 @@ enum Command {
     /// List, show and recompute drift reports
     #[command(subcommand)]
     Drift(drift::Command),
+    /// Propose, check, try and import what is expected of rows and columns
+    #[command(subcommand)]
+    Expectations(expectations::Command),
     /// Check rule files
     #[command(subcommand)]
     Rules(rules::Command),
@@ -98,6 +102,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Check => check::run(config, out).await,
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
+        Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
         Command::Rules(command) => rules::run(command, out),
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {

@@ -51,6 +51,9 @@ pub fn evaluate(
         reason,
         features,
         joint: super::joint::compare(baseline, profile),
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     })
 }
 

@@ -5,6 +5,7 @@
 //! order, and no raw value is needed to judge a window.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,14 @@ pub struct Layout {
     columns: Vec<ColumnLayout>,
     by_name: HashMap<(Role, String), usize>,
     joint: Option<joint::Bound>,
+    counting: Option<Arc<Counting>>,
+}
+
+/// What values are checked for as they are counted; attached when a process runs, never stored with the layout.
+#[derive(Debug, PartialEq)]
+struct Counting {
+    version: u64,
+    columns: Vec<Option<Arc<Checks>>>,
 }
 
 impl Layout {
@@ -95,7 +104,7 @@ impl Layout {
             .enumerate()
             .map(|(index, column)| ((column.role, column.name.clone()), index))
             .collect();
-        Self { columns, by_name, joint: None }
+        Self { columns, by_name, joint: None, counting: None }
     }
 
     /// The same layout, with what its derived column is computed from.
@@ -116,6 +125,28 @@ impl Layout {
     /// Numbers of the columns that [`joint`](Self::joint) is computed on, in its order.
     pub fn joint_inputs(&self) -> impl Iterator<Item = usize> {
         self.joint.iter().flat_map(|bound| &bound.inputs).copied()
+    }
+
+    /// The same columns, whose values are also checked as they are counted.
+    ///
+    /// # Arguments
+    ///
+    /// * `version`: what profiles are stamped with, see [`CountedWith`].
+    /// * `columns`: the checks of each column in the layout's order; columns past its end have none.
+    #[must_use]
+    pub fn with_checks(mut self, version: u64, columns: Vec<Option<Arc<Checks>>>) -> Self {
+        self.counting = Some(Arc::new(Counting { version, columns }));
+        self
+    }
+
+    /// The checks of a column, if it has any.
+    fn checks(&self, index: usize) -> Option<&Checks> {
+        self.counting.as_ref()?.columns.get(index)?.as_deref()
+    }
+
+    /// What rows that are counted on this layout are stamped with.
+    fn counts_with(&self) -> CountedWith {
+        self.counting.as_ref().map_or(CountedWith::Without, |counting| CountedWith::Version(counting.version))
     }
 
     /// The columns.
@@ -151,6 +182,7 @@ pub struct Profile {
     rows: u64,
     /// Event time of the newest row, where rows have one.
     latest: Option<DateTime<Utc>>,
+    counted_with: CountedWith,
     columns: Vec<ColumnProfile>,
     /// Some of the rows, where the layout has a use for them and the rows have ids.
     sample: RowSample,
@@ -164,7 +196,8 @@ impl Profile {
 
     /// `rows` rows that were counted column by column.
     pub fn from_columns(rows: u64, columns: Vec<ColumnProfile>) -> Self {
-        Self { rows, latest: None, columns, sample: RowSample::default() }
+        let counted_with = if rows == 0 { CountedWith::Nothing } else { CountedWith::Without };
+        Self { rows, latest: None, counted_with, columns, sample: RowSample::default() }
     }
 
     /// Rows counted, whatever their values.
@@ -175,6 +208,11 @@ impl Profile {
     /// Event time of the newest row, where rows have one.
     pub fn latest(&self) -> Option<DateTime<Utc>> {
         self.latest
+    }
+
+    /// Which expectations the rows were counted with.
+    pub fn counted_with(&self) -> CountedWith {
+        self.counted_with
     }
 
     /// Notes that there is a row of this event time; the rows themselves are counted by [`record`](Self::record).
@@ -213,11 +251,13 @@ impl Profile {
                 found[index] = Some(column);
             }
         }
-        for ((profile, column_layout), column) in self.columns.iter_mut().zip(&layout.columns).zip(&found) {
+        let columns = self.columns.iter_mut().zip(&layout.columns).zip(&found).enumerate();
+        for (index, ((profile, column_layout), column)) in columns {
             match column {
                 Some(column) => {
+                    let checks = layout.checks(index);
                     for value in &column.values {
-                        profile.record(column_layout, value);
+                        profile.record_checked(column_layout, checks, value);
                     }
                 }
                 None if column_layout.role == Role::Output && batch.outputs.is_empty() => {}
@@ -229,6 +269,9 @@ impl Profile {
             joint.record(&layout.columns, &found, batch.rows, exchange, &mut self.columns, &mut self.sample);
         }
         self.rows += batch.rows as u64;
+        if batch.rows > 0 {
+            self.counted_with = self.counted_with.merge(layout.counts_with());
+        }
     }
 
     /// Adds the counts of `other`.
@@ -261,6 +304,7 @@ impl Profile {
         self.sample.merge(&other.sample);
         self.rows += other.rows;
         self.latest = self.latest.max(other.latest);
+        self.counted_with = self.counted_with.merge(other.counted_with);
         Ok(())
     }
 }

@@ -82,6 +82,9 @@ fn report(window: i64, psi: f64) -> DriftReport {
             ],
         }],
         joint: None,
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     }
 }
 

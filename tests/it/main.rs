@@ -4,6 +4,7 @@
 mod alerts;
 mod bad_input;
 mod database;
+mod expectations;
 mod outage;
 mod retrain;
 mod smtp;
