@@ -248,4 +248,6 @@ impl Models {
 }
 
 #[cfg(test)]
+mod compat_tests;
+#[cfg(test)]
 mod tests;
