@@ -50,6 +50,10 @@ fn column((_, rows): &Rows, index: usize) -> Vec<Value> {
 }
 
 fn build_with(rows: &Rows, joint: bool) -> Baseline {
+    build_in(rows, joint, 20)
+}
+
+fn build_in(rows: &Rows, joint: bool, blocks: usize) -> Baseline {
     let values: Vec<Vec<Value>> = (0..rows.0.len()).map(|index| column(rows, index)).collect();
     let columns: Vec<SourceColumn<'_>> = rows
         .0
@@ -57,7 +61,7 @@ fn build_with(rows: &Rows, joint: bool) -> Baseline {
         .zip(&values)
         .map(|(&name, values)| SourceColumn { name, role: Role::Feature, kind: None, values })
         .collect();
-    let per_block = rows.1.len().div_ceil(20);
+    let per_block = rows.1.len().div_ceil(blocks);
     let of_row: Vec<i64> = (0..rows.1.len()).map(|row| i64::try_from(row / per_block).unwrap()).collect();
     let model = ModelName::parse("m").unwrap();
     let options = BuildOptions { model, source: "test".into(), cut: CutOptions::default(), joint };
@@ -306,4 +310,25 @@ fn errors_of_other_components_are_not_compared() {
     let moved = baseline::rebin(&one, &other);
     assert_eq!((of(&moved), moved.columns()[0].usable()), (0, 1000));
     assert!(judge_profile(&one, &moved).features.last().unwrap().verdict != Verdict::Drift);
+}
+
+#[test]
+fn many_columns_and_few_rows_raise_no_false_alarm() {
+    // Counted by the components that they had a part in, errors of the reference were too small, and these all drifted.
+    let names: Vec<&'static str> =
+        "abcdefghijklmnopqrst".char_indices().map(|(at, _)| &"abcdefghijklmnopqrst"[at..=at]).collect();
+    let rows = |rows, seed| -> Rows {
+        let mut draws = Draws(seed);
+        let row = |_| names.iter().map(|_| Value::Number(draws.normal())).collect();
+        (names.clone(), (0..rows).map(row).collect())
+    };
+    for blocks in [20, 1] {
+        let baseline = build_in(&rows(400, 1), true, blocks);
+        assert_eq!(baseline.columns().last().unwrap().profile.usable(), 400);
+        for seed in 2..5 {
+            let report = judge(&baseline, &rows(500, seed));
+            let errors = report.features.last().unwrap();
+            assert!(errors.p_values["psi"] > 0.01, "{blocks} blocks: {:?}", errors.statistics);
+        }
+    }
 }

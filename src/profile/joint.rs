@@ -54,13 +54,17 @@ impl Joint {
     /// * `row`: shape `[columns]`.
     /// * `scratch`: overwritten; a vector that is used again makes this free of allocation.
     pub fn error(&self, row: &[f64], scratch: &mut Vec<f64>) -> Option<f64> {
-        if row.iter().zip(self.pca.deviations()).all(|(value, deviation)| value.is_nan() || *deviation <= 0.0)
-        {
-            return None;
-        }
-        let error = self.pca.reconstruction_error(row, scratch).ok()?;
-        Some(if error < ROUNDING { 0.0 } else { error })
+        row_error(&self.pca, row, scratch)
     }
+}
+
+/// [`Joint::error`] by these components.
+pub(crate) fn row_error(pca: &Pca, row: &[f64], scratch: &mut Vec<f64>) -> Option<f64> {
+    if row.iter().zip(pca.deviations()).all(|(value, deviation)| value.is_nan() || *deviation <= 0.0) {
+        return None;
+    }
+    let error = pca.reconstruction_error(row, scratch).ok()?;
+    Some(if error < ROUNDING { 0.0 } else { error })
 }
 
 /// Whether components can be computed on a column: a numeric or boolean input, its cells numbered in 16 bits.

@@ -36,7 +36,7 @@ pub use encoding::{DecodeError, decode, encode};
 pub use grid::{BadEdges, Grid, format_number};
 pub(crate) use hash::{mix, stable_hash};
 pub use joint::{BadJoint, Joint, MAX_SAMPLED_COLUMNS, PCA_ERROR};
-pub(crate) use joint::{cell_of, is_input, number_of};
+pub(crate) use joint::{cell_of, is_input, number_of, row_error};
 pub use sample::{RowSample, SAMPLED_ROWS};
 pub use unseen::Unseen;
 

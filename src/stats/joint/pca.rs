@@ -55,6 +55,21 @@ impl Pca {
             let (name, expected) = ("explained", "in (0, 1)");
             return Err(StatError::InvalidParameter { name, expected, value: explained });
         }
+        Self::fit_until(moments, |_, share| share > explained)
+    }
+
+    /// As [`fit`](Self::fit), but keeps this number of components, at least one and leaving one direction out: for fits to
+    /// parts of the data whose errors are to be of one kind.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fit`](Self::fit) on `moments`.
+    pub fn fit_count(moments: &CoMoments, components: usize) -> Result<Self, StatError> {
+        Self::fit_until(moments, |kept, _| kept >= components)
+    }
+
+    /// Keeps components until `is_enough` of their number and the share of the variance they explain.
+    fn fit_until(moments: &CoMoments, is_enough: impl Fn(usize, f64) -> bool) -> Result<Self, StatError> {
         let features = moments.features();
         if features > MAX_FEATURES {
             let (name, expected) = ("features", "at most 500");
@@ -75,7 +90,7 @@ impl Pca {
         if varying.len() < 2 {
             return Err(StatError::TooFewVarying { varying: varying.len() });
         }
-        let (components, explained) = components(moments, &varying, explained);
+        let (components, explained) = components(moments, &varying, is_enough);
         Ok(Self { means, deviations, components, explained })
     }
 
@@ -152,8 +167,12 @@ impl Pca {
     }
 }
 
-/// Weights of the components that explain more than `enough`, but not all of them, and the share they explain.
-fn components(moments: &CoMoments, varying: &[usize], enough: f64) -> (Vec<Vec<f64>>, f64) {
+/// Weights of the components up to the one that is enough, but not all of them, and the share they explain.
+fn components(
+    moments: &CoMoments,
+    varying: &[usize],
+    is_enough: impl Fn(usize, f64) -> bool,
+) -> (Vec<Vec<f64>>, f64) {
     let size = varying.len();
     let norms: Vec<f64> = varying.iter().map(|&feature| moments.co_moment(feature, feature).sqrt()).collect();
     let mut correlations = vec![0.0; size * size];
@@ -174,7 +193,7 @@ fn components(moments: &CoMoments, varying: &[usize], enough: f64) -> (Vec<Vec<f
         }
         kept.push(weights);
         explained += value.max(0.0) / size as f64;
-        if explained > enough {
+        if is_enough(kept.len(), explained) {
             break;
         }
     }

@@ -514,3 +514,18 @@ proptest! {
         prop_assert!(same < 0.6, "{}", same);
     }
 }
+
+#[test]
+fn as_many_components_are_kept_as_asked_for() {
+    let mut moments = CoMoments::new(4);
+    let mut random = Random::new(3);
+    for _ in 0..200 {
+        let row: Vec<f64> = (0..4).map(|_| random.normal()).collect();
+        moments.add(&row).unwrap();
+    }
+    for (asked, kept) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 3), (9, 3)] {
+        assert_eq!(Pca::fit_count(&moments, asked).unwrap().components().len(), kept, "{asked}");
+    }
+    let by_share = Pca::fit(&moments, DEFAULT_EXPLAINED).unwrap();
+    assert_eq!(Pca::fit_count(&moments, by_share.components().len()).unwrap(), by_share);
+}
