@@ -243,9 +243,9 @@ fn violated_checks_raise_alerts_beside_drift() {
     // Checks that could not be decided take no step, decided ones do.
     assert_eq!(transitions(&story.judge(&expecting(2, Unknown, Ok))), [""; 0]);
     assert_eq!(transitions(&story.judge(&expecting(3, InsufficientData, Ok))), [""; 0]);
-    assert_eq!(transitions(&story.judge(&expecting(4, Ok, Ok))), ["temp firing>inactive"]);
+    assert_eq!(transitions(&story.judge(&expecting(4, Ok, Ok))), ["temp firing>resolved"]);
     let both = story.judge(&expecting(5, Violated, Violated));
-    assert_eq!(transitions(&both), ["temp inactive>firing", "bike-demand inactive>firing"]);
+    assert_eq!(transitions(&both), ["temp resolved>firing", "bike-demand inactive>firing"]);
     assert_eq!(both.messages[1].items[0].moved.len(), 3);
 }
 
