@@ -1,0 +1,242 @@
+//! One column of a Parquet file, some pages at a time, so that memory does not grow with the file.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use polars_arrow::array::Array;
+use polars_arrow::datatypes::{ArrowDataType, Field};
+use polars_buffer::Buffer;
+use polars_parquet::parquet::page::CompressedPage;
+use polars_parquet::parquet::read::PageMetaData;
+use polars_parquet::read::{
+    BasicDecompressor, ColumnChunkMetadata, FileMetadata, PageReader, column_iter_to_arrays, infer_schema,
+    read_metadata,
+};
+
+use super::FrameError;
+use super::arrays::{append, holds};
+use super::chunk::{Chunk, ChunkBuilder};
+use super::source::{Holds, SourceColumn, bad_time};
+
+/// Bytes of a column that are read at once; more only where a single page is larger.
+const WINDOW: usize = 2 << 20;
+
+/// Rows after which what was read is handed on.
+const ROWS_AT_ONCE: usize = 1 << 17;
+
+/// A Parquet file whose footer has been read.
+#[derive(Debug)]
+pub(super) struct ParquetFile {
+    path: PathBuf,
+    metadata: FileMetadata,
+    /// Type to decode to and place among the leaves, of each scalar column.
+    scalars: Vec<Option<(ArrowDataType, usize)>>,
+}
+
+impl ParquetFile {
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<SourceColumn>), FrameError> {
+        let mut file = open(path)?;
+        let (metadata, schema) = guarded(path, || {
+            let metadata = read_metadata(&mut file).map_err(|error| content(path, error))?;
+            let schema = infer_schema(&metadata).map_err(|error| content(path, error))?;
+            Ok((metadata, schema))
+        })?;
+        let mut columns = Vec::new();
+        let mut scalars = Vec::new();
+        for field in schema.iter_values() {
+            let dtype = decoded_as(&field.dtype);
+            let holds = holds(&dtype);
+            let leaf = metadata.schema().columns().iter().position(|leaf| {
+                leaf.path_in_schema.len() == 1 && leaf.path_in_schema.first() == Some(&field.name)
+            });
+            let scalar = !matches!(holds, Holds::NotScalar(_));
+            scalars.push(leaf.filter(|_| scalar).map(|leaf| (dtype, leaf)));
+            columns.push(SourceColumn { name: field.name.to_string(), holds });
+        }
+        Ok((Self { path: path.to_owned(), metadata, scalars }, columns))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.metadata.num_rows as u64
+    }
+
+    /// Streams column `index` through `builder` into `emit`.
+    pub(super) fn read_column(
+        &self,
+        index: usize,
+        name: &str,
+        builder: &mut ChunkBuilder,
+        emit: &mut dyn FnMut(&Chunk) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        let Some(Some((dtype, leaf))) = self.scalars.get(index) else {
+            return Err(content(&self.path, format!("column `{name}` holds no scalar values")));
+        };
+        let mut pages = Pages { path: &self.path, file: open(&self.path)?, dtype, name };
+        let mut row = 0;
+        for group in &self.metadata.row_groups {
+            let Some(chunk) = group.parquet_columns().get(*leaf) else {
+                return Err(content(&self.path, format!("a row group lacks column `{name}`")));
+            };
+            let rows = pages.read(chunk, &mut |arrays| {
+                builder.clear();
+                arrays.iter().for_each(|array| append(array.as_ref(), builder));
+                if let Some(bad) = builder.bad_time() {
+                    return Err(bad_time(&self.path, name, row, bad));
+                }
+                row += builder.chunk().rows();
+                emit(builder.chunk())
+            })?;
+            if rows != group.num_rows() {
+                let problem = format!("column `{name}` has {rows} values in a row group of {}", group.num_rows());
+                return Err(content(&self.path, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Texts are decoded to views, dictionaries to their values.
+fn decoded_as(dtype: &ArrowDataType) -> ArrowDataType {
+    match dtype {
+        ArrowDataType::Utf8 | ArrowDataType::LargeUtf8 => ArrowDataType::Utf8View,
+        ArrowDataType::Dictionary(_, values, _) => decoded_as(values),
+        ArrowDataType::Decimal32(precision, scale) | ArrowDataType::Decimal64(precision, scale) => {
+            ArrowDataType::Decimal(*precision, *scale)
+        }
+        other => other.clone(),
+    }
+}
+
+/// The pages of one column.
+struct Pages<'a> {
+    path: &'a Path,
+    file: File,
+    dtype: &'a ArrowDataType,
+    name: &'a str,
+}
+
+/// What a look at some bytes of a column chunk found: how many of them are whole pages, with how many values.
+struct Scanned {
+    bytes: usize,
+    values: i64,
+    dictionary: Option<usize>,
+}
+
+impl Pages<'_> {
+    /// Decodes a column chunk, a few pages at a time; returns its rows.
+    fn read(
+        &mut self,
+        chunk: &ColumnChunkMetadata,
+        take: &mut dyn FnMut(&[Box<dyn Array>]) -> Result<(), FrameError>,
+    ) -> Result<usize, FrameError> {
+        let path = self.path;
+        let range = guarded(path, || Ok(chunk.byte_range()))?;
+        let mut at = range.start;
+        let mut remaining = chunk.num_values();
+        // The dictionary page as it stands in the file: it goes before every later lot of pages.
+        let mut dictionary: Vec<u8> = Vec::new();
+        let mut window = WINDOW;
+        let mut rows = 0;
+        while remaining > 0 {
+            let length = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX).min(window);
+            let start = dictionary.len();
+            let mut bytes = Vec::with_capacity(start + length);
+            bytes.extend_from_slice(&dictionary);
+            self.file
+                .seek(SeekFrom::Start(at))
+                .and_then(|_| (&self.file).take(length as u64).read_to_end(&mut bytes))
+                .map_err(|source| FrameError::Open { path: path.to_owned(), source })?;
+            if bytes.len() < start + length {
+                return Err(content(path, format!("column `{}` ends before its last page", self.name)));
+            }
+            let last = at + length as u64 >= range.end;
+            let bytes = Buffer::from(bytes);
+            let scanned = guarded(path, || self.scan(chunk, &bytes, start, remaining, last))?;
+            let Some(scanned) = scanned else {
+                window = window.saturating_mul(2);
+                continue;
+            };
+            if let Some(end) = scanned.dictionary {
+                dictionary = bytes[..end].to_vec();
+            }
+            let arrays = guarded(path, || self.decode(chunk, bytes.clone().sliced(0..scanned.bytes), scanned.values))?;
+            rows += arrays.iter().map(|array| array.len()).sum::<usize>();
+            take(&arrays)?;
+            at += (scanned.bytes - start) as u64;
+            remaining -= scanned.values;
+        }
+        Ok(rows)
+    }
+
+    /// Finds the whole pages in `bytes` from `start`; `None` when there is not one and more bytes would help.
+    fn scan(
+        &self,
+        chunk: &ColumnChunkMetadata,
+        bytes: &Buffer<u8>,
+        start: usize,
+        remaining: i64,
+        last: bool,
+    ) -> Result<Option<Scanned>, FrameError> {
+        let mut found = Scanned { bytes: start, values: 0, dictionary: None };
+        while found.values < remaining && found.values < ROWS_AT_ONCE as i64 {
+            let mut cursor = Cursor::new(bytes.clone());
+            cursor.set_position(found.bytes as u64);
+            let meta = PageMetaData { num_values: i64::MAX, ..PageMetaData::from(chunk) };
+            let mut reader = PageReader::new_with_page_meta(cursor, meta, Vec::new(), bytes.len().max(WINDOW));
+            match reader.next() {
+                Some(Ok(page)) => {
+                    let (cursor, _) = reader.into_inner();
+                    found.bytes = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
+                    match page {
+                        CompressedPage::Dict(_) => found.dictionary = Some(found.bytes),
+                        CompressedPage::Data(page) => found.values += page.num_values() as i64,
+                    }
+                }
+                // What looks broken may only be cut off by the window.
+                _ if !last && found.values == 0 => return Ok(None),
+                _ if found.values > 0 => break,
+                Some(Err(error)) => return Err(content(self.path, error)),
+                None => return Err(content(self.path, format!("column `{}` ends early", self.name))),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn decode(
+        &self,
+        chunk: &ColumnChunkMetadata,
+        bytes: Buffer<u8>,
+        values: i64,
+    ) -> Result<Vec<Box<dyn Array>>, FrameError> {
+        let descriptor = chunk.descriptor().descriptor.clone();
+        let primitive = descriptor.primitive_type.clone();
+        let limit = bytes.len().max(WINDOW);
+        let meta = PageMetaData::new(0, values, chunk.compression(), descriptor);
+        let reader = PageReader::new_with_page_meta(Cursor::new(bytes), meta, Vec::new(), limit);
+        let pages = BasicDecompressor::new(reader, Vec::new());
+        let field = Field::new(self.name.into(), self.dtype.clone(), true);
+        let (arrays, _) = column_iter_to_arrays(vec![pages], vec![&primitive], field, None)
+            .map_err(|error| content(self.path, error))?;
+        Ok(arrays)
+    }
+}
+
+fn open(path: &Path) -> Result<File, FrameError> {
+    File::open(path).map_err(|source| FrameError::Open { path: path.to_owned(), source })
+}
+
+fn content(path: &Path, problem: impl ToString) -> FrameError {
+    FrameError::Content { path: path.to_owned(), format: "Parquet", problem: problem.to_string() }
+}
+
+/// Calls a decoder that panics on some broken files.
+fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, FrameError>) -> Result<T, FrameError> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(content(path, "its content is damaged; the decoder gave up")))
+}
