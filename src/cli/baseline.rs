@@ -93,7 +93,7 @@ pub(super) struct Build {
     json: bool,
 }
 
-fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
+pub(super) fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
     let (column, kind) = text.split_once('=').ok_or("expected COLUMN=KIND")?;
     let kind = match kind {
         "numeric" => FeatureKind::Numeric,
@@ -104,7 +104,7 @@ fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
     Ok((column.to_owned(), kind))
 }
 
-fn parse_span(text: &str) -> Result<Span, String> {
+pub(super) fn parse_span(text: &str) -> Result<Span, String> {
     Span::try_from(text.to_owned())
 }
 

@@ -1,7 +1,8 @@
 //! Arrow arrays, as Parquet and Arrow files give them, into chunks.
 
 use polars_arrow::array::{
-    Array, BooleanArray, DictionaryArray, DictionaryKey, Float16Array, PrimitiveArray, Utf8Array, Utf8ViewArray,
+    Array, BooleanArray, DictionaryArray, DictionaryKey, Float16Array, PrimitiveArray, Utf8Array,
+    Utf8ViewArray,
 };
 use polars_arrow::datatypes::{ArrowDataType, IntegerType, TimeUnit};
 use polars_arrow::types::NativeType;
@@ -15,7 +16,9 @@ pub(super) fn holds(dtype: &ArrowDataType) -> Holds {
     match dtype {
         T::Null => Holds::Nothing,
         T::Boolean => Holds::Truths,
-        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => Holds::Numbers,
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => {
+            Holds::Numbers
+        }
         T::Float16 | T::Float32 | T::Float64 | T::Duration(_) => Holds::Numbers,
         T::Decimal(..) | T::Decimal32(..) | T::Decimal64(..) => Holds::Numbers,
         T::Timestamp(..) | T::Date32 | T::Date64 => Holds::Times,
@@ -24,7 +27,9 @@ pub(super) fn holds(dtype: &ArrowDataType) -> Holds {
         T::List(_) | T::LargeList(_) | T::FixedSizeList(..) => Holds::NotScalar("lists".to_owned()),
         T::Struct(_) => Holds::NotScalar("structs".to_owned()),
         T::Map(..) => Holds::NotScalar("maps".to_owned()),
-        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => Holds::NotScalar("bytes".to_owned()),
+        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => {
+            Holds::NotScalar("bytes".to_owned())
+        }
         _ => Holds::NotScalar("values of a type that is not read".to_owned()),
     }
 }
@@ -34,7 +39,9 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
     use ArrowDataType as T;
     match array.dtype() {
         T::Null => (0..array.len()).for_each(|_| builder.missing()),
-        T::Boolean => each::<BooleanArray, _>(array, builder, |array, row, builder| builder.truth(array.value(row))),
+        T::Boolean => {
+            each::<BooleanArray, _>(array, builder, |array, row, builder| builder.truth(array.value(row)))
+        }
         T::Int8 => numbers::<i8>(array, builder, f64::from),
         T::Int16 => numbers::<i16>(array, builder, f64::from),
         T::Int32 => numbers::<i32>(array, builder, f64::from),
@@ -43,7 +50,9 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
         T::UInt16 => numbers::<u16>(array, builder, f64::from),
         T::UInt32 => numbers::<u32>(array, builder, f64::from),
         T::UInt64 => numbers::<u64>(array, builder, |value| value as f64),
-        T::Float16 => each::<Float16Array, _>(array, builder, |array, row, builder| builder.number(array.value(row).0.to_f64())),
+        T::Float16 => each::<Float16Array, _>(array, builder, |array, row, builder| {
+            builder.number(array.value(row).0.to_f64())
+        }),
         T::Float32 => numbers::<f32>(array, builder, f64::from),
         T::Float64 => numbers::<f64>(array, builder, |value| value),
         T::Decimal(_, scale) | T::Decimal32(_, scale) | T::Decimal64(_, scale) => {
@@ -56,8 +65,12 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
         }
         T::Date32 => times::<i32>(array, builder, |days| i64::from(days) * 86_400_000_000),
         T::Date64 => times::<i64>(array, builder, |milliseconds| milliseconds.saturating_mul(1000)),
-        T::Timestamp(TimeUnit::Second, _) => times::<i64>(array, builder, |time| time.saturating_mul(1_000_000)),
-        T::Timestamp(TimeUnit::Millisecond, _) => times::<i64>(array, builder, |time| time.saturating_mul(1000)),
+        T::Timestamp(TimeUnit::Second, _) => {
+            times::<i64>(array, builder, |time| time.saturating_mul(1_000_000))
+        }
+        T::Timestamp(TimeUnit::Millisecond, _) => {
+            times::<i64>(array, builder, |time| time.saturating_mul(1000))
+        }
         T::Timestamp(TimeUnit::Microsecond, _) => times::<i64>(array, builder, |time| time),
         T::Timestamp(TimeUnit::Nanosecond, _) => times::<i64>(array, builder, |time| time.div_euclid(1000)),
         T::Time32(unit) => {
@@ -68,9 +81,15 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
             let unit = per_second(*unit);
             time_of_day::<i64>(array, builder, |time| time as f64 / unit);
         }
-        T::Utf8 => each::<Utf8Array<i32>, _>(array, builder, |array, row, builder| builder.text(array.value(row))),
-        T::LargeUtf8 => each::<Utf8Array<i64>, _>(array, builder, |array, row, builder| builder.text(array.value(row))),
-        T::Utf8View => each::<Utf8ViewArray, _>(array, builder, |array, row, builder| builder.text(array.value(row))),
+        T::Utf8 => {
+            each::<Utf8Array<i32>, _>(array, builder, |array, row, builder| builder.text(array.value(row)))
+        }
+        T::LargeUtf8 => {
+            each::<Utf8Array<i64>, _>(array, builder, |array, row, builder| builder.text(array.value(row)))
+        }
+        T::Utf8View => {
+            each::<Utf8ViewArray, _>(array, builder, |array, row, builder| builder.text(array.value(row)))
+        }
         T::Dictionary(key, _, _) => match key {
             IntegerType::Int8 => dictionary::<i8>(array, builder),
             IntegerType::Int16 => dictionary::<i16>(array, builder),
@@ -100,7 +119,11 @@ fn per_second(unit: TimeUnit) -> f64 {
 }
 
 /// Calls `push` for every row that is not null.
-fn each<A: Array + 'static, F: Fn(&A, usize, &mut ChunkBuilder)>(array: &dyn Array, builder: &mut ChunkBuilder, push: F) {
+fn each<A: Array + 'static, F: Fn(&A, usize, &mut ChunkBuilder)>(
+    array: &dyn Array,
+    builder: &mut ChunkBuilder,
+    push: F,
+) {
     let Some(typed) = array.as_any().downcast_ref::<A>() else { return wrong(array.len(), builder) };
     match array.validity().filter(|validity| validity.unset_bits() > 0) {
         None => (0..array.len()).for_each(|row| push(typed, row, builder)),
@@ -113,7 +136,9 @@ fn each<A: Array + 'static, F: Fn(&A, usize, &mut ChunkBuilder)>(array: &dyn Arr
 }
 
 fn numbers<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, number: impl Fn(T) -> f64) {
-    let Some(typed) = array.as_any().downcast_ref::<PrimitiveArray<T>>() else { return wrong(array.len(), builder) };
+    let Some(typed) = array.as_any().downcast_ref::<PrimitiveArray<T>>() else {
+        return wrong(array.len(), builder);
+    };
     let nulls = array.validity().filter(|validity| validity.unset_bits() > 0);
     let in_order = builder.chunk().states.is_none();
     if let (true, Some(out)) = (in_order, builder.numbers()) {
@@ -129,12 +154,16 @@ fn numbers<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, number:
             }
         }
     } else {
-        each::<PrimitiveArray<T>, _>(array, builder, |array, row, builder| builder.number(number(array.value(row))));
+        each::<PrimitiveArray<T>, _>(array, builder, |array, row, builder| {
+            builder.number(number(array.value(row)))
+        });
     }
 }
 
 fn times<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, microseconds: impl Fn(T) -> i64) {
-    each::<PrimitiveArray<T>, _>(array, builder, |array, row, builder| builder.time(microseconds(array.value(row))));
+    each::<PrimitiveArray<T>, _>(array, builder, |array, row, builder| {
+        builder.time(microseconds(array.value(row)))
+    });
 }
 
 fn time_of_day<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, seconds: impl Fn(T) -> f64) {
@@ -147,7 +176,9 @@ fn time_of_day<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, sec
 
 /// The values of a dictionary are few: each is looked at once per row, by its place.
 fn dictionary<K: DictionaryKey>(array: &dyn Array, builder: &mut ChunkBuilder) {
-    let Some(typed) = array.as_any().downcast_ref::<DictionaryArray<K>>() else { return wrong(array.len(), builder) };
+    let Some(typed) = array.as_any().downcast_ref::<DictionaryArray<K>>() else {
+        return wrong(array.len(), builder);
+    };
     let values = typed.values();
     let text = values.as_any().downcast_ref::<Utf8ViewArray>();
     let texts: Option<Vec<Option<&str>>> = match text {

@@ -39,6 +39,13 @@ impl Texts {
         starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
     }
 
+    /// The text of row `row`; empty beyond the last.
+    pub fn get(&self, row: usize) -> &str {
+        let Some(&end) = self.ends.get(row) else { return "" };
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.text[start..end]
+    }
+
     /// Number of texts.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -183,7 +190,11 @@ impl ChunkBuilder {
     }
 
     pub(super) fn missing(&mut self) {
-        if self.want == Want::Time { self.not_a_time(String::new()) } else { self.placeholder(State::Missing) }
+        if self.want == Want::Time {
+            self.not_a_time(String::new())
+        } else {
+            self.placeholder(State::Missing)
+        }
     }
 
     pub(super) fn wrong_type(&mut self) {

@@ -25,8 +25,7 @@ pub(super) struct CsvBlock {
 
 impl CsvBlocks {
     pub(super) fn open(path: &Path) -> Result<Self, FrameError> {
-        let file =
-            File::open(path).map_err(|source| FrameError::Open { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(|source| FrameError::Open { path: path.to_owned(), source })?;
         let mut reader = ReaderBuilder::new().buffer_capacity(1 << 20).from_reader(file);
         let header = reader.byte_headers().map_err(|error| content(path, &error))?.clone();
         // A column without a name still can be named, by its place.
@@ -53,15 +52,19 @@ impl Blocks for CsvBlocks {
         let mut block = CsvBlock { bytes: Vec::new(), ends: Vec::new(), columns: self.names.len() };
         let mut rows = 0;
         while rows < BLOCK_ROWS && block.bytes.len() < BLOCK_BYTES {
-            let more =
-                self.reader.read_byte_record(&mut self.record).map_err(|error| content(&self.path, &error))?;
+            let more = self
+                .reader
+                .read_byte_record(&mut self.record)
+                .map_err(|error| content(&self.path, &error))?;
             if !more {
                 break;
             }
             let start = block.bytes.len();
             block.bytes.extend_from_slice(self.record.as_slice());
             block.ends.extend(
-                (0..self.record.len()).filter_map(|field| self.record.range(field)).map(|range| start + range.end),
+                (0..self.record.len())
+                    .filter_map(|field| self.record.range(field))
+                    .map(|range| start + range.end),
             );
             rows += 1;
         }

@@ -42,7 +42,12 @@ impl JsonBlocks {
             .map_err(|source| FrameError::Open { path: path.to_owned(), source })?;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let place = names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
-        Ok(Self { file: Arc::new(Lines { path: path.to_owned(), names, place }), reader, line: 0, position: 0 })
+        Ok(Self {
+            file: Arc::new(Lines { path: path.to_owned(), names, place }),
+            reader,
+            line: 0,
+            position: 0,
+        })
     }
 }
 
@@ -85,9 +90,8 @@ impl Block for JsonBlock {
         let start = if row == 0 { 0 } else { self.ends[row - 1].0 };
         let (end, line) = self.ends[row];
         let mut deserializer = serde_json::Deserializer::from_slice(&self.bytes[start..end]);
-        let parsed = Row { file: &self.file, each }
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end());
+        let parsed =
+            Row { file: &self.file, each }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         parsed.map_err(|error| {
             // The position that serde_json adds is one within the line.
             let text = error.to_string();

@@ -93,7 +93,8 @@ impl ParquetFile {
                 emit(builder.chunk())
             })?;
             if rows != group.num_rows() {
-                let problem = format!("column `{name}` has {rows} values in a row group of {}", group.num_rows());
+                let problem =
+                    format!("column `{name}` has {rows} values in a row group of {}", group.num_rows());
                 return Err(content(&self.path, problem));
             }
         }
@@ -165,7 +166,8 @@ impl Pages<'_> {
             if let Some(end) = scanned.dictionary {
                 dictionary = bytes[..end].to_vec();
             }
-            let arrays = guarded(path, || self.decode(chunk, bytes.clone().sliced(0..scanned.bytes), scanned.values))?;
+            let arrays =
+                guarded(path, || self.decode(chunk, bytes.clone().sliced(0..scanned.bytes), scanned.values))?;
             rows += arrays.iter().map(|array| array.len()).sum::<usize>();
             take(&arrays)?;
             at += (scanned.bytes - start) as u64;
@@ -188,7 +190,8 @@ impl Pages<'_> {
             let mut cursor = Cursor::new(bytes.clone());
             cursor.set_position(found.bytes as u64);
             let meta = PageMetaData { num_values: i64::MAX, ..PageMetaData::from(chunk) };
-            let mut reader = PageReader::new_with_page_meta(cursor, meta, Vec::new(), bytes.len().max(WINDOW));
+            let mut reader =
+                PageReader::new_with_page_meta(cursor, meta, Vec::new(), bytes.len().max(WINDOW));
             match reader.next() {
                 Some(Ok(page)) => {
                     let (cursor, _) = reader.into_inner();

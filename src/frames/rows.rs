@@ -304,14 +304,20 @@ impl Seen {
             Self { numbers: false, truths: false, texts: false, times: false, nested: true } => {
                 Holds::NotScalar("lists or objects".to_owned())
             }
-            Self { numbers: false, truths: false, texts: false, times: false, nested: false } => Holds::Nothing,
+            Self { numbers: false, truths: false, texts: false, times: false, nested: false } => {
+                Holds::Nothing
+            }
             _ => Holds::Texts,
         }
     }
 }
 
 /// Learns the columns from the first rows; goes on while a column has not had a value.
-fn sample<B: Blocks>(path: &Path, blocks: &mut B, mut names: Vec<String>) -> Result<Vec<SourceColumn>, FrameError> {
+fn sample<B: Blocks>(
+    path: &Path,
+    blocks: &mut B,
+    mut names: Vec<String>,
+) -> Result<Vec<SourceColumn>, FrameError> {
     let mut seen = vec![Seen::default(); names.len()];
     let mut rows = 0;
     while let Some(block) = blocks.next_block()? {
@@ -319,11 +325,13 @@ fn sample<B: Blocks>(path: &Path, blocks: &mut B, mut names: Vec<String>) -> Res
             block.parse(row, &mut |place, scalar| {
                 let column = match place {
                     Place::Column(column) => column,
-                    Place::Unknown(name) => names.iter().position(|known| known == name).unwrap_or_else(|| {
-                        names.push(name.to_owned());
-                        seen.push(Seen::default());
-                        names.len() - 1
-                    }),
+                    Place::Unknown(name) => {
+                        names.iter().position(|known| known == name).unwrap_or_else(|| {
+                            names.push(name.to_owned());
+                            seen.push(Seen::default());
+                            names.len() - 1
+                        })
+                    }
                 };
                 seen[column].note(scalar);
             })?;

@@ -176,12 +176,14 @@ impl Source {
 
     /// Number of rows, where the files say it.
     pub fn rows(&self) -> Option<u64> {
-        self.files.iter().map(|(file, _)| match file {
-            DataFile::Parquet(file) => Some(file.rows()),
-            DataFile::Arrow(file) => Some(file.rows()),
-            DataFile::Rows(_) => None,
-        })
-        .sum()
+        self.files
+            .iter()
+            .map(|(file, _)| match file {
+                DataFile::Parquet(file) => Some(file.rows()),
+                DataFile::Arrow(file) => Some(file.rows()),
+                DataFile::Rows(_) => None,
+            })
+            .sum()
     }
 
     /// Whether a column can be read without reading the others.
@@ -191,12 +193,14 @@ impl Source {
 
     /// The work that reading `columns` columns takes: values where that is known, else bytes.
     pub fn work(&self, columns: usize) -> u64 {
-        self.files.iter().map(|(file, _)| match file {
-            DataFile::Parquet(file) => file.rows() * columns as u64,
-            DataFile::Arrow(file) => file.rows() * columns as u64,
-            DataFile::Rows(file) => file.bytes(),
-        })
-        .sum()
+        self.files
+            .iter()
+            .map(|(file, _)| match file {
+                DataFile::Parquet(file) => file.rows() * columns as u64,
+                DataFile::Arrow(file) => file.rows() * columns as u64,
+                DataFile::Rows(file) => file.bytes(),
+            })
+            .sum()
     }
 
     /// Size of its files, in bytes.
@@ -215,7 +219,8 @@ impl Source {
         if self.is_columnar() {
             rows = self.rows().unwrap_or(0);
             in_parallel(pace.threads, readings.iter_mut(), |reading| {
-                (0..self.files.len()).try_for_each(|file| self.read_columns(file, std::slice::from_mut(reading), pace))
+                (0..self.files.len())
+                    .try_for_each(|file| self.read_columns(file, std::slice::from_mut(reading), pace))
             })?;
         } else {
             for (index, (file, columns)) in self.files.iter().enumerate() {
@@ -273,8 +278,18 @@ impl Source {
 }
 
 /// A time that could not be read, as the reader of a chunk reports it.
-pub(super) fn bad_time(path: &Path, column: &str, rows_before: usize, (row, text): (usize, &str)) -> FrameError {
-    FrameError::Time { path: path.to_owned(), column: column.to_owned(), row: rows_before + row + 1, text: text.to_owned() }
+pub(super) fn bad_time(
+    path: &Path,
+    column: &str,
+    rows_before: usize,
+    (row, text): (usize, &str),
+) -> FrameError {
+    FrameError::Time {
+        path: path.to_owned(),
+        column: column.to_owned(),
+        row: rows_before + row + 1,
+        text: text.to_owned(),
+    }
 }
 
 /// Does `work` for every item on some threads, and stops at the first error.
@@ -313,7 +328,8 @@ pub fn in_parallel<T: Send, E: Send>(
 
 /// The files that `pattern` stands for.
 fn matching(pattern: &str) -> Result<Vec<PathBuf>, FrameError> {
-    let problem = |problem: &str| FrameError::Pattern { pattern: pattern.to_owned(), problem: problem.to_owned() };
+    let problem =
+        |problem: &str| FrameError::Pattern { pattern: pattern.to_owned(), problem: problem.to_owned() };
     if pattern.contains("://") {
         return Err(problem("is a URL; only local files are read, so fetch it first"));
     }
@@ -327,7 +343,8 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>, FrameError> {
     let found = glob::glob(pattern).map_err(|error| problem(&format!("is no pattern: {error}")))?;
     let mut paths = Vec::new();
     for path in found {
-        let path = path.map_err(|error| FrameError::Open { path: error.path().to_owned(), source: error.into() })?;
+        let path =
+            path.map_err(|error| FrameError::Open { path: error.path().to_owned(), source: error.into() })?;
         if path.is_file() {
             paths.push(path);
         }
@@ -349,8 +366,11 @@ fn open_one(path: &Path) -> Result<(DataFile, Vec<SourceColumn>), FrameError> {
     match extension.as_str() {
         "parquet" => ParquetFile::open(path).map(|(file, columns)| (DataFile::Parquet(file), columns)),
         "arrow" | "feather" => ArrowFile::open(path).map(|(file, columns)| (DataFile::Arrow(file), columns)),
-        "csv" => RowFile::open(path, rows::Format::Csv).map(|(file, columns)| (DataFile::Rows(file), columns)),
-        _ => RowFile::open(path, rows::Format::JsonLines).map(|(file, columns)| (DataFile::Rows(file), columns)),
+        "csv" => {
+            RowFile::open(path, rows::Format::Csv).map(|(file, columns)| (DataFile::Rows(file), columns))
+        }
+        _ => RowFile::open(path, rows::Format::JsonLines)
+            .map(|(file, columns)| (DataFile::Rows(file), columns)),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::FrameError;
+use crate::model::{Column, Value};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use polars::prelude::{
     AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
     SerReader,
 };
-use super::FrameError;
-use crate::model::{Column, Value};
 
 /// A data file in memory.
 #[derive(Debug, Clone, PartialEq)]
