@@ -14,7 +14,7 @@ use super::sinks::{BlockRuns, Counts, Distribution, EXACT_VALUES, Taker, Tally, 
 use crate::baseline::{Baseline, BaselineColumn, CutOptions, boolean_cut, numeric_cut};
 use crate::drift::{self, Losses};
 use crate::frames::{Pace, Reading, Source, Told, Want, in_parallel};
-use crate::model::{FeatureKind, ModelName, Role, Value};
+use crate::model::{ModelName, Role, Value};
 use crate::profile::{ColumnLayout, ColumnProfile, Cut, Profile};
 use crate::window::Window;
 
