@@ -1,20 +1,14 @@
 //! From reference data to a baseline: cut the cells, count the rows, learn how blocks of time differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use super::{Baseline, BaselineColumn, Bins, CutOptions, FormatError, infer_kind};
+use super::{
+    Baseline, BaselineColumn, CategorySummary, CutOptions, FormatError, NumericSummary, Runs, infer_kind,
+};
 use crate::model::{FeatureKind, ModelName, Role, Value};
-use crate::profile::{Categories, ColumnLayout, ColumnProfile, Cut, Grid, Layout, Profile, category_of};
-use crate::stats::natural_variation::{self, Block};
-use crate::stats::{self, Variation, VariationKind};
-
-/// Distinct categories past which a column is refused: it is an identifier, not a feature.
-const MAX_CATEGORIES: usize = 100_000;
-
-/// Blocks with fewer rows than this share of the mean are cut-off ends, not blocks.
-const MIN_BLOCK_SHARE: f64 = 0.25;
+use crate::profile::{Categories, ColumnLayout, ColumnProfile, Cut, Grid, Others, category_of};
 
 /// Reference data that no baseline can be built from.
 #[derive(Debug, Error)]
@@ -40,16 +34,6 @@ pub enum BuildError {
         column: String,
         /// The stated kind.
         kind: &'static str,
-    },
-    /// A column has more categories than a feature can have.
-    #[error(
-        "column `{column}` has more than {limit} distinct values: it is an identifier; leave it out with `--exclude {column}`"
-    )]
-    TooManyCategories {
-        /// The column.
-        column: String,
-        /// The limit.
-        limit: usize,
     },
     /// Columns of different length.
     #[error("column `{column}` has {got} values, the first column has {expected}")]
@@ -116,7 +100,7 @@ pub fn build(
     if n_rows == 0 {
         return Err(BuildError::NoRows);
     }
-    let mut layouts = Vec::with_capacity(columns.len());
+    let mut built: Vec<BaselineColumn> = Vec::with_capacity(columns.len());
     for (index, column) in columns.iter().enumerate() {
         if column.values.len() != n_rows {
             return Err(BuildError::Ragged {
@@ -128,39 +112,31 @@ pub fn build(
         if columns[..index].iter().any(|other| other.name == column.name && other.role == column.role) {
             return Err(BuildError::Duplicate(column.name.to_owned()));
         }
-        layouts.push(cut_column(column, &options.cut)?);
+        built.push(build_column(column, blocks, &options.cut)?);
     }
-    let layout = Layout::new(layouts);
-    let mut whole = Profile::empty(&layout);
-    for row in 0..n_rows {
-        whole.record_row(&layout, columns.iter().map(|column| &column.values[row]));
+    Ok(Baseline::assemble(options.model, options.source, n_rows as u64, options.cut, built)?)
+}
+
+fn build_column(
+    column: &SourceColumn<'_>,
+    blocks: Option<Blocks<'_>>,
+    options: &CutOptions,
+) -> Result<BaselineColumn, BuildError> {
+    let layout = cut_column(column, options)?;
+    let mut whole = ColumnProfile::empty(&layout);
+    for value in column.values {
+        whole.record(&layout, value);
     }
-    for (column, profile) in layout.columns().iter().zip(whole.columns()) {
-        if profile.usable() == 0 {
-            return Err(BuildError::KindMismatch { column: column.name.clone(), kind: column.kind.as_str() });
+    if whole.usable() == 0 {
+        return Err(BuildError::KindMismatch { column: layout.name, kind: layout.kind.as_str() });
+    }
+    let mut by_block: BTreeMap<i64, ColumnProfile> = BTreeMap::new();
+    if let Some(blocks) = blocks {
+        for (value, &block) in column.values.iter().zip(blocks.of_row) {
+            by_block.entry(block).or_insert_with(|| ColumnProfile::empty(&layout)).record(&layout, value);
         }
     }
-    let parts = blocks.map(|blocks| profile_blocks(columns, &layout, blocks)).unwrap_or_default();
-    let built = layout
-        .columns()
-        .iter()
-        .zip(whole.columns())
-        .enumerate()
-        .map(|(index, (column, profile))| {
-            let bins = Bins::choose(&column.cut, &profile.cells, options.cut.psi_bins);
-            let blocks: Vec<&ColumnProfile> = parts.iter().map(|part| &part.columns()[index]).collect();
-            let (psi_variation, ks_variation) = learn_variation(column, profile, &bins, &blocks);
-            BaselineColumn {
-                ks_error_bound: ks_error_bound(&column.cut, profile),
-                layout: column.clone(),
-                profile: profile.clone(),
-                bins,
-                psi_variation,
-                ks_variation,
-            }
-        })
-        .collect();
-    Ok(Baseline::new(options.model, options.source, n_rows as u64, options.cut, built)?)
+    Ok(BaselineColumn::learn(layout, whole, &by_block, 0.0, options))
 }
 
 fn cut_column(column: &SourceColumn<'_>, options: &CutOptions) -> Result<ColumnLayout, BuildError> {
@@ -173,31 +149,33 @@ fn cut_column(column: &SourceColumn<'_>, options: &CutOptions) -> Result<ColumnL
     };
     let (cut, range) = match kind {
         FeatureKind::Numeric => {
-            let mut values: Vec<f64> = column.values.iter().filter_map(finite).collect();
-            values.sort_by(f64::total_cmp);
-            let range = values.first().copied().zip(values.last().copied());
-            (Cut::Grid(Grid::cut(&values, options.grid_cells)), range)
+            let mut summary = NumericSummary::new(usize::MAX);
+            let numbers: Vec<f64> = column.values.iter().filter_map(finite).collect();
+            summary.extend(&numbers);
+            numeric_cut(&summary.finish(), options)
         }
         FeatureKind::Categorical => {
-            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+            let mut summary = CategorySummary::new();
             for name in column.values.iter().filter_map(|value| category(kind, value)) {
-                *counts.entry(name).or_default() += 1;
-                if counts.len() > MAX_CATEGORIES {
-                    return Err(BuildError::TooManyCategories {
-                        column: column.name.to_owned(),
-                        limit: MAX_CATEGORIES,
-                    });
-                }
+                summary.add(&name, 1);
             }
-            (Cut::Categories(Categories::choose(&counts, options.top_categories)), None)
+            (Cut::Categories(summary.finish(options.top_categories).0), None)
         }
-        FeatureKind::Boolean => {
-            // Both truth values are known, whether or not the reference data hold both.
-            let counts = [("false".to_owned(), 1), ("true".to_owned(), 1)].into();
-            (Cut::Categories(Categories::choose(&counts, 2)), None)
-        }
+        FeatureKind::Boolean => (boolean_cut(), None),
     };
     Ok(ColumnLayout { name: column.name.to_owned(), role: column.role, kind, cut, range })
+}
+
+/// The grid of a numeric column, and its least and greatest value.
+pub fn numeric_cut(runs: &Runs, options: &CutOptions) -> (Cut, Option<(f64, f64)>) {
+    let ends = runs.values.first().zip(runs.values.last());
+    let cut = Cut::Grid(Grid::cut_weighted(&runs.values, options.grid_cells));
+    (cut, ends.map(|(first, last)| (first.0, last.0)))
+}
+
+/// The cells of a boolean column: both truth values are known, whether or not the reference data hold both.
+pub fn boolean_cut() -> Cut {
+    Cut::Categories(Categories::new(vec!["false".into(), "true".into()], Others::Names(BTreeSet::new())))
 }
 
 fn finite(value: &Value) -> Option<f64> {
@@ -214,52 +192,4 @@ fn category(kind: FeatureKind, value: &Value) -> Option<String> {
         Value::Number(number) if !number.is_nan() => category_of(kind, *number),
         _ => None,
     }
-}
-
-/// The greatest share of the reference rows in a cell that is not an atom; 0 when every value has its own.
-fn ks_error_bound(cut: &Cut, profile: &ColumnProfile) -> f64 {
-    let Cut::Grid(grid) = cut else { return 0.0 };
-    let worst = (0..grid.cells()).filter(|&cell| !grid.is_atom(cell)).map(|cell| profile.cells[cell]).max();
-    worst.unwrap_or(0) as f64 / profile.usable().max(1) as f64
-}
-
-fn profile_blocks(columns: &[SourceColumn<'_>], layout: &Layout, blocks: Blocks<'_>) -> Vec<Profile> {
-    let mut by_block: BTreeMap<i64, Profile> = BTreeMap::new();
-    for (row, &block) in blocks.of_row.iter().enumerate() {
-        by_block
-            .entry(block)
-            .or_insert_with(|| Profile::empty(layout))
-            .record_row(layout, columns.iter().map(|column| &column.values[row]));
-    }
-    let mean = blocks.of_row.len() as f64 / by_block.len().max(1) as f64;
-    by_block.into_values().filter(|profile| profile.rows() as f64 >= mean * MIN_BLOCK_SHARE).collect()
-}
-
-fn learn_variation(
-    column: &ColumnLayout,
-    whole: &ColumnProfile,
-    bins: &Bins,
-    blocks: &[&ColumnProfile],
-) -> (Option<Variation>, Option<Variation>) {
-    let reference = bins.profile_counts(whole);
-    let n_bins = reference.iter().filter(|&&count| count > 0).count();
-    let (mut psi, mut ks_squared) = (Vec::new(), Vec::new());
-    for block in blocks {
-        let inside = bins.profile_counts(block);
-        let rest: Vec<u64> =
-            reference.iter().zip(&inside).map(|(all, part)| all.saturating_sub(*part)).collect();
-        if let Ok(value) = stats::psi(&rest, &inside) {
-            psi.push(Block { value, rows: inside.iter().sum() });
-        }
-        if let Ok(value) = stats::ks_statistic_from_cells(&whole.cells_without(block), &block.cells) {
-            ks_squared.push(Block { value: value * value, rows: block.usable() });
-        }
-    }
-    let all = whole.usable() + whole.unusable();
-    let psi = natural_variation::estimate(VariationKind::Psi { bins: n_bins }, &psi, all);
-    let ks = match column.cut {
-        Cut::Grid(_) => natural_variation::estimate(VariationKind::KsSquared, &ks_squared, whole.usable()),
-        Cut::Categories(_) => None,
-    };
-    (psi, ks)
 }

@@ -4,20 +4,23 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::ModelName;
-use crate::profile::{ColumnLayout, ColumnProfile, Layout};
-use crate::stats::Variation;
+use crate::profile::Layout;
 
 mod bins;
 mod build;
+mod column;
 mod format;
 mod infer;
 mod rebin;
+mod summary;
 
 pub use bins::Bins;
-pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, build};
+pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, boolean_cut, build, numeric_cut};
+pub use column::BaselineColumn;
 pub use format::FormatError;
 pub use infer::infer_kind;
 pub use rebin::rebin;
+pub use summary::{CategorySummary, MAX_CATEGORIES, NumericSummary, Runs};
 
 /// How a baseline was cut; part of its content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,23 +42,6 @@ impl Default for CutOptions {
     }
 }
 
-/// One column of a baseline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BaselineColumn {
-    /// Name, role, kind and cells.
-    pub layout: ColumnLayout,
-    /// Counts of the reference data.
-    pub profile: ColumnProfile,
-    /// PSI bins over the cells.
-    pub bins: Bins,
-    /// How far a KS statistic read from the cells can be from the exact one.
-    pub ks_error_bound: f64,
-    /// Natural variation of `psi`, when the reference data have event times.
-    pub psi_variation: Option<Variation>,
-    /// Natural variation of `ks²`.
-    pub ks_variation: Option<Variation>,
-}
-
 /// A frozen profile with everything that judging a window needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
@@ -66,10 +52,17 @@ pub struct Baseline {
     columns: Vec<BaselineColumn>,
     layout: Layout,
     version: String,
+    /// The document it was read from, where that is of an earlier format: its name is that document's.
+    document: Option<String>,
 }
 
 impl Baseline {
-    fn new(
+    /// A baseline of columns that were counted and learned from one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Json`] only if a number is not finite, which counting rules out.
+    pub fn assemble(
         model: ModelName,
         source: String,
         rows: u64,
@@ -77,16 +70,15 @@ impl Baseline {
         columns: Vec<BaselineColumn>,
     ) -> Result<Self, FormatError> {
         let layout = Layout::new(columns.iter().map(|column| column.layout.clone()).collect());
-        let mut baseline = Self { model, source, rows, options, columns, layout, version: String::new() };
+        let mut baseline =
+            Self { model, source, rows, options, columns, layout, version: String::new(), document: None };
         baseline.version = baseline.content_version()?;
         Ok(baseline)
     }
 
     /// The first 12 hexadecimal digits of the SHA-256 of the content.
     fn content_version(&self) -> Result<String, FormatError> {
-        let digest = Sha256::digest(self.content_json()?);
-        let number = digest.iter().take(6).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
-        Ok(format!("{number:012x}"))
+        Ok(name_of(&self.content_json()?))
     }
 
     /// Its name: the content's hash.
@@ -123,4 +115,11 @@ impl Baseline {
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
+}
+
+/// The name of a content.
+fn name_of(content: &[u8]) -> String {
+    let digest = Sha256::digest(content);
+    let number = digest.iter().take(6).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    format!("{number:012x}")
 }

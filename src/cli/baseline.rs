@@ -288,14 +288,14 @@ fn print_columns(baseline: &Baseline, out: &mut impl Write) -> anyhow::Result<()
         "blocks",
     ]);
     for column in baseline.columns() {
-        let moments = column.profile.moments;
+        let moments = &column.profile.moments;
         let (mean, range) = match &column.layout.cut {
             Cut::Grid(_) => {
                 let range = column
                     .layout
                     .range
                     .map(|(min, max)| format!("{} .. {}", format_number(min), format_number(max)));
-                (format_number(moments.mean), range.unwrap_or_default())
+                (format_number(moments.mean()), range.unwrap_or_default())
             }
             Cut::Categories(categories) => (
                 String::new(),

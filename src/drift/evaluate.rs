@@ -110,14 +110,15 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
                     natural_variation = column.ks_variation;
                 }
             }
-            let deviation = column.profile.moments.variance().map(f64::sqrt).filter(|&sd| sd > 0.0);
-            if current.moments.count > 0 {
+            let deviation = column.profile.moments.deviation();
+            if current.moments.count() > 0 {
                 let distance = wasserstein(column, current, grid);
                 if let Some(distance) = distance {
                     put("wasserstein", distance);
                 }
                 if let Some(deviation) = deviation {
-                    put("mean_shift", (current.moments.mean - column.profile.moments.mean) / deviation);
+                    let shift = current.moments.mean() - column.profile.moments.mean();
+                    put("mean_shift", shift / deviation);
                     if let Some(distance) = distance {
                         put("wasserstein_norm", distance / deviation);
                     }
@@ -164,11 +165,11 @@ fn distances(reference: &[u64], current: &[u64]) -> impl Iterator<Item = (&'stat
     all.into_iter().filter_map(move |(name, distance)| Some((name, distance(reference, current).ok()?)))
 }
 
-/// The distance read from the cells; the open ones end where the values of either side do.
+/// The distance read from the cells, and from the means of what lies in the open ones.
 fn wasserstein(column: &BaselineColumn, current: &ColumnProfile, grid: &Grid) -> Option<f64> {
-    let (low, high) = column.layout.range?;
-    let (low, high) = (low.min(current.moments.min), high.max(current.moments.max));
-    stats::wasserstein_from_cells(grid.edges(), low, high, &column.profile.cells, &current.cells).ok()
+    let reference = (column.profile.cells.as_slice(), column.profile.open_cells());
+    let current = (current.cells.as_slice(), current.open_cells());
+    stats::wasserstein_from_cells(grid.edges(), reference, current).ok()
 }
 
 fn evidence(column: &BaselineColumn, reference: &[u64], current: &[u64]) -> Vec<BinEvidence> {

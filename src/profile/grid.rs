@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::index::Index;
+
 /// Edges that cannot be a grid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("grid edges must be finite and strictly increasing (edge {0})")]
@@ -13,15 +15,20 @@ pub struct BadEdges(usize);
 #[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct Grid {
     edges: Vec<f64>,
+    index: Index,
 }
 
 impl TryFrom<Vec<f64>> for Grid {
     type Error = BadEdges;
 
-    fn try_from(edges: Vec<f64>) -> Result<Self, Self::Error> {
+    fn try_from(mut edges: Vec<f64>) -> Result<Self, Self::Error> {
+        // −0 becomes 0: the two are equal, and the index goes by bits.
+        for edge in &mut edges {
+            *edge += 0.0;
+        }
         match (0..edges.len()).find(|&i| !edges[i].is_finite() || (i > 0 && edges[i - 1] >= edges[i])) {
             Some(index) => Err(BadEdges(index)),
-            None => Ok(Self { edges }),
+            None => Ok(Self { index: Index::over(&edges), edges }),
         }
     }
 }
@@ -42,8 +49,13 @@ impl Grid {
     /// cells is exact. Otherwise a value that holds at least `1/cells` of the rows (an *atom*) has a cell of its
     /// own, and every other cell holds at most `1/cells` of them.
     pub fn cut(sorted: &[f64], cells: usize) -> Self {
-        let runs = runs(sorted);
-        let limit = sorted.len() as f64 / cells.max(1) as f64;
+        Self::cut_weighted(&runs(sorted), cells)
+    }
+
+    /// As [`cut`](Self::cut), from distinct finite values in ascending order, each with its number of rows.
+    pub fn cut_weighted(runs: &[(f64, u64)], cells: usize) -> Self {
+        let total: u64 = runs.iter().map(|(_, count)| count).sum();
+        let limit = total as f64 / cells.max(1) as f64;
         let all_exact = runs.len() <= cells;
         let mut edges: Vec<f64> = Vec::new();
         let mut push = |edge: f64| {
@@ -53,7 +65,8 @@ impl Grid {
         };
         let mut held = 0_u64;
         let mut previous: Option<f64> = None;
-        for &(value, count) in &runs {
+        for &(value, count) in runs {
+            let value = value + 0.0;
             let atom = all_exact || count as f64 >= limit;
             if let Some(previous) = previous
                 && (atom || (held + count) as f64 > limit)
@@ -72,9 +85,9 @@ impl Grid {
             previous = Some(value);
         }
         if let Some(&(last, _)) = runs.last() {
-            push(last);
+            push(last + 0.0);
         }
-        Self { edges }
+        Self { index: Index::over(&edges), edges }
     }
 
     /// Inner edges, ascending; there is one cell more than edges.
@@ -88,8 +101,9 @@ impl Grid {
     }
 
     /// The cell of `value`, which is not NaN.
+    #[inline]
     pub fn cell(&self, value: f64) -> usize {
-        self.edges.partition_point(|&edge| edge < value)
+        self.index.cell(&self.edges, value)
     }
 
     /// Whether cell `index` holds one single value.

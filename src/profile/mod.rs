@@ -6,19 +6,31 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::{Batch, Column, FeatureKind, Role, Value};
-use crate::stats::Moments;
+use crate::model::{Batch, Column, FeatureKind, Role};
 
+mod bloom;
 mod categories;
+mod column;
+mod distinct;
 mod encoding;
+mod entropy;
 mod grid;
+mod hash;
+mod index;
+mod unseen;
 
-pub use categories::Categories;
+pub use bloom::Bloom;
+pub use categories::{Categories, Others};
+pub use column::ColumnProfile;
+pub use distinct::Distinct;
 pub use encoding::{DecodeError, decode, encode};
 pub use grid::{BadEdges, Grid, format_number};
+pub(crate) use hash::stable_hash;
+pub use unseen::Unseen;
 
 /// Two profiles of different layouts.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -93,100 +105,6 @@ impl Layout {
     }
 }
 
-/// Counts of one column. A value is in exactly one of `cells`, `missing`, `nan` and `wrong_type`; the other
-/// counters look at the values in `cells` once more.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ColumnProfile {
-    /// Rows per cell.
-    pub cells: Vec<u64>,
-    /// Absent or null.
-    pub missing: u64,
-    /// Not a number.
-    pub nan: u64,
-    /// Of another type than the column's.
-    pub wrong_type: u64,
-    /// +∞, also counted in the last cell.
-    pub pos_inf: u64,
-    /// −∞, also counted in the first cell.
-    pub neg_inf: u64,
-    /// Under the baseline's least value, also counted in a cell.
-    pub below_min: u64,
-    /// Over the baseline's greatest value, also counted in a cell.
-    pub above_max: u64,
-    /// Moments of the finite values.
-    pub moments: Moments,
-}
-
-impl ColumnProfile {
-    fn empty(cells: usize) -> Self {
-        Self { cells: vec![0; cells], ..Self::default() }
-    }
-
-    /// Rows that fell into a cell.
-    pub fn usable(&self) -> u64 {
-        self.cells.iter().sum()
-    }
-
-    /// Rows that did not: missing, NaN and wrongly typed.
-    pub fn unusable(&self) -> u64 {
-        self.missing + self.nan + self.wrong_type
-    }
-
-    fn record(&mut self, layout: &ColumnLayout, value: &Value) {
-        match (&layout.cut, value) {
-            (_, Value::Missing) => self.missing += 1,
-            (Cut::Grid(_), Value::Number(number)) if number.is_nan() => self.nan += 1,
-            (Cut::Grid(grid), Value::Number(number)) => self.record_number(layout, grid, *number),
-            (Cut::Categories(categories), Value::Text(text)) if layout.kind == FeatureKind::Categorical => {
-                self.cells[categories.cell(text)] += 1;
-            }
-            (Cut::Categories(categories), Value::Bool(truth)) => {
-                self.cells[categories.cell(if *truth { "true" } else { "false" })] += 1;
-            }
-            (Cut::Categories(_), Value::Number(number)) if number.is_nan() => self.nan += 1,
-            (Cut::Categories(categories), Value::Number(number)) => match category_of(layout.kind, *number) {
-                Some(name) => self.cells[categories.cell(&name)] += 1,
-                None => self.wrong_type += 1,
-            },
-            _ => self.wrong_type += 1,
-        }
-    }
-
-    fn record_number(&mut self, layout: &ColumnLayout, grid: &Grid, number: f64) {
-        self.cells[grid.cell(number)] += 1;
-        if number.is_finite() {
-            self.moments.update(number);
-        } else if number > 0.0 {
-            self.pos_inf += 1;
-        } else {
-            self.neg_inf += 1;
-        }
-        if let Some((min, max)) = layout.range {
-            self.below_min += u64::from(number < min);
-            self.above_max += u64::from(number > max);
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (own, more) in self.cells.iter_mut().zip(&other.cells) {
-            *own += more;
-        }
-        self.missing += other.missing;
-        self.nan += other.nan;
-        self.wrong_type += other.wrong_type;
-        self.pos_inf += other.pos_inf;
-        self.neg_inf += other.neg_inf;
-        self.below_min += other.below_min;
-        self.above_max += other.above_max;
-        self.moments.merge(&other.moments);
-    }
-
-    /// The counts of `self` without those of `part`; moments are left out, they cannot be subtracted exactly.
-    pub fn cells_without(&self, part: &Self) -> Vec<u64> {
-        self.cells.iter().zip(&part.cells).map(|(all, part)| all.saturating_sub(*part)).collect()
-    }
-}
-
 /// The category that a number stands for: whole numbers without a decimal point, 0 and 1 as truth values.
 pub(crate) fn category_of(kind: FeatureKind, number: f64) -> Option<String> {
     match kind {
@@ -203,19 +121,35 @@ pub(crate) fn category_of(kind: FeatureKind, number: f64) -> Option<String> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     rows: u64,
+    /// Event time of the newest row, where rows have one.
+    latest: Option<DateTime<Utc>>,
     columns: Vec<ColumnProfile>,
 }
 
 impl Profile {
     /// No rows.
     pub fn empty(layout: &Layout) -> Self {
-        let columns = layout.columns.iter().map(|column| ColumnProfile::empty(column.cut.cells())).collect();
-        Self { rows: 0, columns }
+        Self::from_columns(0, layout.columns.iter().map(ColumnProfile::empty).collect())
+    }
+
+    /// `rows` rows that were counted column by column.
+    pub fn from_columns(rows: u64, columns: Vec<ColumnProfile>) -> Self {
+        Self { rows, latest: None, columns }
     }
 
     /// Rows counted, whatever their values.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Event time of the newest row, where rows have one.
+    pub fn latest(&self) -> Option<DateTime<Utc>> {
+        self.latest
+    }
+
+    /// Notes that there is a row of this event time; the rows themselves are counted by [`record`](Self::record).
+    pub fn seen_at(&mut self, time: DateTime<Utc>) {
+        self.latest = self.latest.max(DateTime::from_timestamp_millis(time.timestamp_millis()));
     }
 
     /// One entry per column of the layout.
@@ -248,37 +182,6 @@ impl Profile {
         self.rows += batch.rows as u64;
     }
 
-    /// Adds one row given as values in the layout's order.
-    pub(crate) fn record_row<'a>(&mut self, layout: &Layout, row: impl Iterator<Item = &'a Value>) {
-        for ((profile, column), value) in self.columns.iter_mut().zip(&layout.columns).zip(row) {
-            profile.record(column, value);
-        }
-        self.rows += 1;
-    }
-
-    /// Counts `value` `count` times in column `index`; the number of rows is left alone.
-    pub(crate) fn record_many(&mut self, layout: &Layout, index: usize, value: &Value, count: u64) {
-        let mut one = ColumnProfile::empty(layout.columns[index].cut.cells());
-        one.record(&layout.columns[index], value);
-        let own = &mut self.columns[index];
-        for (cell, _) in one.cells.iter().enumerate().filter(|(_, counted)| **counted > 0) {
-            own.cells[cell] += count;
-        }
-        own.wrong_type += one.wrong_type * count;
-        if let Value::Number(number) = value {
-            let spread = Moments { count, mean: *number, m2: 0.0, min: *number, max: *number };
-            own.moments.merge(&spread);
-        }
-    }
-
-    /// Adds the unusable rows of another column's profile to column `index`.
-    pub(crate) fn add_unusable(&mut self, index: usize, other: &ColumnProfile) {
-        let own = &mut self.columns[index];
-        own.missing += other.missing;
-        own.nan += other.nan;
-        own.wrong_type += other.wrong_type;
-    }
-
     /// Adds the counts of `other`.
     ///
     /// # Errors
@@ -304,6 +207,7 @@ impl Profile {
             own.merge(more);
         }
         self.rows += other.rows;
+        self.latest = self.latest.max(other.latest);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod chi_square;
 mod correction;
 mod divergence;
 mod error;
+mod exact_sum;
 mod kolmogorov_distribution;
 mod kolmogorov_smirnov;
 mod moments;
@@ -29,14 +30,15 @@ pub use divergence::{
     kl_of_shares, linf, linf_of_shares, psi, psi_of_shares, smoothed_shares, tvd, tvd_of_shares,
 };
 pub use error::StatError;
+pub use exact_sum::{ExactSum, SumBytes};
 pub use kolmogorov_smirnov::{
     EXACT_PAIRS, ks_p_value_asymptotic, ks_p_value_exact, ks_statistic_from_cells, ks_statistic_sorted,
 };
-pub use moments::Moments;
+pub use moments::{FiniteSum, Moments};
 pub use natural_variation::{Variation, VariationKind};
 pub use psi::psi_p_value;
 pub use tail::{chi2_sf, f_sf, normal_sf};
-pub use wasserstein::{wasserstein_from_cells, wasserstein_sorted};
+pub use wasserstein::{OpenCells, wasserstein_from_cells, wasserstein_sorted};
 
 #[cfg(test)]
 mod golden;

@@ -1,24 +1,26 @@
-//! Count, mean, variance and range of a stream, mergeable in any order.
+//! Count, mean, variance and range of a stream: exact, so that parts merge to the same bits in any order.
 
 use serde::{Deserialize, Serialize};
 
-/// Running moments of finite values.
+use super::exact_sum::ExactSum;
+
+/// Weight of the lowest bit of a finite number is `2^−1074`.
+const SUM_ORIGIN: u32 = 1074;
+
+/// Weight of the lowest bit of a square.
+const SQUARE_ORIGIN: u32 = 2 * SUM_ORIGIN;
+
+/// Moments of finite values.
 ///
-/// Built by [`update`](Self::update) and [`merge`](Self::merge); merging parts gives the same as one pass over all
-/// values, up to rounding. Every field stays finite, so that a round trip through JSON loses nothing: a sum of squares
-/// beyond the largest number (deviations past about 1e154) stays at [`f64::MAX`], and so does the variance then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Sum and sum of squares are kept without rounding, so that merging is associative and commutative to the last bit,
+/// nothing cancels, and nothing overflows: only what is read out is rounded, once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
-    /// Values seen.
-    pub count: u64,
-    /// Their mean; 0 while there is none.
-    pub mean: f64,
-    /// Sum of squared deviations from the mean, at most [`f64::MAX`].
-    pub m2: f64,
-    /// Smallest value; 0 while there is none.
-    pub min: f64,
-    /// Largest value; 0 while there is none.
-    pub max: f64,
+    count: u64,
+    sum: ExactSum,
+    squares: ExactSum,
+    min: f64,
+    max: f64,
 }
 
 impl Moments {
@@ -27,62 +29,184 @@ impl Moments {
         Self::default()
     }
 
-    /// Adds one value. NaN and infinities are passed over: they are counted elsewhere, and one of them would
-    /// otherwise erase every value before and after it.
+    /// Moments from their stored parts.
+    pub(crate) fn from_parts(count: u64, sum: ExactSum, squares: ExactSum, (min, max): (f64, f64)) -> Self {
+        Self { count, sum, squares, min, max }
+    }
+
+    /// Moments that read as these: of one value at `mean`, and as far from it as the variance says.
     ///
-    /// # Source
-    ///
-    /// Welford (1962), doi:10.1080/00401706.1962.10490022.
+    /// For figures that were stored rounded; the sum is `count · mean` to within rounding.
+    pub(crate) fn from_rounded(count: u64, mean: f64, m2: f64, (min, max): (f64, f64)) -> Self {
+        let mut moments = Self { count, min, max, ..Self::default() };
+        moments.add_to_sums(mean, count);
+        let (mantissa, position, _) = parts(m2);
+        moments.squares.add(mantissa, position + SUM_ORIGIN, false);
+        moments
+    }
+
+    /// Adds one value. NaN and infinities are passed over: they are counted elsewhere.
+    #[inline]
     pub fn update(&mut self, value: f64) {
-        if value.is_finite() {
-            self.merge(&Self { count: 1, mean: value, m2: 0.0, min: value, max: value });
+        if !value.is_finite() {
+            return;
         }
+        let (mantissa, position, negative) = parts(value);
+        self.sum.add(mantissa, position, negative);
+        self.squares.add_wide(u128::from(mantissa) * u128::from(mantissa), 2 * position);
+        // Adding 0 turns −0 into 0, so that the order of the two leaves no trace either.
+        let value = value + 0.0;
+        if self.count == 0 {
+            (self.min, self.max) = (value, value);
+        }
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.count += 1;
+    }
+
+    /// Adds `value` `count` times.
+    pub fn update_many(&mut self, value: f64, count: u64) {
+        if !value.is_finite() || count == 0 {
+            return;
+        }
+        let value = value + 0.0;
+        let (min, max) = if self.count == 0 { (value, value) } else { (self.min, self.max) };
+        (self.min, self.max) = (min.min(value), max.max(value));
+        self.add_to_sums(value, count);
+        self.count = self.count.saturating_add(count);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "digits of 64 bits")]
+    fn add_to_sums(&mut self, value: f64, count: u64) {
+        let (mantissa, position, negative) = parts(value);
+        let product = u128::from(mantissa) * u128::from(count);
+        self.sum.add(product as u64, position, negative);
+        self.sum.add((product >> 64) as u64, position + 64, negative);
+        let square = u128::from(mantissa) * u128::from(mantissa);
+        self.squares.add_wide(u128::from(square as u64) * u128::from(count), 2 * position);
+        self.squares.add_wide((square >> 64) * u128::from(count), 2 * position + 64);
     }
 
     /// Adds the values that `other` has seen.
-    ///
-    /// # Source
-    ///
-    /// Chan, Golub and `LeVeque` (1983), doi:10.1080/00031305.1983.10483115.
     pub fn merge(&mut self, other: &Self) {
         if other.count == 0 {
             return;
         }
         if self.count == 0 {
-            *self = *other;
+            self.clone_from(other);
             return;
         }
-        let count = self.count.saturating_add(other.count);
-        let weight = other.count as f64 / count as f64;
-        let delta = other.mean - self.mean;
-        self.mean = if delta.is_finite() {
-            self.mean + delta * weight
-        } else {
-            // Opposite signs near the largest number: the difference overflows, the weighted sum cannot.
-            self.mean * (1.0 - weight) + other.mean * weight
-        };
-        let between = delta * (self.count as f64 * weight) * delta;
-        self.m2 = (self.m2 + other.m2 + between).min(f64::MAX);
-        self.count = count;
+        self.count = self.count.saturating_add(other.count);
+        self.sum.merge(&other.sum);
+        self.squares.merge(&other.squares);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
     }
 
-    /// Unbiased variance, `m2 / (count − 1)`; `None` under two values.
+    /// Values seen.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Smallest value; 0 while there is none.
+    pub fn min(&self) -> f64 {
+        self.min
+    }
+
+    /// Largest value; 0 while there is none.
+    pub fn max(&self) -> f64 {
+        self.max
+    }
+
+    /// The exact sum, with `2^−1074` as its unit.
+    pub fn sum(&self) -> &ExactSum {
+        &self.sum
+    }
+
+    /// The exact sum of squares, with `2^−2148` as its unit.
+    pub fn squares(&self) -> &ExactSum {
+        &self.squares
+    }
+
+    /// The mean, rounded once; 0 while there is no value. Always finite.
+    pub fn mean(&self) -> f64 {
+        self.sum.canonical().to_f64(SUM_ORIGIN, &[self.count])
+    }
+
+    /// Unbiased variance, `Σ (x − mean)² / (count − 1)`, rounded once; `None` under two values.
     ///
     /// # Returns
     ///
-    /// A value in `[0, f64::MAX]`, in the squared unit of the values; [`f64::MAX`] where `m2` has reached it, since the
-    /// true variance is then unknown and not small.
+    /// A value in `[0, f64::MAX]`, in the squared unit of the values; [`f64::MAX`] where it is larger than any number.
     pub fn variance(&self) -> Option<f64> {
         if self.count < 2 {
-            None
-        } else if self.m2 >= f64::MAX {
-            Some(f64::MAX)
-        } else {
-            Some(self.m2 / (self.count - 1) as f64)
+            return None;
+        }
+        let deviations = self.squares.canonical().times(self.count).minus(&self.sum.canonical().square());
+        Some(deviations.to_f64(SQUARE_ORIGIN, &[self.count, self.count - 1]))
+    }
+
+    /// Square root of [`variance`](Self::variance), when it is above 0.
+    pub fn deviation(&self) -> Option<f64> {
+        self.variance().map(f64::sqrt).filter(|&deviation| deviation > 0.0)
+    }
+}
+
+/// The sum of finite values alone, where nothing else about them is asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FiniteSum(ExactSum);
+
+impl FiniteSum {
+    /// A sum from its stored form.
+    pub(crate) fn from_exact(sum: ExactSum) -> Self {
+        Self(sum)
+    }
+
+    /// The sum as it is stored, with `2^−1074` as its unit.
+    pub(crate) fn exact(&self) -> &ExactSum {
+        &self.0
+    }
+
+    /// Adds one value; NaN and infinities are passed over.
+    #[inline]
+    pub fn update(&mut self, value: f64) {
+        if value.is_finite() {
+            let (mantissa, position, negative) = parts(value);
+            self.0.add(mantissa, position, negative);
         }
     }
+
+    /// Adds `value` `count` times.
+    #[expect(clippy::cast_possible_truncation, reason = "digits of 64 bits")]
+    pub fn update_many(&mut self, value: f64, count: u64) {
+        if value.is_finite() {
+            let (mantissa, position, negative) = parts(value);
+            let product = u128::from(mantissa) * u128::from(count);
+            self.0.add(product as u64, position, negative);
+            self.0.add((product >> 64) as u64, position + 64, negative);
+        }
+    }
+
+    /// Adds the values of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
+    }
+
+    /// Mean over `count` values, rounded once; 0 for none.
+    pub fn mean(&self, count: u64) -> f64 {
+        self.0.canonical().to_f64(SUM_ORIGIN, &[count])
+    }
+}
+
+/// A finite number as `± mantissa · 2^(position − 1074)`.
+#[inline]
+fn parts(value: f64) -> (u64, u32, bool) {
+    let bits = value.to_bits();
+    let exponent = (bits >> 52) as u32 & 0x7ff;
+    let normal = u32::from(exponent != 0);
+    let mantissa = bits & ((1 << 52) - 1) | u64::from(normal) << 52;
+    (mantissa, exponent - normal, bits >> 63 != 0)
 }
 
 #[cfg(test)]
@@ -102,12 +226,12 @@ mod tests {
     #[track_caller]
     fn check(values: &[f64], mean: f64, variance: Option<f64>) {
         let actual = of(values);
-        assert!((actual.mean - mean).abs() <= 1e-12 * mean.abs(), "mean {}", actual.mean);
+        assert!((actual.mean() - mean).abs() <= 1e-15 * mean.abs(), "mean {}", actual.mean());
         match (actual.variance(), variance) {
             (None, None) => {}
             (Some(actual), Some(expected)) => {
                 assert!(
-                    (actual - expected).abs() <= 1e-9 * expected,
+                    (actual - expected).abs() <= 1e-15 * expected,
                     "variance {actual:e}, expected {expected:e}"
                 );
             }
@@ -122,56 +246,77 @@ mod tests {
         check(&[3.0, 5.0], 4.0, Some(2.0));
         check(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0], 5.0, Some(32.0 / 7.0));
         // A large offset takes no digits from the spread.
-        check(&[1e9 + 4.0, 1e9 + 7.0, 1e9 + 13.0, 1e9 + 16.0], 1e9 + 10.0, Some(30.0));
+        check(&[1e15 + 4.0, 1e15 + 7.0, 1e15 + 13.0, 1e15 + 16.0], 1e15 + 10.0, Some(30.0));
         check(&[1.0, f64::NAN, 3.0, f64::INFINITY, f64::NEG_INFINITY], 2.0, Some(2.0));
-        // Past the range of squares the variance stays at the largest number.
-        check(&[1e300, -1e300], 0.0, Some(f64::MAX));
+        // The sum overflows, the mean does not; a variance past the largest number stays there.
         check(&[f64::MAX, f64::MAX], f64::MAX, Some(0.0));
+        check(&[1e300, -1e300], 0.0, Some(f64::MAX));
         check(&[f64::MAX, f64::MIN], 0.0, Some(f64::MAX));
+        // Squares that no number can hold still tell apart.
+        check(&[1e-300, 1e-300], 1e-300, Some(0.0));
+        check(&[5e-324, 5e-324], 5e-324, Some(0.0));
     }
 
     #[test]
-    fn a_round_trip_through_json_loses_nothing() {
-        for moments in [of(&[]), of(&[1e300, -1e300, 0.1]), of(&[0.1, 0.2])] {
-            let text = serde_json::to_string(&moments).unwrap();
-            assert_eq!(serde_json::from_str::<Moments>(&text).unwrap(), moments);
-        }
+    fn nothing_cancels() {
+        check(&[1e300, 1.0, -1e300], 1.0 / 3.0, Some(f64::MAX));
+        let mut moments = of(&[1e16, 1.0, -1e16]);
+        assert!((moments.mean() - 1.0 / 3.0).abs() < 1e-16);
+        moments.update_many(0.1, 1_000_000);
+        assert_eq!(moments.count(), 1_000_003);
+    }
+
+    #[test]
+    fn minus_zero_is_zero() {
+        assert_eq!(of(&[0.0, -0.0]).min().to_bits(), of(&[-0.0, 0.0]).min().to_bits());
+    }
+
+    #[test]
+    fn rounded_figures_read_as_they_were() {
+        let moments = Moments::from_rounded(7, 0.1, 3.5, (-1.0, 2.0));
+        assert!((moments.mean() - 0.1).abs() < 1e-16);
+        assert!((moments.variance().unwrap() - 3.5 / 6.0).abs() < 1e-14, "{:?}", moments.variance());
     }
 
     fn values() -> impl Strategy<Value = Vec<f64>> {
-        prop::collection::vec(-1e3..1e3_f64, 0..40)
-    }
-
-    fn close(a: &Moments, b: &Moments) -> bool {
-        a.count == b.count
-            && (a.mean - b.mean).abs() < 1e-9
-            && (a.m2 - b.m2).abs() <= 1e-9 * (1.0 + a.m2)
-            && (a.min, a.max) == (b.min, b.max)
+        prop::collection::vec(
+            prop_oneof![-1e3..1e3_f64, any::<f64>().prop_filter("finite", |v| v.is_finite())],
+            0..40,
+        )
     }
 
     proptest! {
         #[test]
-        fn parts_merge_to_the_whole_in_any_order(a in values(), b in values(), c in values()) {
+        fn parts_merge_to_the_same_bits_in_any_order(a in values(), b in values(), c in values()) {
             let whole = of(&[a.clone(), b.clone(), c.clone()].concat());
             let [a, b, c] = [of(&a), of(&b), of(&c)];
             let merged = |parts: [&Moments; 3]| {
                 let mut sum = Moments::new();
-                for part in parts {
-                    sum.merge(part);
-                }
+                parts.iter().for_each(|part| sum.merge(part));
                 sum
             };
-            prop_assert!(close(&merged([&a, &b, &c]), &whole));
-            prop_assert!(close(&merged([&c, &a, &b]), &whole));
+            for moments in [merged([&a, &b, &c]), merged([&c, &a, &b]), merged([&b, &c, &a])] {
+                prop_assert_eq!(serde_json::to_string(&moments).unwrap(), serde_json::to_string(&whole).unwrap());
+                prop_assert_eq!(moments.variance().map(f64::to_bits), whole.variance().map(f64::to_bits));
+            }
         }
 
         #[test]
-        fn stay_finite_and_ordered(values in prop::collection::vec(any::<f64>(), 0..40)) {
+        fn many_at_once_are_many(value in any::<f64>(), count in 0_u64..50) {
+            let mut at_once = of(&[1.5]);
+            at_once.update_many(value, count);
+            let mut singly = of(&[1.5]);
+            (0..count).for_each(|_| singly.update(value));
+            prop_assert_eq!(at_once, singly);
+        }
+
+        #[test]
+        fn stay_finite_and_ordered(values in prop::collection::vec(any::<f64>(), 1..40)) {
             let moments = of(&values);
-            prop_assert!([moments.mean, moments.m2, moments.min, moments.max].iter().all(|part| part.is_finite()));
-            prop_assert!(moments.m2 >= 0.0);
-            let slack = 1e-9 * moments.min.abs().max(moments.max.abs());
-            prop_assert!(moments.min - slack <= moments.mean && moments.mean <= moments.max + slack);
+            prop_assert!(moments.min() <= moments.mean() && moments.mean() <= moments.max() || moments.count() == 0);
+            prop_assert!(moments.variance().is_none_or(|variance| variance.is_finite() && variance >= 0.0));
+            let text = serde_json::to_string(&moments).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Moments>(&text).unwrap(), moments);
         }
     }
 }

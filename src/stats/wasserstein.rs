@@ -51,54 +51,80 @@ pub fn wasserstein_sorted(a: &[f64], b: &[f64]) -> Result<f64, StatError> {
     Ok(unit.restore(sum))
 }
 
-/// Wasserstein-1 distance of two histograms, with the mass of a cell spread evenly over it.
+/// Where the mass of the two open cells lies: the mean of the values in each, `None` without one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OpenCells {
+    /// Mean of the values up to the first edge.
+    pub low: Option<f64>,
+    /// Mean of the values above the last edge.
+    pub high: Option<f64>,
+}
+
+/// Wasserstein-1 distance of two histograms, with the mass of a cell between two edges spread evenly over it.
 ///
 /// # Arguments
 ///
 /// * `edges`: inner edges, ascending, shape `[n_cells − 1]`; cell `j` is `(edges[j−1], edges[j]]`.
-/// * `low`, `high`: where the first cell begins and the last one ends. An end inside the edges gives its cell no width.
-/// * `reference`, `current`: observations per cell, shape `[n_cells]`.
+/// * `reference`, `current`: observations per cell, shape `[n_cells]`, and the means of their open cells, finite. How far
+///   a tail reaches beyond the last edge counts in full.
 ///
 /// # Returns
 ///
 /// A value in `[0, f64::MAX]`, in the unit of the edges; a distance beyond the largest number is returned as that
-/// number. It differs from the distance of the raw values by at most one cell's width, weighted by mass.
+/// number. It differs from the distance of the raw values by at most one inner cell's width, weighted by mass, and by
+/// what two open cells of one side hide when their distribution functions cross.
 ///
 /// # Errors
 ///
 /// * [`StatError::BinMismatch`] if the histograms differ in shape, [`StatError::EdgeMismatch`] if the edges do not make
 ///   as many cells.
-/// * [`StatError::NotFinite`], [`StatError::Unsorted`] for edges or ends that are not finite and ascending.
+/// * [`StatError::NotFinite`], [`StatError::Unsorted`] for edges or means that are not finite and ascending.
 /// * [`StatError::TooFewObservations`] if either side has no observations.
 ///
 /// # Source
 ///
-/// Vallender (1974), doi:10.1137/1118101, applied to piecewise linear distribution functions.
+/// Vallender (1974), doi:10.1137/1118101, applied to piecewise linear distribution functions; over an open cell
+/// `∫ |Fn − F0|` is the difference of the two partial means.
 pub fn wasserstein_from_cells(
     edges: &[f64],
-    low: f64,
-    high: f64,
-    reference: &[u64],
-    current: &[u64],
+    (reference, open_reference): (&[u64], OpenCells),
+    (current, open_current): (&[u64], OpenCells),
 ) -> Result<f64, StatError> {
     check_bins(reference.len(), current.len())?;
     if edges.len() + 1 != reference.len() {
         return Err(StatError::EdgeMismatch { edges: edges.len(), cells: reference.len() });
     }
     check_ascending(edges, "edges")?;
-    if !(low.is_finite() && high.is_finite()) {
-        return Err(StatError::NotFinite("ends"));
+    let means = [open_reference.low, open_reference.high, open_current.low, open_current.high];
+    if means.iter().flatten().any(|mean| !mean.is_finite()) {
+        return Err(StatError::NotFinite("means of the open cells"));
     }
-    let first = edges.first().map_or(low, |&edge| edge.min(low));
-    let last = edges.last().map_or(high.max(low), |&edge| edge.max(high));
-    let unit = Unit::spanning(first, last);
     let gaps = cumulative_gaps(reference, current)?;
-    let starts = std::iter::once(first).chain(edges.iter().copied());
-    let ends = edges.iter().copied().chain(std::iter::once(last));
-    let (mut sum, mut before) = (0.0, 0.0);
-    for ((start, end), after) in starts.zip(ends).zip(gaps) {
-        sum += mean_absolute(before, after) * unit.width(start, end);
-        before = after;
+    let (Some(&first), Some(&last)) = (edges.first(), edges.last()) else {
+        // One cell, open on both sides: all that is known are the two means.
+        let (a, b) = (open_reference.low.unwrap_or(0.0), open_current.low.unwrap_or(0.0));
+        let unit = Unit::spanning(a.min(b), a.max(b));
+        return Ok(unit.restore(unit.width(a.min(b), a.max(b))));
+    };
+    let low = means.iter().flatten().copied().fold(first, f64::min);
+    let high = means.iter().flatten().copied().fold(last, f64::max);
+    let unit = Unit::spanning(low, high);
+    let beyond = |counts: &[u64], open: OpenCells| {
+        let total = counts.iter().map(|&count| count as f64).sum::<f64>();
+        let share = |cell: usize| counts[cell] as f64 / total;
+        let below = open.low.map_or(0.0, |mean| share(0) * unit.width(mean, first));
+        let above = open.high.map_or(0.0, |mean| share(counts.len() - 1) * unit.width(last, mean));
+        [below, above]
+    };
+    let (ours, theirs) = (beyond(reference, open_reference), beyond(current, open_current));
+    let mut sum = (ours[0] - theirs[0]).abs() + (ours[1] - theirs[1]).abs();
+    // From the gap at the first edge on, cell by cell.
+    let mut before = None;
+    for (gap, &end) in gaps.zip(edges) {
+        if let Some((start, gap_at_start)) = before {
+            sum += mean_absolute(gap_at_start, gap) * unit.width(start, end);
+        }
+        before = Some((end, gap));
     }
     Ok(unit.restore(sum))
 }
@@ -185,9 +211,19 @@ mod tests {
         assert!(checked > 25, "{checked} cases");
     }
 
+    /// Cells whose open ends are filled evenly up to `low` and `high`.
+    fn even(edges: &[f64], low: f64, high: f64) -> OpenCells {
+        let middle = |a: f64, b: f64| a / 2.0 + b / 2.0;
+        OpenCells {
+            low: Some(edges.first().map_or(middle(low, high), |&edge| middle(low, edge))),
+            high: Some(edges.last().map_or(middle(low, high), |&edge| middle(edge, high))),
+        }
+    }
+
     #[track_caller]
     fn check_cells(edges: &[f64], low: f64, high: f64, reference: &[u64], current: &[u64], expected: f64) {
-        let actual = wasserstein_from_cells(edges, low, high, reference, current).unwrap();
+        let open = even(edges, low, high);
+        let actual = wasserstein_from_cells(edges, (reference, open), (current, open)).unwrap();
         assert_distance(actual, expected, format_args!("{edges:?}"));
     }
 
@@ -199,15 +235,24 @@ mod tests {
         check_cells(&[1.0, 3.0], 0.0, 4.0, &[5, 0, 0], &[0, 0, 5], 3.0);
         // The gap changes sign inside the middle cell: 2 (¼ + ¼) / (2 · 1) there, ¼ on each side of it.
         check_cells(&[1.0, 3.0], 0.0, 4.0, &[1, 0, 1], &[0, 2, 0], 1.0);
-        // Ends inside the edges give no width; a single cell gives no distance.
-        check_cells(&[1.0, 3.0], 2.0, 2.5, &[5, 0, 0], &[0, 0, 5], 2.0);
         check_cells(&[], 0.0, 1.0, &[5], &[7], 0.0);
+    }
+
+    #[test]
+    fn a_tail_that_moves_is_seen_however_far() {
+        let at = |mean| OpenCells { low: Some(0.0), high: Some(mean) };
+        for far in [10.0, 1e6, 1e300] {
+            let moved = wasserstein_from_cells(&[0.5, 1.0], (&[5, 0, 5], at(2.0)), (&[5, 0, 5], at(far)));
+            assert_distance(moved.unwrap(), (far - 2.0) / 2.0, far);
+        }
     }
 
     #[test]
     fn large_values_do_not_overflow() {
         check_cells(&[0.0], -1e300, 1e300, &[1, 0], &[0, 1], 1e300);
-        check_cells(&[0.0], f64::MIN, f64::MAX, &[1, 0], &[0, 1], f64::MAX);
+        let open = OpenCells { low: Some(f64::MIN), high: Some(f64::MAX) };
+        let furthest = wasserstein_from_cells(&[0.0], (&[1, 0], open), (&[0, 1], open));
+        assert_eq!(furthest, Ok(f64::MAX));
         assert_eq!(wasserstein_sorted(&[f64::MIN], &[f64::MAX]), Ok(f64::MAX));
         assert_distance(wasserstein_sorted(&[f64::MIN, 0.0], &[0.0, f64::MAX]).unwrap(), f64::MAX, "halves");
     }
@@ -217,11 +262,14 @@ mod tests {
         assert_eq!(wasserstein_sorted(&[], &[1.0]), Err(StatError::TooFewObservations { needed: 1, got: 0 }));
         assert_eq!(wasserstein_sorted(&[2.0, 1.0], &[1.0]), Err(StatError::Unsorted("values")));
         assert_eq!(wasserstein_sorted(&[f64::NAN], &[1.0]), Err(StatError::NotFinite("values")));
-        let of_cells =
-            |edges: &[f64], high, current: &[u64]| wasserstein_from_cells(edges, 0.0, high, &[1, 1], current);
+        let of_cells = |edges: &[f64], high, current: &[u64]| {
+            let open = OpenCells { low: Some(0.0), high: Some(high) };
+            wasserstein_from_cells(edges, (&[1, 1], open), (current, open))
+        };
         assert_eq!(of_cells(&[1.0], 2.0, &[1]), Err(StatError::BinMismatch { reference: 2, current: 1 }));
         assert_eq!(of_cells(&[], 2.0, &[1, 1]), Err(StatError::EdgeMismatch { edges: 0, cells: 2 }));
-        assert_eq!(of_cells(&[1.0], f64::NAN, &[1, 1]), Err(StatError::NotFinite("ends")));
+        let refused = Err(StatError::NotFinite("means of the open cells"));
+        assert_eq!(of_cells(&[1.0], f64::NAN, &[1, 1]), refused);
         assert_eq!(of_cells(&[1.0], 2.0, &[0, 0]), Err(StatError::TooFewObservations { needed: 1, got: 0 }));
     }
 
@@ -254,7 +302,16 @@ mod tests {
                 }
                 counts
             };
-            let binned = wasserstein_from_cells(&edges, -50.0, 50.0, &count(&a), &count(&b)).unwrap();
+            let open = |values: &[f64]| {
+                let mean = |cell: usize| {
+                    let inside = values.iter().filter(|v| edges.partition_point(|edge| edge < *v) == cell);
+                    let inside: Vec<f64> = inside.copied().collect();
+                    (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64)
+                };
+                OpenCells { low: mean(0), high: mean(edges.len()) }
+            };
+            let binned =
+                wasserstein_from_cells(&edges, (&count(&a), open(&a)), (&count(&b), open(&b))).unwrap();
             prop_assert!((binned - wasserstein_sorted(&a, &b).unwrap()).abs() <= width + 1e-9);
         }
 
@@ -263,12 +320,13 @@ mod tests {
             (a, b) in histogram_pair(), low in any::<f64>(), high in any::<f64>()
         ) {
             let edges: Vec<f64> = (1..a.len()).map(|edge| edge as f64).collect();
+            let open = OpenCells { low: Some(low), high: Some(high) };
             if low.is_finite() && high.is_finite() {
-                let there = wasserstein_from_cells(&edges, low, high, &a, &b).unwrap();
-                let back = wasserstein_from_cells(&edges, low, high, &b, &a).unwrap();
+                let there = wasserstein_from_cells(&edges, (&a, open), (&b, open)).unwrap();
+                let back = wasserstein_from_cells(&edges, (&b, open), (&a, open)).unwrap();
                 prop_assert!((0.0..=f64::MAX).contains(&there));
                 prop_assert!(there - back <= 1e-9 * there && back - there <= 1e-9 * back);
-                prop_assert!(wasserstein_from_cells(&edges, low, high, &a, &a).unwrap() == 0.0);
+                prop_assert!(wasserstein_from_cells(&edges, (&a, open), (&a, open)).unwrap() == 0.0);
             }
         }
     }

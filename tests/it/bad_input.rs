@@ -542,7 +542,7 @@ async fn values_that_are_no_numbers_are_counted_by_what_they_are() {
     let [temp, season] = counted.columns() else { panic!("{counted:?}") };
     assert_eq!((temp.nan, temp.missing, temp.wrong_type), (1, 2, 2));
     assert_eq!((temp.pos_inf, temp.neg_inf, temp.below_min, temp.above_max), (2, 1, 2, 3));
-    assert_eq!((temp.usable(), temp.moments.count), (6, 3));
+    assert_eq!((temp.usable(), temp.moments.count()), (6, 3));
     assert_eq!((season.nan, season.missing, season.wrong_type), (1, 1, 0));
     assert_eq!(season.usable(), 9);
 

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Baseline, BaselineColumn, Bins, CutOptions};
+use super::{Baseline, BaselineColumn, Bins, CutOptions, name_of};
 use crate::model::ModelName;
 use crate::profile::{ColumnLayout, ColumnProfile};
-use crate::stats::{Moments, Variation};
+use crate::stats::{FiniteSum, Moments, Variation};
+
+mod v1;
 
 /// A document that is not a baseline.
 #[derive(Debug, Error)]
@@ -38,21 +40,24 @@ pub enum FormatError {
 #[serde(tag = "format")]
 enum Document {
     #[serde(rename = "1")]
-    V1 { version: String, content: ContentV1 },
+    V1 { version: String, content: v1::Content },
+    #[serde(rename = "2")]
+    V2 { version: String, content: Content },
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ContentV1 {
+struct Content {
     model: ModelName,
     source: String,
     rows: u64,
     options: CutOptions,
-    columns: Vec<ColumnV1>,
+    columns: Vec<Column>,
 }
 
+/// A column; a field that later versions of this format add is left out where it says nothing.
 #[derive(Serialize, Deserialize)]
-struct ColumnV1 {
+struct Column {
     #[serde(flatten)]
     layout: ColumnLayout,
     cells: Vec<u64>,
@@ -63,6 +68,8 @@ struct ColumnV1 {
     wrong_type: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     moments: Option<Moments>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tails: Option<(FiniteSum, FiniteSum)>,
     bins: Bins,
     ks_error_bound: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,9 +78,10 @@ struct ColumnV1 {
     ks_variation: Option<Variation>,
 }
 
-impl From<&BaselineColumn> for ColumnV1 {
+impl From<&BaselineColumn> for Column {
     fn from(column: &BaselineColumn) -> Self {
         let profile = &column.profile;
+        let numeric = profile.moments.count() > 0;
         Self {
             layout: column.layout.clone(),
             cells: profile.cells.clone(),
@@ -82,7 +90,8 @@ impl From<&BaselineColumn> for ColumnV1 {
             pos_inf: profile.pos_inf,
             neg_inf: profile.neg_inf,
             wrong_type: profile.wrong_type,
-            moments: (profile.moments.count > 0).then_some(profile.moments),
+            moments: numeric.then(|| profile.moments.clone()),
+            tails: numeric.then(|| (profile.low_tail.clone(), profile.high_tail.clone())),
             bins: column.bins.clone(),
             ks_error_bound: column.ks_error_bound,
             psi_variation: column.psi_variation,
@@ -91,21 +100,24 @@ impl From<&BaselineColumn> for ColumnV1 {
     }
 }
 
-impl TryFrom<ColumnV1> for BaselineColumn {
+/// Refuses counts and bins that do not fit the cells of the layout.
+fn check(layout: &ColumnLayout, counts: &[u64], bins: &Bins) -> Result<(), FormatError> {
+    let cells = layout.cut.cells();
+    if counts.len() == cells && bins.cells() == cells {
+        return Ok(());
+    }
+    Err(FormatError::Column {
+        column: layout.name.clone(),
+        problem: format!("{cells} cells, but {} counts and {} bin numbers", counts.len(), bins.cells()),
+    })
+}
+
+impl TryFrom<Column> for BaselineColumn {
     type Error = FormatError;
 
-    fn try_from(stored: ColumnV1) -> Result<Self, FormatError> {
-        let cells = stored.layout.cut.cells();
-        if stored.cells.len() != cells || stored.bins.cells() != cells {
-            return Err(FormatError::Column {
-                column: stored.layout.name,
-                problem: format!(
-                    "{cells} cells, but {} counts and {} bin numbers",
-                    stored.cells.len(),
-                    stored.bins.cells()
-                ),
-            });
-        }
+    fn try_from(stored: Column) -> Result<Self, FormatError> {
+        check(&stored.layout, &stored.cells, &stored.bins)?;
+        let (low_tail, high_tail) = stored.tails.unwrap_or_default();
         Ok(Self {
             layout: stored.layout,
             profile: ColumnProfile {
@@ -116,6 +128,8 @@ impl TryFrom<ColumnV1> for BaselineColumn {
                 neg_inf: stored.neg_inf,
                 wrong_type: stored.wrong_type,
                 moments: stored.moments.unwrap_or_default(),
+                low_tail,
+                high_tail,
                 ..ColumnProfile::default()
             },
             bins: stored.bins,
@@ -127,13 +141,13 @@ impl TryFrom<ColumnV1> for BaselineColumn {
 }
 
 impl Baseline {
-    fn content(&self) -> ContentV1 {
-        ContentV1 {
+    fn content(&self) -> Content {
+        Content {
             model: self.model.clone(),
             source: self.source.clone(),
             rows: self.rows,
             options: self.options.clone(),
-            columns: self.columns.iter().map(ColumnV1::from).collect(),
+            columns: self.columns.iter().map(Column::from).collect(),
         }
     }
 
@@ -142,29 +156,43 @@ impl Baseline {
         Ok(serde_json::to_vec(&self.content())?)
     }
 
-    /// The stored document.
+    /// The stored document; one that was read from an earlier format is given back as it was.
     ///
     /// # Errors
     ///
     /// [`FormatError::Json`] only if a number is not finite, which building and reading rule out.
     pub fn to_json(&self) -> Result<String, FormatError> {
-        let document = Document::V1 { version: self.version.clone(), content: self.content() };
+        if let Some(document) = &self.document {
+            return Ok(document.clone());
+        }
+        let document = Document::V2 { version: self.version.clone(), content: self.content() };
         Ok(serde_json::to_string(&document)?)
     }
 
-    /// Reads a stored document and checks its version against its content.
+    /// Reads a stored document of any format and checks its version against its content.
     ///
     /// # Errors
     ///
     /// [`FormatError`] when it is damaged, changed, or of an unknown format.
     pub fn from_json(text: &str) -> Result<Self, FormatError> {
-        let Document::V1 { version, content } = serde_json::from_str(text)?;
-        let columns = content.columns.into_iter().map(BaselineColumn::try_from).collect::<Result<_, _>>()?;
-        let baseline = Self::new(content.model, content.source, content.rows, content.options, columns)?;
-        if baseline.version == version {
-            Ok(baseline)
-        } else {
-            Err(FormatError::Version { stated: version, found: baseline.version })
+        let (stated, mut baseline) = match serde_json::from_str(text)? {
+            Document::V1 { version, content } => {
+                let found = name_of(&serde_json::to_vec(&content)?);
+                let mut baseline = content.baseline()?;
+                baseline.version = found;
+                baseline.document = Some(text.to_owned());
+                (version, baseline)
+            }
+            Document::V2 { version, content } => {
+                let columns =
+                    content.columns.into_iter().map(BaselineColumn::try_from).collect::<Result<_, _>>()?;
+                let Content { model, source, rows, options, .. } = Content { columns: Vec::new(), ..content };
+                (version, Self::assemble(model, source, rows, options, columns)?)
+            }
+        };
+        if baseline.version == stated {
+            return Ok(baseline);
         }
+        Err(FormatError::Version { stated, found: std::mem::take(&mut baseline.version) })
     }
 }
