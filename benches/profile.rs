@@ -150,7 +150,8 @@ fn size() {
 fn information(cells: &[u64]) -> f64 {
     let filled = cells.iter().filter(|&&count| count > 0).count().max(1);
     // Atoms leave every other cell empty: only cells that can fill count.
-    let used = if filled * 2 <= cells.len() + 1 && cells.len() > 40 && filled < 200 { filled } else { cells.len() };
+    let used =
+        if filled * 2 <= cells.len() + 1 && cells.len() > 40 && filled < 200 { filled } else { cells.len() };
     let mean = cells.iter().sum::<u64>() as f64 / used as f64;
     let (mut bits, mut log) = (0.0, -mean);
     let top = (mean + 12.0 * mean.sqrt() + 20.0).ceil();
@@ -225,10 +226,7 @@ fn judge() {
         black_box(driftline::stats::ks_statistic_sorted(&both[0], &both[1]).unwrap());
     });
     let all = sorted.as_secs_f64() * FEATURES as f64;
-    println!(
-        "the same from raw values, sorted for KS alone: {all:.1} s ({:.0}x)",
-        all / whole.as_secs_f64()
-    );
+    println!("the same from raw values, sorted for KS alone: {all:.1} s ({:.0}x)", all / whole.as_secs_f64());
 }
 
 fn main() {

@@ -21,7 +21,7 @@ use super::chunk::{Chunk, ChunkBuilder};
 use super::source::{Holds, SourceColumn, bad_time};
 
 /// Bytes of a column that are read at once; more only where a single page is larger.
-const WINDOW: usize = 2 << 20;
+const WINDOW: usize = 16 << 20;
 
 /// Rows after which what was read is handed on.
 const ROWS_AT_ONCE: usize = 1 << 17;
@@ -124,9 +124,10 @@ struct Pages<'a> {
 
 /// What a look at some bytes of a column chunk found: how many of them are whole pages, with how many values.
 struct Scanned {
-    bytes: usize,
+    end: usize,
     values: i64,
-    dictionary: Option<usize>,
+    /// Whether the pages refer to the dictionary.
+    encoded: bool,
 }
 
 impl Pages<'_> {
@@ -138,45 +139,75 @@ impl Pages<'_> {
     ) -> Result<usize, FrameError> {
         let path = self.path;
         let range = guarded(path, || Ok(chunk.byte_range()))?;
-        let mut at = range.start;
         let mut remaining = chunk.num_values();
-        // The dictionary page as it stands in the file: it goes before every later lot of pages.
+        // The dictionary page as it stands in the file: it goes before every lot of pages that refers to it.
         let mut dictionary: Vec<u8> = Vec::new();
         let mut window = WINDOW;
+        let (mut file_at, mut bytes, mut at) = (range.start, Buffer::<u8>::default(), 0);
         let mut rows = 0;
         while remaining > 0 {
-            let length = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX).min(window);
-            let start = dictionary.len();
-            let mut bytes = Vec::with_capacity(start + length);
-            bytes.extend_from_slice(&dictionary);
-            self.file
-                .seek(SeekFrom::Start(at))
-                .and_then(|_| (&self.file).take(length as u64).read_to_end(&mut bytes))
-                .map_err(|source| FrameError::Open { path: path.to_owned(), source })?;
-            if bytes.len() < start + length {
-                return Err(content(path, format!("column `{}` ends before its last page", self.name)));
+            let last = file_at + bytes.len() as u64 >= range.end;
+            if dictionary.is_empty()
+                && let Some(end) = guarded(path, || Ok(self.dictionary_end(chunk, &bytes, at)))?
+            {
+                dictionary = bytes[at..end].to_vec();
+                at = end;
             }
-            let last = at + length as u64 >= range.end;
-            let bytes = Buffer::from(bytes);
-            let scanned = guarded(path, || self.scan(chunk, &bytes, start, remaining, last))?;
+            let scanned = guarded(path, || self.scan(chunk, &bytes, at, remaining, last))?;
             let Some(scanned) = scanned else {
-                window = window.saturating_mul(2);
+                // Nothing whole is left: read on from here, and more at once if that was not enough.
+                window = if at == 0 && !bytes.is_empty() { window.saturating_mul(2) } else { window };
+                file_at += at as u64;
+                at = 0;
+                bytes = self
+                    .bytes(file_at, usize::try_from(range.end - file_at).unwrap_or(usize::MAX).min(window))?;
                 continue;
             };
-            if let Some(end) = scanned.dictionary {
-                dictionary = bytes[..end].to_vec();
-            }
-            let arrays =
-                guarded(path, || self.decode(chunk, bytes.clone().sliced(0..scanned.bytes), scanned.values))?;
+            let pages = bytes.clone().sliced(at..scanned.end);
+            let pages = if scanned.encoded && !dictionary.is_empty() {
+                Buffer::from([&dictionary, pages.as_slice()].concat())
+            } else {
+                pages
+            };
+            let arrays = guarded(path, || self.decode(chunk, pages, scanned.values))?;
             rows += arrays.iter().map(|array| array.len()).sum::<usize>();
             take(&arrays)?;
-            at += (scanned.bytes - start) as u64;
+            at = scanned.end;
             remaining -= scanned.values;
         }
         Ok(rows)
     }
 
-    /// Finds the whole pages in `bytes` from `start`; `None` when there is not one and more bytes would help.
+    fn bytes(&self, from: u64, length: usize) -> Result<Buffer<u8>, FrameError> {
+        let mut bytes = Vec::with_capacity(length);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(from))
+            .and_then(|_| file.take(length as u64).read_to_end(&mut bytes))
+            .map_err(|source| FrameError::Open { path: self.path.to_owned(), source })?;
+        if bytes.len() < length || length == 0 {
+            return Err(content(self.path, format!("column `{}` ends before its last page", self.name)));
+        }
+        Ok(Buffer::from(bytes))
+    }
+
+    /// A reader of the pages in `bytes` from `at`.
+    fn pages(chunk: &ColumnChunkMetadata, bytes: &Buffer<u8>, at: usize) -> PageReader {
+        let mut cursor = Cursor::new(bytes.clone());
+        cursor.set_position(at as u64);
+        let meta = PageMetaData { num_values: i64::MAX, ..PageMetaData::from(chunk) };
+        PageReader::new_with_page_meta(cursor, meta, Vec::new(), bytes.len().max(WINDOW))
+    }
+
+    /// Where the dictionary page at `at` ends, if there is a whole one.
+    fn dictionary_end(&self, chunk: &ColumnChunkMetadata, bytes: &Buffer<u8>, at: usize) -> Option<usize> {
+        let mut reader = Self::pages(chunk, bytes, at);
+        match reader.read_dict() {
+            Ok(Some(_)) => usize::try_from(reader.into_inner().0.position()).ok(),
+            _ => None,
+        }
+    }
+
+    /// Finds whole pages in `bytes` from `start`; `None` when there is not one and more bytes would help.
     fn scan(
         &self,
         chunk: &ColumnChunkMetadata,
@@ -185,27 +216,25 @@ impl Pages<'_> {
         remaining: i64,
         last: bool,
     ) -> Result<Option<Scanned>, FrameError> {
-        let mut found = Scanned { bytes: start, values: 0, dictionary: None };
+        let mut found = Scanned { end: start, values: 0, encoded: false };
         while found.values < remaining && found.values < ROWS_AT_ONCE as i64 {
-            let mut cursor = Cursor::new(bytes.clone());
-            cursor.set_position(found.bytes as u64);
-            let meta = PageMetaData { num_values: i64::MAX, ..PageMetaData::from(chunk) };
-            let mut reader =
-                PageReader::new_with_page_meta(cursor, meta, Vec::new(), bytes.len().max(WINDOW));
+            let mut reader = Self::pages(chunk, bytes, found.end);
             match reader.next() {
-                Some(Ok(page)) => {
-                    let (cursor, _) = reader.into_inner();
-                    found.bytes = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-                    match page {
-                        CompressedPage::Dict(_) => found.dictionary = Some(found.bytes),
-                        CompressedPage::Data(page) => found.values += page.num_values() as i64,
+                Some(Ok(CompressedPage::Data(page))) => {
+                    let encoded = page.header().is_dictionary_encoded();
+                    // Pages that refer to the dictionary and pages that do not are decoded apart.
+                    if found.values > 0 && encoded != found.encoded {
+                        break;
                     }
+                    found.encoded = encoded;
+                    found.values += page.num_values() as i64;
+                    found.end = usize::try_from(reader.into_inner().0.position()).unwrap_or(usize::MAX);
                 }
-                // What looks broken may only be cut off by the window.
-                _ if !last && found.values == 0 => return Ok(None),
                 _ if found.values > 0 => break,
+                // What looks broken may only be cut off by the window.
+                _ if !last => return Ok(None),
                 Some(Err(error)) => return Err(content(self.path, error)),
-                None => return Err(content(self.path, format!("column `{}` ends early", self.name))),
+                _ => return Err(content(self.path, format!("column `{}` ends early", self.name))),
             }
         }
         Ok(Some(found))

@@ -1,7 +1,8 @@
 //! The two distributions of a column as shapes to draw: a curve over the values, or bars for few of them.
 
 use super::report::Feature;
-use crate::drift::BinEvidence;
+use crate::drift::FeatureReport;
+use crate::model::FeatureKind;
 use crate::profile::{ColumnProfile, Cut, Grid, format_number};
 use crate::stats;
 
@@ -13,6 +14,9 @@ const MOST_BARS: usize = 24;
 
 /// Share of the rows at either end that may lie outside of what is drawn.
 const TAIL: f64 = 0.005;
+
+/// Share of the rows by which a bin has to move to be worth mentioning.
+const LEAST_CHANGE: f64 = 5e-4;
 
 /// What is drawn of a column.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +58,9 @@ pub(super) struct Change {
     pub(super) psi: f64,
 }
 
-/// The bins with their shares and what each adds to PSI.
-pub(super) fn changes(bins: &[BinEvidence]) -> Vec<Change> {
+/// The bins with their shares and what each adds to PSI, under names for people.
+pub(super) fn changes(report: &FeatureReport) -> Vec<Change> {
+    let bins = &report.bins;
     let reference: Vec<u64> = bins.iter().map(|bin| bin.reference).collect();
     let current: Vec<u64> = bins.iter().map(|bin| bin.current).collect();
     let (Ok(p), Ok(q)) = (stats::smoothed_shares(&reference), stats::smoothed_shares(&current)) else {
@@ -66,7 +71,10 @@ pub(super) fn changes(bins: &[BinEvidence]) -> Vec<Change> {
     bins.iter()
         .zip(p.iter().zip(&q))
         .map(|(bin, (p, q))| Change {
-            label: bin.label.clone(),
+            label: match report.kind {
+                FeatureKind::Numeric => in_words(&bin.label),
+                FeatureKind::Categorical | FeatureKind::Boolean => bin.label.clone(),
+            },
             reference: bin.reference as f64 / all_reference,
             current: bin.current as f64 / all_current,
             psi: (q - p) * (q / p).ln(),
@@ -74,9 +82,30 @@ pub(super) fn changes(bins: &[BinEvidence]) -> Vec<Change> {
         .collect()
 }
 
-/// The bin that adds most to PSI.
-pub(super) fn largest_change(bins: &[BinEvidence]) -> Option<Change> {
-    changes(bins).into_iter().max_by(|a, b| a.psi.total_cmp(&b.psi))
+/// The bin that adds most to PSI; `None` when hardly anything moved.
+pub(super) fn largest_change(report: &FeatureReport) -> Option<Change> {
+    let moved = |change: &Change| (change.current - change.reference).abs() >= LEAST_CHANGE;
+    changes(report).into_iter().filter(moved).max_by(|a, b| a.psi.total_cmp(&b.psi))
+}
+
+/// An interval as it is said, with its ends to four digits: `(-inf, 3.5]` is `up to 3.5`.
+pub(super) fn in_words(label: &str) -> String {
+    let inner = label.strip_prefix('(').and_then(|rest| rest.strip_suffix([')', ']']));
+    let Some((low, high)) = inner.and_then(|inner| inner.split_once(", ")) else { return label.to_owned() };
+    let end =
+        |text: &str| text.parse().map_or_else(|_| text.to_owned(), |value| format_number(rounded(value)));
+    let closed = label.ends_with(']');
+    match (low, high) {
+        ("-inf", high) if closed => format!("up to {}", end(high)),
+        ("-inf", high) => format!("under {}", end(high)),
+        (low, "inf") => format!("over {}", end(low)),
+        (low, high) => format!("{} to {}", end(low), end(high)),
+    }
+}
+
+/// Four significant digits.
+pub(super) fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
 /// What to draw of a column.
@@ -88,7 +117,7 @@ pub(super) fn shape(feature: &Feature) -> Shape {
             None => curve(grid, reference, current).map_or_else(|| Shape::Bars(Vec::new()), Shape::Curve),
         },
         Cut::Categories(_) => {
-            let mut bars: Vec<Bar> = changes(&feature.report.bins)
+            let mut bars: Vec<Bar> = changes(&feature.report)
                 .into_iter()
                 .filter(|change| change.reference + change.current > 0.0)
                 .map(|Change { label, reference, current, .. }| Bar { label, reference, current })
@@ -136,7 +165,7 @@ fn values_of(grid: &Grid, reference: &ColumnProfile, current: &ColumnProfile) ->
         filled
             .into_iter()
             .map(|cell| Bar {
-                label: grid.label(cell, cell),
+                label: in_words(&grid.label(cell, cell)),
                 reference: share(reference, cell),
                 current: share(current, cell),
             })
@@ -314,16 +343,51 @@ mod tests {
         let grid = grid(&values);
         let bars = values_of(&grid, &profile(&grid, &values), &profile(&grid, &[1.0, 7.5])).unwrap();
         let bars: Vec<(&str, f64)> = bars.iter().map(|bar| (bar.label.as_str(), bar.current)).collect();
-        assert_eq!(bars, [("1", 0.5), ("2", 0.0), ("(2, inf)", 0.5)]);
+        assert_eq!(bars, [("1", 0.5), ("2", 0.0), ("over 2", 0.5)]);
     }
 
     #[test]
     fn contributions_add_up_to_psi() {
-        let bins: Vec<BinEvidence> = [("a", 50, 10), ("b", 30, 60), ("missing", 0, 0)]
-            .map(|(label, reference, current)| BinEvidence { label: label.into(), reference, current })
+        let bins = [("a", 50, 10), ("b", 30, 60), ("missing", 0, 0)]
+            .map(|(label, reference, current)| crate::drift::BinEvidence {
+                label: label.into(),
+                reference,
+                current,
+            })
             .into();
-        let total: f64 = changes(&bins).iter().map(|change| change.psi).sum();
+        let report = FeatureReport {
+            name: "x".into(),
+            role: crate::model::Role::Feature,
+            kind: FeatureKind::Categorical,
+            n_reference: 80,
+            n_current: 70,
+            missing_reference: 0,
+            missing_current: 0,
+            statistics: std::collections::BTreeMap::new(),
+            p_values: std::collections::BTreeMap::new(),
+            p_adjusted: None,
+            deciding: None,
+            natural_variation: None,
+            verdict: crate::drift::Verdict::Ok,
+            reason: String::new(),
+            bins,
+        };
+        let total: f64 = changes(&report).iter().map(|change| change.psi).sum();
         assert!((total - stats::psi(&[50, 30, 0], &[10, 60, 0]).unwrap()).abs() < 1e-12);
-        assert_eq!(largest_change(&bins).unwrap().label, "a");
+        assert_eq!(largest_change(&report).unwrap().label, "a");
+    }
+
+    #[test]
+    fn intervals_are_said_in_words() {
+        for (label, words) in [
+            ("(-inf, 8.60333]", "up to 8.603"),
+            ("(-inf, 3)", "under 3"),
+            ("(21.3558, inf)", "over 21.36"),
+            ("(1.5, 2.25]", "1.5 to 2.25"),
+            ("7", "7"),
+            ("any other value", "any other value"),
+        ] {
+            assert_eq!(in_words(label), words);
+        }
     }
 }

@@ -10,7 +10,9 @@ use super::columns::{Compared, Plan};
 use super::exact;
 use super::progress::Progress;
 use super::report::{Comparison, Side};
-use super::sinks::{BlockRuns, Counts, Distribution, EXACT_VALUES, Taker, Tally, record_unusual};
+use super::sinks::{
+    BlockRuns, Counts, Distribution, EXACT_VALUES, Taker, Tally, record_runs, record_unusual,
+};
 use crate::baseline::{Baseline, BaselineColumn, CutOptions, boolean_cut, numeric_cut};
 use crate::drift::{self, Losses};
 use crate::frames::{Pace, Reading, Source, Told, Want, in_parallel};
@@ -280,15 +282,14 @@ fn cut(column: &Compared, learned: Taker) -> anyhow::Result<Cutting> {
         Arc::new(ColumnLayout { name, role, kind, cut, range })
     };
     Ok(match distribution {
-        Distribution::Numbers { summary, unusual } => {
-            let runs = summary.finish();
+        Distribution::Numbers(numbers) => {
+            let unusual = numbers.unusual;
+            let runs = numbers.finish();
             let (cut, range) = numeric_cut(&runs, &options);
             let layout = layout(cut, range);
             let counted = (runs.rank_error == 0.0).then(|| {
                 let mut profile = ColumnProfile::empty(&layout);
-                for &(number, count) in &runs.values {
-                    profile.record_many(&layout, &Value::Number(number), count);
-                }
+                record_runs(&mut profile, &layout, &runs.values);
                 record_unusual(&mut profile, &layout, unusual, &tally);
                 profile
             });

@@ -6,6 +6,7 @@ use anyhow::{anyhow, bail};
 
 use super::progress::Progress;
 use super::sinks::Taker;
+use super::sort::sort;
 use crate::baseline::{Baseline, BaselineColumn};
 use crate::drift::{DriftReport, FeatureReport};
 use crate::frames::{FrameError, Pace, Reading, Source, Want, in_parallel};
@@ -82,7 +83,7 @@ fn raw(source: &Source, names: &[&str], limit: usize, pace: Pace<'_>) -> Result<
     source.read(&mut readings, pace)?;
     let sorted = readings.into_iter().map(|reading| match reading.sink {
         Taker::Raw { mut values, .. } => {
-            values.sort_unstable_by(f64::total_cmp);
+            sort(&mut values);
             values
         }
         _ => Vec::new(),

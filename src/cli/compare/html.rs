@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::chart::{Bar, Change, Curve, Shape, changes, largest_change, shape, tick};
-use super::report::{Comparison, Feature, grouped, short};
+use super::chart::{Bar, Change, Curve, Shape, changes, largest_change, rounded, shape, tick};
+use super::report::{Comparison, Feature, grouped, short, short_p};
 use crate::drift::Verdict;
 use crate::model::{FeatureKind, Role};
 use crate::profile::format_number;
@@ -15,6 +15,9 @@ const OPEN: usize = 5;
 
 /// Bins that are listed before the rest is folded away.
 const BINS_SHOWN: usize = 14;
+
+/// Bins that are folded away one by one; what is beyond them is summed up.
+const BINS_FOLDED: usize = 30;
 
 /// PSI at which the small bar of an effect is full.
 const FULL_EFFECT: f64 = 1.0;
@@ -199,7 +202,7 @@ fn write_feature(
         effect(feature, comparison.criteria.psi_floor)
     )?;
     let shape = shape(feature);
-    let bins = changes(&report.bins);
+    let bins = changes(report);
     write_small(page, &shape)?;
     write!(
         page,
@@ -208,11 +211,11 @@ fn write_feature(
     )?;
     writeln!(page, "<p class=\"reason\">{}: {}.</p>", class_word(report.verdict), escape(&report.reason))?;
     write_chart(page, feature, &shape)?;
+    write_bins(page, &bins)?;
     page.push_str("<div class=\"two\">\n");
     write_sides(page, feature)?;
     write_statistics(page, feature)?;
     page.push_str("</div>\n");
-    write_bins(page, &bins)?;
     page.push_str("</div>\n</details>\n");
     Ok(())
 }
@@ -256,7 +259,7 @@ fn what_changed(feature: &Feature) -> String {
             short(shift.abs())
         ));
     }
-    if let Some(change) = largest_change(&report.bins).filter(|change| change.psi > 1e-6) {
+    if let Some(change) = largest_change(report) {
         said.push(format!(
             "What moved most is <b>{}</b>: {} of the rows before, {} now.",
             escape(&change.label),
@@ -273,15 +276,21 @@ fn what_changed(feature: &Feature) -> String {
             said.push(format!("{} of the current rows {text}.", percent(share)));
         }
     }
+    let new = feature.current.unseen.heaviest();
+    if !new.is_empty() {
+        let shown: Vec<String> = new
+            .iter()
+            .take(5)
+            .map(|(name, rows)| format!("<b>{}</b> ({})", escape(name), grouped(*rows)))
+            .collect();
+        let most =
+            if new.len() > shown.len() || feature.current.unseen.is_sample() { ", mostly" } else { ":" };
+        said.push(format!("New{most} {}.", shown.join(", ")));
+    }
     if said.is_empty() {
         said.push("Nothing moved.".to_owned());
     }
     said.join(" ")
-}
-
-/// Four significant digits.
-fn rounded(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
 fn percent(share: f64) -> String {
@@ -365,7 +374,8 @@ fn write_small(page: &mut String, shape: &Shape) -> std::fmt::Result {
 fn write_chart(page: &mut String, feature: &Feature, shape: &Shape) -> std::fmt::Result {
     match shape {
         Shape::Curve(curve) => write_curve(page, feature, curve),
-        Shape::Bars(bars) if bars.is_empty() => Ok(()),
+        // The bins of categories are drawn with their table.
+        Shape::Bars(bars) if bars.is_empty() || feature.report.kind != FeatureKind::Numeric => Ok(()),
         Shape::Bars(bars) => write_bars(page, feature, bars),
     }
 }
@@ -496,17 +506,21 @@ fn write_statistics(page: &mut String, feature: &Feature) -> std::fmt::Result {
     );
     for (key, label) in STATISTICS {
         let Some(&value) = report.statistics.get(key) else { continue };
+        // That nothing is missing, unseen or of another kind goes without saying.
+        if value == 0.0 && (key.ends_with("_share") || key.ends_with("_delta")) {
+            continue;
+        }
         let mut text = short(value);
         if let Some(&bound) =
             report.statistics.get("ks_error_bound").filter(|bound| key == "ks" && **bound > 0.0)
         {
             let _always_ok = write!(text, " ± {}", short(bound));
         }
-        let p = report.p_values.get(key).map(|p| short(*p)).unwrap_or_default();
+        let p = report.p_values.get(key).map(|p| short_p(*p)).unwrap_or_default();
         row(page, label, &[text, p])?;
     }
     if let Some(p) = report.p_adjusted {
-        row(page, "p that decides, adjusted", &[String::new(), short(p)])?;
+        row(page, "p that decides, adjusted", &[String::new(), short_p(p)])?;
     }
     if let Some(variation) = &report.natural_variation {
         row(page, "natural variation of PSI", &[short(variation.between), String::new()])?;
@@ -521,14 +535,30 @@ fn write_bins(page: &mut String, bins: &[Change]) -> std::fmt::Result {
     let total: f64 = bins.iter().map(|bin| bin.psi).sum();
     let filled: Vec<&Change> = bins.iter().filter(|bin| bin.reference + bin.current > 0.0).collect();
     let most = filled.iter().map(|bin| bin.reference.max(bin.current)).fold(0.0, f64::max);
-    page.push_str("<h3>Bins of PSI</h3>\n");
-    let (shown, rest) = filled.split_at(filled.len().min(BINS_SHOWN));
-    write_bin_rows(page, shown, most, total)?;
-    if !rest.is_empty() {
-        writeln!(page, "<details class=\"rest\"><summary>{} more bins</summary>", rest.len())?;
-        write_bin_rows(page, rest, most, total)?;
-        page.push_str("</details>\n");
+    page.push_str("<h3>Bins, and what each adds to PSI</h3>\n");
+    if filled.len() <= BINS_SHOWN {
+        return write_bin_rows(page, &filled, most, total);
     }
+    // Of many bins, first those that moved most.
+    let mut by_effect = filled;
+    by_effect.sort_by(|a, b| b.psi.total_cmp(&a.psi));
+    let (shown, rest) = by_effect.split_at(BINS_SHOWN);
+    write_bin_rows(page, shown, most, total)?;
+    let (folded, summed) = rest.split_at(rest.len().min(BINS_FOLDED));
+    writeln!(page, "<details class=\"rest\"><summary>{} more bins</summary>", rest.len())?;
+    let sum = |of: fn(&Change) -> f64| summed.iter().map(|bin| of(bin)).sum::<f64>();
+    let last = Change {
+        label: format!("{} more, taken together", summed.len()),
+        reference: sum(|bin| bin.reference),
+        current: sum(|bin| bin.current),
+        psi: sum(|bin| bin.psi),
+    };
+    let mut folded = folded.to_vec();
+    if !summed.is_empty() {
+        folded.push(&last);
+    }
+    write_bin_rows(page, &folded, most, total)?;
+    page.push_str("</details>\n");
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod html;
 mod progress;
 mod report;
 mod sinks;
+mod sort;
 mod table;
 
 use columns::Plan;

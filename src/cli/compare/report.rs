@@ -261,6 +261,11 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
+/// A p-value, for people: one too small for a number is not 0.
+pub(super) fn short_p(p: f64) -> String {
+    if p > 0.0 { short(p) } else { "< 1e-300".to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

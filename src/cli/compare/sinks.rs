@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::baseline::{CategorySummary, NumericSummary};
+use super::sort::sort;
+use crate::baseline::{CategorySummary, NumericSummary, Runs};
 use crate::frames::{Chunk, FrameError, Sink, State, Values};
 use crate::model::{FeatureKind, Value};
-use crate::profile::{ColumnLayout, ColumnProfile};
+use crate::profile::{ColumnLayout, ColumnProfile, Cut};
 use crate::window::window_index;
 
 /// Numbers of a column that are kept exactly; beyond, a sketch and a second look.
@@ -44,9 +45,59 @@ impl Tally {
 /// The distribution of a column before it is cut.
 #[derive(Debug)]
 pub(super) enum Distribution {
-    Numbers { summary: NumericSummary, unusual: [u64; 3] },
+    Numbers(Numbers),
     Names(CategorySummary),
     Truths([u64; 2]),
+}
+
+/// Numbers on their way to a distribution: kept while they are few, summed up beyond.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    kept: Vec<f64>,
+    limit: usize,
+    summary: Option<NumericSummary>,
+    /// NaN, −∞ and +∞.
+    pub(super) unusual: [u64; 3],
+}
+
+impl Numbers {
+    fn extend(&mut self, numbers: &[f64], states: Option<&[State]>) {
+        self.kept.reserve(numbers.len());
+        for (row, &number) in numbers.iter().enumerate() {
+            if number.is_finite() {
+                self.kept.push(number);
+            } else if states.is_none_or(|states| states[row] == State::Value) {
+                // At rows without a value stands NaN, which does not count here.
+                self.unusual[kind_of_unusual(number)] += 1;
+            }
+        }
+        if self.kept.len() > self.limit {
+            self.pass_on();
+        }
+    }
+
+    fn pass_on(&mut self) {
+        // The summary sorts, and what is sorted already costs it next to nothing.
+        sort(&mut self.kept);
+        self.summary.get_or_insert_with(|| NumericSummary::new(self.limit)).extend(&self.kept);
+        self.kept.clear();
+    }
+
+    /// The distribution, in ascending order.
+    #[expect(clippy::float_cmp, reason = "equal values form a run")]
+    pub(super) fn finish(mut self) -> Runs {
+        if self.summary.is_some() {
+            self.pass_on();
+        }
+        match self.summary {
+            Some(summary) => summary.finish(),
+            None => {
+                sort(&mut self.kept);
+                let runs = self.kept.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u64));
+                Runs { values: runs.collect(), rank_error: 0.0 }
+            }
+        }
+    }
 }
 
 /// Which block of time neighbouring rows belong to.
@@ -162,9 +213,12 @@ impl Taker {
     /// Learns the distribution of a column of this kind.
     pub(super) fn learn(kind: FeatureKind, exact_values: usize) -> Self {
         let distribution = match kind {
-            FeatureKind::Numeric => {
-                Distribution::Numbers { summary: NumericSummary::new(exact_values), unusual: [0; 3] }
-            }
+            FeatureKind::Numeric => Distribution::Numbers(Numbers {
+                kept: Vec::new(),
+                limit: exact_values,
+                summary: None,
+                unusual: [0; 3],
+            }),
             FeatureKind::Categorical => Distribution::Names(CategorySummary::new()),
             FeatureKind::Boolean => Distribution::Truths([0; 2]),
         };
@@ -213,16 +267,7 @@ impl Sink for Taker {
 impl Distribution {
     fn add(&mut self, chunk: &Chunk) {
         match (self, &chunk.values) {
-            (Self::Numbers { summary, unusual }, Values::Numbers(numbers)) => {
-                summary.extend(numbers);
-                // At rows without a value stands NaN, which does not count here.
-                let states = chunk.states.as_deref();
-                for (row, number) in numbers.iter().enumerate().filter(|(_, number)| !number.is_finite()) {
-                    if states.is_none_or(|states| states[row] == State::Value) {
-                        unusual[kind_of_unusual(*number)] += 1;
-                    }
-                }
-            }
+            (Self::Numbers(own), Values::Numbers(numbers)) => own.extend(numbers, chunk.states.as_deref()),
             (Self::Names(summary), Values::Texts(texts)) => match &chunk.states {
                 None => texts.iter().for_each(|text| summary.add(text, 1)),
                 Some(states) => {
@@ -247,6 +292,26 @@ fn kind_of_unusual(number: f64) -> usize {
     if number.is_nan() { 0 } else { 1 + usize::from(number > 0.0) }
 }
 
+/// Counts numbers in ascending order, each so many times; none lies outside of the layout's range.
+pub(super) fn record_runs(profile: &mut ColumnProfile, layout: &ColumnLayout, runs: &[(f64, u64)]) {
+    let Cut::Grid(grid) = &layout.cut else { return };
+    let edges = grid.edges();
+    let mut cell = 0;
+    for &(number, count) in runs {
+        while edges.get(cell).is_some_and(|&edge| edge < number) {
+            cell += 1;
+        }
+        profile.cells[cell] += count;
+        profile.moments.update_many(number, count);
+        if cell == 0 {
+            profile.low_tail.update_many(number, count);
+        }
+        if cell == edges.len() {
+            profile.high_tail.update_many(number, count);
+        }
+    }
+}
+
 /// Counts what a summary kept apart: NaN and the infinities, rows without a value.
 pub(super) fn record_unusual(
     profile: &mut ColumnProfile,
@@ -266,6 +331,22 @@ pub(super) fn record_unusual(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_are_counted_as_their_values_are() {
+        let mut values: Vec<f64> = (0..5000).map(|i| f64::from(i * 7919 % 3001) / 8.0).collect();
+        sort(&mut values);
+        let numbers = Numbers { kept: values.clone(), limit: 10_000, summary: None, unusual: [0; 3] };
+        let runs = numbers.finish();
+        assert!(runs.values.len() > 1000);
+        let (cut, range) = crate::baseline::numeric_cut(&runs, &crate::baseline::CutOptions::default());
+        let (name, role, kind) = ("x".to_owned(), crate::model::Role::Feature, FeatureKind::Numeric);
+        let layout = ColumnLayout { name, role, kind, cut, range };
+        let (mut one, mut other) = (ColumnProfile::empty(&layout), ColumnProfile::empty(&layout));
+        record_runs(&mut one, &layout, &runs.values);
+        other.record_numbers(&layout, &values);
+        assert_eq!(one, other);
+    }
 
     #[test]
     fn blocks_are_runs_of_rows() {

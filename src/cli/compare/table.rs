@@ -5,7 +5,7 @@ use std::io::Write;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table as TextTable, presets};
 
 use super::chart::{Change, largest_change};
-use super::report::{Comparison, Feature, grouped, short};
+use super::report::{Comparison, Feature, grouped, short, short_p};
 use crate::drift::{BinEvidence, Verdict};
 
 /// Width from which there is room to say which bin moved most.
@@ -63,12 +63,12 @@ fn row(feature: &Feature, colour: bool, wide: bool) -> Vec<Cell> {
         verdict,
         Cell::new(number("psi")),
         Cell::new(number("ks")),
-        Cell::new(report.p_adjusted.map(short).unwrap_or_default()),
+        Cell::new(report.p_adjusted.map(short_p).unwrap_or_default()),
         Cell::new(reference),
         Cell::new(current),
     ];
     if wide {
-        cells.push(Cell::new(largest_change(&report.bins).map(|change| moved(&change)).unwrap_or_default()));
+        cells.push(Cell::new(largest_change(report).map(|change| moved(&change)).unwrap_or_default()));
     }
     cells
 }

@@ -1,0 +1,47 @@
+"""Runs each tool as a process of its own and prints wall time and peak memory of each as a table."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Seconds and MiB of one run; any exit code over 1 is a failure."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):
+        sys.exit(f"{command} failed with {process.returncode}")
+    return time.monotonic() - start, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    driftline, folder, *sizes = sys.argv[1:]
+    here = Path(__file__).parent
+    print(f"load average before: {os.getloadavg()[0]:.2f}, cores: {os.cpu_count()}")
+    print("| rows against rows | tool | runs | median wall s | peak MiB | driftline is faster by |")
+    print("|---|---|---|---|---|---|")
+    for rows in sizes:
+        files = [f"{folder}/{side}_{rows}.parquet" for side in ("reference", "current")]
+        tools = [
+            ("driftline compare", [driftline, "compare", *files, "--json"], 5),
+            ("driftline compare --exact", [driftline, "compare", *files, "--json", "--exact"], 3),
+            ("scipy loop (KS, chi2)", [sys.executable, str(here / "with_scipy.py"), *files], 3),
+            ("evidently DataDriftPreset", [sys.executable, str(here / "with_evidently.py"), *files], 1),
+        ]
+        own = None
+        for name, command, times in tools:
+            runs = [run(command) for _ in range(times)]
+            wall = statistics.median(seconds for seconds, _ in runs)
+            peak = max(mebibytes for _, mebibytes in runs)
+            own = own or wall
+            print(f"| {int(rows):,} | {name} | {times} | {wall:.2f} | {peak:.0f} | {wall / own:.1f} |", flush=True)
+    print(f"load average after: {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
