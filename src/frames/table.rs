@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::FrameError;
-use crate::model::{Column, Value};
+use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Values, Want};
+use crate::model::{Column, FeatureKind, Value};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use polars::prelude::{
     AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
@@ -28,6 +28,10 @@ pub struct Table {
 ///
 /// [`FrameError`] names the file and what is wrong with it.
 pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if ["arrow", "feather"].contains(&extension.as_str()) {
+        return read_streamed(path, columns);
+    }
     let frame = read_frame(path)?;
     if frame.height() == 0 {
         return Err(FrameError::Empty(path.to_owned()));
@@ -45,6 +49,55 @@ pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameE
         out.push(Column { name, values });
     }
     Ok(Table { path: path.to_owned(), rows: frame.height(), columns: out })
+}
+
+/// Reads a file of a format that is only streamed.
+fn read_streamed(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    struct Collect(Vec<Value>);
+    impl Sink for Collect {
+        fn take(&mut self, chunk: &Chunk) -> Result<(), FrameError> {
+            let states = chunk.states.as_deref();
+            let value = |row: usize, value: Value| match states.map_or(State::Value, |states| states[row]) {
+                State::Value => value,
+                State::Missing => Value::Missing,
+                State::WrongType => Value::Opaque,
+            };
+            match &chunk.values {
+                Values::Numbers(numbers) => {
+                    self.0.extend(numbers.iter().enumerate().map(|(row, &v)| value(row, Value::Number(v))));
+                }
+                Values::Texts(texts) => {
+                    self.0.extend(
+                        texts.iter().enumerate().map(|(row, v)| value(row, Value::Text(v.to_owned()))),
+                    );
+                }
+                Values::Truths(truths) => {
+                    self.0.extend(truths.iter().enumerate().map(|(row, &v)| value(row, Value::Bool(v))));
+                }
+                Values::Times(_) => {}
+            }
+            Ok(())
+        }
+    }
+    let source = Source::open(&path.to_string_lossy())?;
+    let all = || source.columns().iter().map(|column| column.name.as_str()).collect();
+    let wanted: Vec<&str> = columns.map_or_else(all, <[&str]>::to_vec);
+    let rows = usize::try_from(source.rows().unwrap_or(0)).unwrap_or(usize::MAX);
+    let mut out = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        let holds = &source.column(name)?.holds;
+        let values = if let Holds::NotScalar(_) = holds {
+            vec![Value::Opaque; rows]
+        } else {
+            let want = Want::Kind(holds.kind().unwrap_or(FeatureKind::Numeric));
+            let mut readings = [Reading { name, want, sink: Collect(Vec::with_capacity(rows)) }];
+            source.read(&mut readings, Pace { threads: 1, progress: &|_| () })?;
+            let [reading] = readings;
+            reading.sink.0
+        };
+        out.push(Column { name: name.to_owned(), values });
+    }
+    Ok(Table { path: path.to_owned(), rows, columns: out })
 }
 
 fn read_frame(path: &Path) -> Result<DataFrame, FrameError> {

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod bad_input;
+mod compare;
 mod database;
 mod outage;
 mod retrain;

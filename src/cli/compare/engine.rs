@@ -13,6 +13,7 @@ use super::report::{Comparison, Side};
 use super::sinks::{
     BlockRuns, Counts, Distribution, EXACT_VALUES, Taker, Tally, record_runs, record_unusual,
 };
+use super::sort::leave_runs;
 use crate::baseline::{Baseline, BaselineColumn, CutOptions, boolean_cut, numeric_cut};
 use crate::drift::{self, Losses};
 use crate::frames::{Pace, Reading, Source, Told, Want, in_parallel};
@@ -112,7 +113,7 @@ impl Engine<'_> {
         let told = Mutex::new(Told::default());
         let alone = Pace { threads: 1, ..self.pace };
         in_parallel(self.pace.threads, columns.iter().enumerate(), |(index, column)| {
-            let taker = Taker::learn(column.kind, EXACT_VALUES);
+            let taker = Taker::learn(column.kind, EXACT_VALUES, source.rows());
             let mut reading = [Reading { name: &column.name, want: Want::Kind(column.kind), sink: taker }];
             let rows = source.read(&mut reading, alone)?;
             let [reading] = reading;
@@ -153,7 +154,7 @@ impl Engine<'_> {
             .map(|column| Reading {
                 name: &column.name,
                 want: Want::Kind(column.kind),
-                sink: Taker::learn(column.kind, kept.min(EXACT_VALUES)),
+                sink: Taker::learn(column.kind, kept.min(EXACT_VALUES), None),
             })
             .collect();
         if let Some(name) = &arguments.time {
@@ -293,6 +294,7 @@ fn cut(column: &Compared, learned: Taker) -> anyhow::Result<Cutting> {
                 record_unusual(&mut profile, &layout, unusual, &tally);
                 profile
             });
+            leave_runs(runs.values);
             Cutting { layout, counted, tally }
         }
         Distribution::Names(summary) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::sort::sort;
+use super::sort::{key_of, leave_keys, sort_keys, spare_keys, spare_runs, value_of};
 use crate::baseline::{CategorySummary, NumericSummary, Runs};
 use crate::frames::{Chunk, FrameError, Sink, State, Values};
 use crate::model::{FeatureKind, Value};
@@ -13,6 +13,9 @@ use crate::window::window_index;
 
 /// Numbers of a column that are kept exactly; beyond, a sketch and a second look.
 pub(super) const EXACT_VALUES: usize = 1 << 20;
+
+/// Numbers that are handed on at once.
+const PART: usize = 1 << 12;
 
 /// What had to be left out of the statistics, and where it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,7 +56,8 @@ pub(super) enum Distribution {
 /// Numbers on their way to a distribution: kept while they are few, summed up beyond.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    kept: Vec<f64>,
+    /// By their keys, so that they need not be turned into these to be sorted.
+    kept: Vec<u64>,
     limit: usize,
     summary: Option<NumericSummary>,
     /// NaN, −∞ and +∞.
@@ -61,42 +65,62 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    fn new(limit: usize, rows: Option<u64>) -> Self {
+        let mut kept = spare_keys();
+        let rows = rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(0);
+        kept.reserve(rows.min(limit));
+        Self { kept, limit, summary: None, unusual: [0; 3] }
+    }
+
     fn extend(&mut self, numbers: &[f64], states: Option<&[State]>) {
-        self.kept.reserve(numbers.len());
-        for (row, &number) in numbers.iter().enumerate() {
-            if number.is_finite() {
-                self.kept.push(number);
-            } else if states.is_none_or(|states| states[row] == State::Value) {
-                // At rows without a value stands NaN, which does not count here.
-                self.unusual[kind_of_unusual(number)] += 1;
+        // In parts, so that what is kept does not outgrow its limit by a large chunk.
+        for (part, numbers) in numbers.chunks(PART).enumerate() {
+            if self.kept.len() + numbers.len() > self.limit {
+                self.pass_on();
             }
-        }
-        if self.kept.len() > self.limit {
-            self.pass_on();
+            for (row, &number) in numbers.iter().enumerate() {
+                if number.is_finite() {
+                    self.kept.push(key_of(number));
+                } else if states.is_none_or(|states| states[part * PART + row] == State::Value) {
+                    // At rows without a value stands NaN, which does not count here.
+                    self.unusual[kind_of_unusual(number)] += 1;
+                }
+            }
         }
     }
 
     fn pass_on(&mut self) {
         // The summary sorts, and what is sorted already costs it next to nothing.
-        sort(&mut self.kept);
-        self.summary.get_or_insert_with(|| NumericSummary::new(self.limit)).extend(&self.kept);
+        sort_keys(&mut self.kept);
+        let summary = self.summary.get_or_insert_with(|| NumericSummary::new(0));
+        let mut part = Vec::with_capacity(PART);
+        for keys in self.kept.chunks(PART) {
+            part.clear();
+            part.extend(keys.iter().map(|&key| value_of(key)));
+            summary.extend(&part);
+        }
         self.kept.clear();
     }
 
     /// The distribution, in ascending order.
-    #[expect(clippy::float_cmp, reason = "equal values form a run")]
     pub(super) fn finish(mut self) -> Runs {
         if self.summary.is_some() {
             self.pass_on();
+        } else {
+            sort_keys(&mut self.kept);
         }
-        match self.summary {
+        let runs = match self.summary {
             Some(summary) => summary.finish(),
             None => {
-                sort(&mut self.kept);
-                let runs = self.kept.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u64));
-                Runs { values: runs.collect(), rank_error: 0.0 }
+                let mut values = spare_runs();
+                values.extend(
+                    self.kept.chunk_by(|a, b| a == b).map(|run| (value_of(run[0]), run.len() as u64)),
+                );
+                Runs { values, rank_error: 0.0 }
             }
-        }
+        };
+        leave_keys(self.kept);
+        runs
     }
 }
 
@@ -211,7 +235,7 @@ pub(super) enum Taker {
 
 impl Taker {
     /// Learns the distribution of a column of this kind.
-    pub(super) fn learn(kind: FeatureKind, exact_values: usize) -> Self {
+    pub(super) fn learn(kind: FeatureKind, exact_values: usize, rows: Option<u64>) -> Self {
         let distribution = match kind {
             FeatureKind::Numeric => Distribution::Numbers(Numbers {
                 kept: Vec::new(),
@@ -334,9 +358,9 @@ mod tests {
 
     #[test]
     fn runs_are_counted_as_their_values_are() {
-        let mut values: Vec<f64> = (0..5000).map(|i| f64::from(i * 7919 % 3001) / 8.0).collect();
-        sort(&mut values);
-        let numbers = Numbers { kept: values.clone(), limit: 10_000, summary: None, unusual: [0; 3] };
+        let values: Vec<f64> = (0..5000).map(|i| f64::from(i * 7919 % 3001) / 8.0).collect();
+        let mut numbers = Numbers::new(10_000, None);
+        numbers.extend(&values, None);
         let runs = numbers.finish();
         assert!(runs.values.len() > 1000);
         let (cut, range) = crate::baseline::numeric_cut(&runs, &crate::baseline::CutOptions::default());
