@@ -173,8 +173,9 @@ impl Pages<'_> {
                 file_at += at as u64;
                 at = 0;
                 leave(bytes);
-                bytes = self
-                    .bytes(file_at, usize::try_from(range.end - file_at).unwrap_or(usize::MAX).min(window))?;
+                let left = range.end.saturating_sub(file_at);
+                let length = usize::try_from(left).unwrap_or(usize::MAX).min(window);
+                bytes = self.bytes(file_at, length, SPARE.take())?;
                 continue;
             };
             let pages = bytes.clone().sliced(at..scanned.end);

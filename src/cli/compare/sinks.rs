@@ -237,12 +237,7 @@ impl Taker {
     /// Learns the distribution of a column of this kind.
     pub(super) fn learn(kind: FeatureKind, exact_values: usize, rows: Option<u64>) -> Self {
         let distribution = match kind {
-            FeatureKind::Numeric => Distribution::Numbers(Numbers {
-                kept: Vec::new(),
-                limit: exact_values,
-                summary: None,
-                unusual: [0; 3],
-            }),
+            FeatureKind::Numeric => Distribution::Numbers(Numbers::new(exact_values, rows)),
             FeatureKind::Categorical => Distribution::Names(CategorySummary::new()),
             FeatureKind::Boolean => Distribution::Truths([0; 2]),
         };
