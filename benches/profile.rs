@@ -135,7 +135,8 @@ fn size() {
         for rows in [60, 1000, 100_000, 1_000_000] {
             let mut column = ColumnProfile::empty(&layout);
             column.record_numbers(&layout, &values(draw, rows, 3));
-            let information = information(&column.cells);
+            let atoms = matches!(&layout.cut, Cut::Grid(grid) if grid.is_atom(2));
+            let information = information(&column.cells, atoms);
             let raw = column.cells.len() * 8;
             let bytes = profile::encode(&Profile::from_columns(rows as u64, vec![column])).len();
             println!(
@@ -147,11 +148,10 @@ fn size() {
 }
 
 /// Bytes of information in counts that are Poisson around their mean, as those of a grid are without drift.
-fn information(cells: &[u64]) -> f64 {
+fn information(cells: &[u64], atoms: bool) -> f64 {
     let filled = cells.iter().filter(|&&count| count > 0).count().max(1);
     // Atoms leave every other cell empty: only cells that can fill count.
-    let used =
-        if filled * 2 <= cells.len() + 1 && cells.len() > 40 && filled < 200 { filled } else { cells.len() };
+    let used = if atoms { filled } else { cells.len() };
     let mean = cells.iter().sum::<u64>() as f64 / used as f64;
     let (mut bits, mut log) = (0.0, -mean);
     let top = (mean + 12.0 * mean.sqrt() + 20.0).ceil();
@@ -222,7 +222,9 @@ fn judge() {
     let reference = values(Random::normal, 20_000, 7);
     let sorted = least(1, || {
         let mut both = [raw.clone(), reference.clone()];
-        both.iter_mut().for_each(|side| side.sort_by(f64::total_cmp));
+        for side in &mut both {
+            side.sort_by(f64::total_cmp);
+        }
         black_box(driftline::stats::ks_statistic_sorted(&both[0], &both[1]).unwrap());
     });
     let all = sorted.as_secs_f64() * FEATURES as f64;

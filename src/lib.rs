@@ -6,9 +6,11 @@
 
 // core: pure, no tokio, no clock, no I/O; builds without any cargo feature
 pub mod model;
+pub mod yaml;
 pub mod stats;
 pub mod profile;
 pub mod baseline;
+pub mod expectations;
 pub mod window;
 pub mod drift;
 pub mod alert;

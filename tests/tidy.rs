@@ -100,7 +100,19 @@ fn sql_is_only_in_the_store() {
 
 #[test]
 fn the_core_names_no_runtime() {
-    let core = ["model", "stats", "profile", "baseline", "window", "drift", "alert", "retrain", "decode"];
+    let core = [
+        "model",
+        "yaml",
+        "stats",
+        "profile",
+        "baseline",
+        "expectations",
+        "window",
+        "drift",
+        "alert",
+        "retrain",
+        "decode",
+    ];
     let mut checked = 0;
     for (path, text) in sources() {
         let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs");

@@ -12,8 +12,8 @@ use cel::common::types::CelDouble;
 use cel::parser::PrattParser;
 use cel::{Context, Value};
 
-use super::names::hint;
 use super::vocabulary::{Fact, ForEach, Kind, Scope, variable_named};
+use crate::yaml::hint;
 
 /// Longest source, in bytes.
 pub const MAX_SOURCE: usize = 4096;

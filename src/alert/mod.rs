@@ -5,7 +5,6 @@ mod evidence;
 mod expression;
 mod hold;
 mod message;
-mod names;
 mod render;
 mod retrain;
 mod rule;
@@ -13,20 +12,20 @@ mod rule_file;
 mod state;
 mod template;
 mod vocabulary;
-mod yaml;
 
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]
 mod shipped_tests;
 
+pub use crate::yaml::Problem;
 pub use evaluate::{Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint};
 pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
 pub use hold::Hold;
 pub use message::{BinMove, Item, MAX_ITEMS, MESSAGE_VERSION, Message, NextStep, Status};
 pub use render::Rendered;
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
-pub use rule::{Problem, Rule, RuleSet};
+pub use rule::{Rule, RuleSet};
 pub use state::{AlertState, HoldTimes};
 pub use template::Template;
 pub use vocabulary::ForEach;

@@ -1,35 +1,15 @@
 //! Rules as they are written in files, checked: every problem is reported, each with its line.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::Serialize;
 
 use super::expression::Expression;
 use super::hold::Hold;
-use super::names::hint;
 use super::retrain::RetrainPolicy;
 use super::state::HoldTimes;
 use super::template::Template;
 use super::vocabulary::ForEach;
 use crate::model::ModelName;
-
-/// What is wrong with a rule file, and where.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Problem {
-    /// The file.
-    pub path: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// Group, rule and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.path, self.line, self.message)
-    }
-}
+use crate::yaml::{Problem, hint};
 
 /// One checked rule.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use super::expression::Expression;
 use super::hold::{Hold, parse_budget, parse_duration};
-use super::names::hint;
 use super::retrain::{RetrainMode, RetrainPolicy};
-use super::rule::{Problem, Rule};
+use super::rule::Rule;
 use super::state::HoldTimes;
 use super::template::Template;
 use super::vocabulary::ForEach;
-use super::yaml::{Node, Yaml, parse};
 use crate::model::ModelName;
+use crate::yaml::{Node, Problem, Yaml, hint, parse};
 
 const GROUP_KEYS: [&str; 3] = ["name", "model", "rules"];
 const RULE_KEYS: [&str; 9] =

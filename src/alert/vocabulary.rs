@@ -157,7 +157,7 @@ pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, 
         ),
         None => format!(
             "unknown name `{name}`{}",
-            super::names::hint(name, variables(for_each).map(|variable| variable.name))
+            crate::yaml::hint(name, variables(for_each).map(|variable| variable.name))
         ),
     })
 }

@@ -96,11 +96,24 @@ pub fn build(
     blocks: Option<Blocks<'_>>,
     options: BuildOptions,
 ) -> Result<Baseline, BuildError> {
+    let rows = check_shape(columns)?;
+    let mut built: Vec<BaselineColumn> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let (layout, whole, blocks) = count_column(column, blocks, &options.cut)?;
+        if whole.usable() == 0 {
+            return Err(BuildError::KindMismatch { column: layout.name, kind: layout.kind.as_str() });
+        }
+        built.push(BaselineColumn::learn(layout, whole, &blocks, 0.0, &options.cut));
+    }
+    Ok(Baseline::assemble(options.model, options.source, rows, options.cut, built)?)
+}
+
+/// Checks that the columns are as long as one another and named once each; returns the number of rows.
+pub(super) fn check_shape(columns: &[SourceColumn<'_>]) -> Result<u64, BuildError> {
     let n_rows = columns.first().ok_or(BuildError::NoColumns)?.values.len();
     if n_rows == 0 {
         return Err(BuildError::NoRows);
     }
-    let mut built: Vec<BaselineColumn> = Vec::with_capacity(columns.len());
     for (index, column) in columns.iter().enumerate() {
         if column.values.len() != n_rows {
             return Err(BuildError::Ragged {
@@ -112,23 +125,23 @@ pub fn build(
         if columns[..index].iter().any(|other| other.name == column.name && other.role == column.role) {
             return Err(BuildError::Duplicate(column.name.to_owned()));
         }
-        built.push(build_column(column, blocks, &options.cut)?);
     }
-    Ok(Baseline::assemble(options.model, options.source, n_rows as u64, options.cut, built)?)
+    Ok(n_rows as u64)
 }
 
-fn build_column(
+/// A column's layout, and its counts as a whole and by block.
+pub(super) type Counted = (ColumnLayout, ColumnProfile, BTreeMap<i64, ColumnProfile>);
+
+/// Cuts a column and counts it.
+pub(super) fn count_column(
     column: &SourceColumn<'_>,
     blocks: Option<Blocks<'_>>,
     options: &CutOptions,
-) -> Result<BaselineColumn, BuildError> {
+) -> Result<Counted, BuildError> {
     let layout = cut_column(column, options)?;
     let mut whole = ColumnProfile::empty(&layout);
     for value in column.values {
         whole.record(&layout, value);
-    }
-    if whole.usable() == 0 {
-        return Err(BuildError::KindMismatch { column: layout.name, kind: layout.kind.as_str() });
     }
     let mut by_block: BTreeMap<i64, ColumnProfile> = BTreeMap::new();
     if let Some(blocks) = blocks {
@@ -136,7 +149,7 @@ fn build_column(
             by_block.entry(block).or_insert_with(|| ColumnProfile::empty(&layout)).record(&layout, value);
         }
     }
-    Ok(BaselineColumn::learn(layout, whole, &by_block, 0.0, options))
+    Ok((layout, whole, by_block))
 }
 
 fn cut_column(column: &SourceColumn<'_>, options: &CutOptions) -> Result<ColumnLayout, BuildError> {

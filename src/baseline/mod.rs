@@ -11,6 +11,7 @@ mod build;
 mod column;
 mod format;
 mod infer;
+mod part;
 mod rebin;
 mod summary;
 
@@ -19,6 +20,7 @@ pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, boolean_cut, bui
 pub use column::BaselineColumn;
 pub use format::FormatError;
 pub use infer::infer_kind;
+pub use part::{Part, PartError, build_part, merge};
 pub use rebin::rebin;
 pub use summary::{CategorySummary, MAX_CATEGORIES, NumericSummary, Runs};
 

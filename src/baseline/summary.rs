@@ -19,6 +19,14 @@ pub struct Runs {
     pub rank_error: f64,
 }
 
+impl Runs {
+    /// Runs from values in any order, each with its rows; equal values are taken together.
+    pub(super) fn from_weighted(mut weighted: Vec<(f64, u64)>) -> Self {
+        weighted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        Self { values: merged(&weighted, &[]), rank_error: 0.0 }
+    }
+}
+
 /// The distribution of a numeric column in one pass.
 ///
 /// Exact while there are at most `limit` distinct values, whatever the number of rows; beyond that a quantile sketch
@@ -264,6 +272,14 @@ impl CategorySummary {
         self.rows += other.rows - named;
     }
 
+    /// Takes over those that a part no longer tells apart: its other categories, and their rows.
+    pub(super) fn add_unnamed(&mut self, categories: &Categories, cells: &[u64]) {
+        if let Others::Filter(seen) = categories.others() {
+            self.seen = Some(seen.clone());
+        }
+        self.rows += cells.get(categories.other_cell()).copied().unwrap_or(0);
+    }
+
     /// The most rows that can be missing from the count of a name; 0 when every name was kept.
     pub fn count_error(&self) -> u64 {
         self.count_error
@@ -342,7 +358,9 @@ mod tests {
         assert!(worst <= sketched.rank_error, "{worst} > {}", sketched.rank_error);
         let grid = Grid::cut_weighted(&sketched.values, 1000);
         let mut cells = vec![0_u64; grid.cells()];
-        values.iter().for_each(|&value| cells[grid.cell(value)] += 1);
+        for &value in &values {
+            cells[grid.cell(value)] += 1;
+        }
         let largest = *cells.iter().max().unwrap() as f64 / values.len() as f64;
         assert!(largest <= 1e-3 + 2.0 * sketched.rank_error, "{largest}");
     }
@@ -403,7 +421,9 @@ mod tests {
         fn names_merge_to_the_whole(names in prop::collection::vec("[a-d]{1,2}", 0..200), cut in 0_usize..200, top in 1_usize..30) {
             let of = |names: &[String]| {
                 let mut summary = CategorySummary::new();
-                names.iter().for_each(|name| summary.add(name, 1));
+                for name in names {
+                    summary.add(name, 1);
+                }
                 summary
             };
             let (left, right) = names.split_at(cut.min(names.len()));

@@ -1,4 +1,4 @@
-//! `driftline baseline`: build, list, show, diff, activate.
+//! `driftline baseline`: build, merge, list, show, diff, activate.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::ExitStatus;
 use crate::app;
-use crate::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, SourceColumn};
+use crate::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, Part, PartError, SourceColumn};
 use crate::config::{Settings, Span};
 use crate::drift::{self, Criteria, Losses};
 use crate::frames;
@@ -23,6 +23,8 @@ use crate::window::{Window, window_index};
 pub(super) enum Command {
     /// Build a baseline from reference data, write it, register it and make it active
     Build(Build),
+    /// Merge parts that `build --part` wrote into one baseline, write it, register it and make it active
+    Merge(Merge),
     /// List the registered baselines of a model
     List {
         /// The model
@@ -85,6 +87,25 @@ pub(super) struct Build {
     /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Write these rows as a part to this file, for `merge`, instead of a baseline
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    part: Option<PathBuf>,
+    /// Only write the file; do not touch the database
+    #[arg(long)]
+    no_register: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Merge {
+    /// Files that `build --part` wrote
+    #[arg(required = true, value_name = "PART")]
+    parts: Vec<PathBuf>,
+    /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Only write the file; do not touch the database
     #[arg(long)]
     no_register: bool,
@@ -115,6 +136,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitStatus> {
     match command {
         Command::Build(arguments) => build(&arguments, &settings, out).await?,
+        Command::Merge(arguments) => merge(&arguments, &settings, out).await?,
         Command::List { model, json } => list(&model, json, &settings, out).await?,
         Command::Show { file, json } => show(&file, json, out)?,
         Command::Diff { from, to, json } => return diff(&from, &to, json, out),
@@ -174,34 +196,74 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     };
     let source =
         arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let built = baseline::build(
-        &columns,
-        block_of_row.as_deref().map(|of_row| Blocks { of_row }),
-        BuildOptions { model: arguments.model.clone(), source, cut: CutOptions::default() },
-    )
-    .with_context(|| format!("`{}`", arguments.data.display()))?;
+    let blocks = block_of_row.as_deref().map(|of_row| Blocks { of_row });
+    let options = BuildOptions { model: arguments.model.clone(), source, cut: CutOptions::default() };
+    let context = || format!("`{}`", arguments.data.display());
+    if let Some(path) = &arguments.part {
+        let part = baseline::build_part(&columns, blocks, options).with_context(context)?;
+        write_whole(path, &part.to_json()?)?;
+        if arguments.json {
+            writeln!(out, "{}", json!({ "model": part.model(), "rows": part.rows(), "path": path }))?;
+        } else {
+            writeln!(out, "part of {} rows: {}", part.rows(), path.display())?;
+            writeln!(out, "when all parts are there: `driftline baseline merge {} ...`", path.display())?;
+        }
+        return Ok(());
+    }
+    let built = baseline::build(&columns, blocks, options).with_context(context)?;
     let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
-    let path = write_baseline(&built, folder)?;
-    if !arguments.no_register {
+    finish(&built, folder, arguments.no_register, arguments.json, settings, out).await?;
+    if arguments.time.is_none() && !arguments.json {
+        writeln!(out, "natural variation is unknown: name the event time with `--time COLUMN`")?;
+    }
+    Ok(())
+}
+
+async fn merge(arguments: &Merge, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut parts = Vec::with_capacity(arguments.parts.len());
+    for path in &arguments.parts {
+        let context = || format!("`{}`", path.display());
+        let text = std::fs::read_to_string(path).with_context(context)?;
+        parts.push(Part::from_json(&text).with_context(context)?);
+    }
+    let built = baseline::merge(&parts).map_err(|error| match error {
+        PartError::Differs { part, problem } => {
+            let (first, path) = (arguments.parts[0].display(), arguments.parts[part - 1].display());
+            anyhow::anyhow!("`{path}` does not go with `{first}`: {problem}")
+        }
+        error => error.into(),
+    })?;
+    let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
+    finish(&built, folder, arguments.no_register, arguments.json, settings, out).await
+}
+
+/// Writes, registers and prints a baseline.
+async fn finish(
+    built: &Baseline,
+    folder: &Path,
+    no_register: bool,
+    json: bool,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let path = write_baseline(built, folder)?;
+    if !no_register {
         let database = app::open_database(settings).await?;
-        app::register_baseline(&database.pool, &built).await?;
+        app::register_baseline(&database.pool, built).await?;
         database.close().await?;
     }
-    if arguments.json {
+    if json {
         let document = json!({
             "model": built.model(), "version": built.version(), "rows": built.rows(), "path": path,
-            "registered": !arguments.no_register,
+            "registered": !no_register,
             "columns": built.columns().iter().map(|c| json!({
                 "name": c.layout.name, "role": c.layout.role, "kind": c.layout.kind,
                 "natural_variation": c.psi_variation.is_some() })).collect::<Vec<_>>(),
         });
         writeln!(out, "{document}")?;
     } else {
-        print_columns(&built, out)?;
+        print_columns(built, out)?;
         writeln!(out, "\nbaseline {} of {} rows: {}", built.version(), built.rows(), path.display())?;
-        if arguments.time.is_none() {
-            writeln!(out, "natural variation is unknown: name the event time with `--time COLUMN`")?;
-        }
     }
     Ok(())
 }
@@ -212,10 +274,17 @@ fn write_baseline(baseline: &Baseline, folder: &Path) -> anyhow::Result<PathBuf>
     let context = || format!("failed to write to `{}`", folder.display());
     std::fs::create_dir_all(&folder).with_context(context)?;
     let path = folder.join(format!("{}.json", baseline.version()));
-    let partial = folder.join(format!(".{}.partial", baseline.version()));
-    std::fs::write(&partial, baseline.to_json()?).with_context(context)?;
-    std::fs::rename(&partial, &path).with_context(context)?;
+    write_whole(&path, &baseline.to_json()?)?;
     Ok(path)
+}
+
+/// Writes a file in one step.
+fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let context = || format!("failed to write `{}`", path.display());
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, text).with_context(context)?;
+    std::fs::rename(&partial, path).with_context(context)
 }
 
 fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {

@@ -5,6 +5,9 @@ use super::{Categories, ColumnLayout, Cut, Distinct, Grid, Unseen, category_of};
 use crate::model::{FeatureKind, Value};
 use crate::stats::{FiniteSum, Moments, OpenCells};
 
+/// Numbers counted at once.
+const BATCH: usize = 256;
+
 /// Counts of one column. A value is in exactly one of `cells`, `missing`, `nan` and `wrong_type`; the other
 /// counters look at the values in `cells` once more.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -108,8 +111,14 @@ impl ColumnProfile {
     pub fn record_numbers(&mut self, layout: &ColumnLayout, values: &[f64]) {
         match &layout.cut {
             Cut::Grid(grid) => {
-                for &number in values {
-                    self.record_number(layout, grid, number);
+                for batch in values.chunks(BATCH) {
+                    if batch.iter().all(|value| value.is_finite()) {
+                        self.record_batch(layout, grid, batch);
+                    } else {
+                        for &number in batch {
+                            self.record_number(layout, grid, number);
+                        }
+                    }
                 }
             }
             Cut::Categories(_) => {
@@ -143,6 +152,34 @@ impl ColumnProfile {
     /// Counts `rows` whose value is of another type than the column's.
     pub fn record_wrong_type(&mut self, rows: u64) {
         self.wrong_type += rows;
+    }
+
+    /// Counts finite numbers, at most [`BATCH`].
+    fn record_batch(&mut self, layout: &ColumnLayout, grid: &Grid, values: &[f64]) {
+        let mut cells = [0_u32; BATCH];
+        let cells = &mut cells[..values.len().min(BATCH)];
+        grid.cells_of(values, cells);
+        let last = self.cells.len() - 1;
+        let mut open = 0_usize;
+        for &cell in cells.iter() {
+            self.cells[cell as usize] += 1;
+            open += usize::from(cell == 0) + usize::from(cell as usize == last);
+        }
+        self.moments.extend(values);
+        if open > 0 {
+            for (&cell, &value) in cells.iter().zip(values) {
+                if cell == 0 {
+                    self.low_tail.update(value);
+                }
+                if cell as usize == last {
+                    self.high_tail.update(value);
+                }
+            }
+        }
+        if let Some((min, max)) = layout.range {
+            self.below_min += values.iter().map(|&value| u64::from(value < min)).sum::<u64>();
+            self.above_max += values.iter().map(|&value| u64::from(value > max)).sum::<u64>();
+        }
     }
 
     #[inline]

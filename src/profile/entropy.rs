@@ -6,24 +6,46 @@ const PRECISION: u32 = 16;
 /// Observations after which older ones fade.
 const MEMORY: u16 = 1 << 10;
 
+/// `2^32 / (2n + 2)` for `n` observations: a division for every bit would be most of the work.
+static RECIPROCALS: [u32; MEMORY as usize + 1] = reciprocals();
+
+const fn reciprocals() -> [u32; MEMORY as usize + 1] {
+    let mut table = [0; MEMORY as usize + 1];
+    let mut seen = 0;
+    while seen < table.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 2^31")]
+        let reciprocal = ((1_u64 << 32) / (2 * seen as u64 + 2)) as u32;
+        table[seen] = reciprocal;
+        seen += 1;
+    }
+    table
+}
+
 /// What has been seen of one yes-or-no question.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bit {
-    seen: [u16; 2],
+    zeros: u16,
+    seen: u16,
 }
 
 impl Bit {
     /// Probability of a 0, in units of `2^-16`, never 0 nor 1.
+    #[inline]
     fn of_zero(self) -> u32 {
         // Krichevsky and Trofimov's half count, doubled to stay in integers.
-        let [zeros, ones] = self.seen.map(|count| 2 * u32::from(count) + 1);
-        ((zeros << PRECISION) / (zeros + ones)).clamp(32, (1 << PRECISION) - 32)
+        let share = u64::from(2 * u32::from(self.zeros) + 1) * u64::from(RECIPROCALS[usize::from(self.seen)]);
+        #[expect(clippy::cast_possible_truncation, reason = "a share of 2^16")]
+        let share = (share >> (32 - PRECISION)) as u32;
+        share.clamp(32, (1 << PRECISION) - 32)
     }
 
+    #[inline]
     fn learn(&mut self, bit: bool) {
-        self.seen[usize::from(bit)] += 1;
-        if self.seen[0] + self.seen[1] > MEMORY {
-            self.seen = self.seen.map(|count| count - count / 2);
+        self.zeros += u16::from(!bit);
+        self.seen += 1;
+        if self.seen == MEMORY {
+            self.zeros /= 2;
+            self.seen /= 2;
         }
     }
 }
@@ -36,12 +58,16 @@ pub(super) trait Coder {
     /// Passes `bit` (ignored when reading) under the probability that `zero` stands for, and returns it.
     fn coded(&mut self, zero: u32, bit: bool) -> bool;
 
+    /// The lowest `n` bits of `value`, at most 16, of which nothing is known.
+    fn even(&mut self, n: u32, value: u32) -> u32;
+
     /// A bit of which nothing is known.
     fn raw(&mut self, bit: bool) -> bool {
-        self.coded(1 << (PRECISION - 1), bit)
+        self.even(1, u32::from(bit)) == 1
     }
 
     /// A bit of which `model` has learned.
+    #[inline]
     fn bit(&mut self, model: &mut Bit, bit: bool) -> bool {
         let bit = self.coded(model.of_zero(), bit);
         model.learn(bit);
@@ -49,8 +75,17 @@ pub(super) trait Coder {
     }
 
     /// The lowest `n` bits of `value`, at most 64.
+    #[expect(clippy::cast_possible_truncation, reason = "pieces of 16 bits")]
     fn bits(&mut self, n: u32, value: u64) -> u64 {
-        (0..n).rev().fold(0, |read, at| read << 1 | u64::from(self.raw(value >> at & 1 == 1)))
+        let mut read = 0;
+        let mut left = n;
+        while left > 0 {
+            let piece = left.min(16);
+            left -= piece;
+            let part = (value >> left) as u32 & ((1 << piece) - 1);
+            read = read << piece | u64::from(self.even(piece, part));
+        }
+        read
     }
 }
 
@@ -89,6 +124,13 @@ impl Encoder {
         self.low = (self.low << 8) & u64::from(u32::MAX);
     }
 
+    fn normalise(&mut self) {
+        while self.range < 1 << 24 {
+            self.shift();
+            self.range <<= 8;
+        }
+    }
+
     /// Ends the message; zeros among its last bytes are left out, as reading past the end gives zeros.
     pub(super) fn finish(mut self) -> Vec<u8> {
         // The number with the most zeros at its end that is still in the interval.
@@ -123,11 +165,15 @@ impl Coder for Encoder {
         } else {
             self.range = bound;
         }
-        while self.range < 1 << 24 {
-            self.shift();
-            self.range <<= 8;
-        }
+        self.normalise();
         bit
+    }
+
+    fn even(&mut self, n: u32, value: u32) -> u32 {
+        self.range >>= n;
+        self.low += u64::from(self.range) * u64::from(value);
+        self.normalise();
+        value
     }
 }
 
@@ -159,6 +205,14 @@ impl<'a> Decoder<'a> {
         self.code = self.code << 8 | u32::from(byte);
     }
 
+    #[inline]
+    fn normalise(&mut self) {
+        while self.range < 1 << 24 {
+            self.next_byte();
+            self.range <<= 8;
+        }
+    }
+
     /// Whether the message was read to its end, and not far beyond it.
     pub(super) fn is_at_end(&self) -> bool {
         self.rest.len() == 0 && self.past <= 2 * FLUSHED
@@ -166,6 +220,7 @@ impl<'a> Decoder<'a> {
 }
 
 impl Coder for Decoder<'_> {
+    #[inline]
     fn coded(&mut self, zero: u32, _: bool) -> bool {
         let bound = (self.range >> PRECISION) * zero;
         let bit = self.code >= bound;
@@ -175,27 +230,39 @@ impl Coder for Decoder<'_> {
         } else {
             self.range = bound;
         }
-        while self.range < 1 << 24 {
-            self.next_byte();
-            self.range <<= 8;
-        }
+        self.normalise();
         bit
+    }
+
+    fn even(&mut self, n: u32, _: u32) -> u32 {
+        self.range >>= n;
+        // Bytes that no encoder wrote can lie past the last value.
+        let value = (self.code / self.range).min((1 << n) - 1);
+        self.code = self.code.wrapping_sub(value * self.range);
+        self.normalise();
+        value
     }
 }
 
 /// Bits after the leading one that are learned; those below are close to even.
 const LEARNED: u32 = 4;
 
+/// Lengths with a place of their own in the first tree; longer counts continue in the second.
+const SHORT: u32 = 7;
+
 /// What has been seen of one kind of count.
 ///
-/// A count is the number of its bits, one question per bit, then the bits under the leading one. Small counts are told
-/// apart completely, large ones by their first bits.
+/// A count is whether it is 0, the number of its bits, and the bits under the leading one. Small counts are told apart
+/// completely, large ones by their first bits.
 #[derive(Debug, Clone)]
 pub(super) struct Counts {
     /// By whether the two counts before were 0.
     empty: [Bit; 4],
-    length: [Bit; 65],
-    leading: Vec<[Bit; 1 << LEARNED]>,
+    /// Lengths 1 to 7, or more, as a tree of three questions.
+    short: [Bit; 8],
+    /// Lengths from 8, as a tree of six.
+    long: [Bit; 64],
+    leading: [[Bit; 1 << LEARNED]; 65],
     before: usize,
 }
 
@@ -203,11 +270,23 @@ impl Default for Counts {
     fn default() -> Self {
         Self {
             empty: <[Bit; 4]>::default(),
-            length: [Bit::default(); 65],
-            leading: vec![<[Bit; 1 << LEARNED]>::default(); 65],
+            short: <[Bit; 8]>::default(),
+            long: [Bit::default(); 64],
+            leading: [<[Bit; 1 << LEARNED]>::default(); 65],
             before: 0,
         }
     }
+}
+
+/// A number of `n` bits as a path from the root of a tree of questions.
+#[inline]
+fn walk(coder: &mut impl Coder, tree: &mut [Bit], n: u32, value: u32) -> u32 {
+    let mut at = 1;
+    for level in (0..n).rev() {
+        let bit = coder.bit(&mut tree[at as usize], value >> level & 1 == 1);
+        at = at << 1 | u32::from(bit);
+    }
+    at - (1 << n)
 }
 
 impl Counts {
@@ -219,22 +298,17 @@ impl Counts {
         if !filled {
             return 0;
         }
-        let mut n_bits = 1;
-        while n_bits < u64::BITS && coder.bit(&mut self.length[n_bits as usize], length > n_bits) {
-            n_bits += 1;
+        let mut n_bits = 1 + walk(coder, &mut self.short, 3, length.clamp(1, SHORT + 1) - 1);
+        if n_bits > SHORT {
+            n_bits +=
+                walk(coder, &mut self.long, 6, length.saturating_sub(SHORT + 1)).min(u64::BITS - n_bits);
         }
-        let mut value = 1_u64;
         let learned = (n_bits - 1).min(LEARNED);
-        for at in 1..=learned {
-            let bit = count >> (n_bits - 1 - at) & 1 == 1;
-            // Over 1, 2..3, 4..7, 8..15: a place of its own for every prefix.
-            #[expect(clippy::cast_possible_truncation, reason = "four bits")]
-            let place = value as usize & ((1 << LEARNED) - 1);
-            let model = &mut self.leading[n_bits as usize][place];
-            value = value << 1 | u64::from(coder.bit(model, bit));
-        }
         let rest = n_bits - 1 - learned;
-        if rest == 0 { value } else { value << rest | coder.bits(rest, count) }
+        #[expect(clippy::cast_possible_truncation, reason = "four bits")]
+        let leading = (count >> rest) as u32 & ((1 << learned) - 1);
+        let head = 1 << learned | walk(coder, &mut self.leading[n_bits as usize], learned, leading);
+        if rest == 0 { u64::from(head) } else { u64::from(head) << rest | coder.bits(rest, count) }
     }
 }
 

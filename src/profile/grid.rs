@@ -103,7 +103,12 @@ impl Grid {
     /// The cell of `value`, which is not NaN.
     #[inline]
     pub fn cell(&self, value: f64) -> usize {
-        self.index.cell(&self.edges, value)
+        self.index.cell(value)
+    }
+
+    /// The cells of `values`, none of them NaN; as many of them as there is room for.
+    pub fn cells_of(&self, values: &[f64], cells: &mut [u32]) {
+        self.index.cells(values, cells);
     }
 
     /// Whether cell `index` holds one single value.

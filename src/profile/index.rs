@@ -52,7 +52,10 @@ fn ordered_bits(value: f64) -> i64 {
 }
 
 /// Edges in one bucket beyond which they are searched and not walked over.
-const WALK: u32 = 12;
+const WALK: usize = 12;
+
+/// What searching a bucket costs, in edges passed.
+const SEARCHED: u32 = 24;
 
 /// Buckets per edge.
 const DENSITY: usize = 4;
@@ -64,6 +67,8 @@ pub(super) struct Index {
     /// Edges in buckets before this one; one entry more than buckets.
     before: Vec<u32>,
     last: u32,
+    /// The edges, then infinities, so that a walk needs no other end.
+    edges: Vec<f64>,
 }
 
 impl Index {
@@ -73,7 +78,8 @@ impl Index {
         // The outermost edges are left to the end buckets: one outlier must not stretch the scale.
         let skip = edges.len() / 200;
         let (Some(&low), Some(&high)) = (edges.get(skip), edges.iter().rev().nth(skip)) else {
-            return Self { scale: Scale::Linear { low: 0.0, per_unit: 0.0 }, before: vec![0, 0], last: 0 };
+            let scale = Scale::Linear { low: 0.0, per_unit: 0.0 };
+            return Self { scale, before: vec![0, 0], last: 0, edges: vec![f64::INFINITY; 2] };
         };
         let per = |buckets: f64, width: f64| {
             let per_unit = buckets / width;
@@ -108,29 +114,64 @@ impl Index {
         for &edge in edges {
             before[scale.bucket(edge, last) as usize + 1] += 1;
         }
-        let passed: u64 = before.iter().map(|&held| u64::from(held) * u64::from(held.min(2 * WALK))).sum();
+        let passed: u64 = before.iter().map(|&held| u64::from(held) * u64::from(held.min(SEARCHED))).sum();
         for at in 1..before.len() {
             before[at] += before[at - 1];
         }
-        (passed as f64 / edges.len() as f64 + scale.cost(), Self { scale, before, last })
+        let cost = passed as f64 / edges.len() as f64 + scale.cost();
+        let edges = edges.iter().copied().chain([f64::INFINITY; 2]).collect();
+        (cost, Self { scale, before, last, edges })
     }
 
     /// Number of edges under `value`, which is not NaN.
     #[inline]
-    pub(super) fn cell(&self, edges: &[f64], value: f64) -> usize {
-        let bucket = self.scale.bucket(value, self.last) as usize;
-        let (from, to) = (self.before[bucket], self.before[bucket + 1]);
-        let held = &edges[from as usize..to as usize];
-        let passed = if to - from > WALK {
-            held.partition_point(|&edge| edge < value)
-        } else {
-            held.iter().map(|&edge| usize::from(edge < value)).sum()
-        };
-        let mut cell = from as usize + passed;
-        while cell < edges.len() && edges[cell] < value {
-            cell += 1;
+    pub(super) fn cell(&self, value: f64) -> usize {
+        self.walk(self.scale.bucket(value, self.last), value)
+    }
+
+    /// Number of edges under each of `values`, none of them NaN.
+    #[expect(clippy::cast_possible_truncation, reason = "there are fewer cells than 2^32")]
+    pub(super) fn cells(&self, values: &[f64], cells: &mut [u32]) {
+        // The scale is told apart once, and not for every value.
+        macro_rules! each {
+            ($scale:pat => $again:expr) => {{
+                let $scale = self.scale else { return };
+                for (cell, &value) in cells.iter_mut().zip(values) {
+                    *cell = self.walk($again.bucket(value, self.last), value) as u32;
+                }
+            }};
         }
-        while cell > 0 && edges[cell - 1] >= value {
+        match self.scale {
+            Scale::Linear { .. } => {
+                each!(Scale::Linear { low, per_unit } => Scale::Linear { low, per_unit });
+            }
+            Scale::Squeezed { .. } => {
+                each!(Scale::Squeezed { middle, per_unit, half } => Scale::Squeezed { middle, per_unit, half });
+            }
+            Scale::Bits { .. } => each!(Scale::Bits { low, shift } => Scale::Bits { low, shift }),
+        }
+    }
+
+    #[inline]
+    fn walk(&self, bucket: u32, value: f64) -> usize {
+        let from = self.before[bucket as usize] as usize;
+        let edges = &self.edges[from..];
+        // Two steps without a branch reach nearly every cell.
+        let mut passed = usize::from(edges[0] < value);
+        passed += usize::from(edges[passed] < value);
+        if edges[passed] < value {
+            passed += 1;
+            let to = self.before[bucket as usize + 1] as usize;
+            if to > from + WALK {
+                passed = passed.max(self.edges[from..to].partition_point(|&edge| edge < value));
+            }
+            while edges[passed] < value {
+                passed += 1;
+            }
+        }
+        let mut cell = from + passed;
+        // Only where neighbours were swapped by rounding.
+        while cell > 0 && self.edges[cell - 1] >= value {
             cell -= 1;
         }
         cell
@@ -144,7 +185,9 @@ mod tests {
     use super::*;
 
     fn check(mut edges: Vec<f64>, probes: &[f64]) {
-        edges.iter_mut().for_each(|edge| *edge += 0.0);
+        for edge in &mut edges {
+            *edge += 0.0;
+        }
         edges.sort_by(f64::total_cmp);
         edges.dedup();
         let index = Index::over(&edges);
@@ -152,7 +195,12 @@ mod tests {
         let far = [f64::NEG_INFINITY, f64::MIN, -0.0, 0.0, 5e-324, f64::MAX, f64::INFINITY];
         for value in neighbours.chain(far).chain(probes.iter().copied()) {
             let expected = edges.partition_point(|&edge| edge < value);
-            assert_eq!(index.cell(&edges, value), expected, "{value:e} in {} edges", edges.len());
+            assert_eq!(index.cell(value), expected, "{value:e} in {} edges", edges.len());
+        }
+        let mut cells = vec![0; probes.len()];
+        index.cells(probes, &mut cells);
+        for (&cell, &value) in cells.iter().zip(probes) {
+            assert_eq!(cell as usize, index.cell(value), "{value:e}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::model::{Batch, Column, FeatureKind, Role};
 
 mod bloom;
 mod categories;
+mod checks;
 mod column;
 mod distinct;
 mod encoding;
@@ -25,6 +26,7 @@ mod unseen;
 
 pub use bloom::Bloom;
 pub use categories::{Categories, Others};
+pub use checks::{CheckCounts, CheckRules, Checks, CountedWith, MAX_PATTERN, MAX_TEXT, Pattern};
 pub use column::ColumnProfile;
 pub use distinct::Distinct;
 pub use encoding::{DecodeError, decode, encode};

@@ -93,7 +93,9 @@ mod tests {
 
     fn of(values: &[String]) -> Unseen {
         let mut unseen = Unseen::default();
-        values.iter().for_each(|value| count(&mut unseen, value));
+        for value in values {
+            count(&mut unseen, value);
+        }
         unseen
     }
 

@@ -53,4 +53,28 @@ pub enum StatError {
         /// The share.
         value: f64,
     },
+    /// A parameter is outside the range for which the method is defined.
+    #[error("`{name}` is {value}, and has to be {expected}")]
+    InvalidParameter {
+        /// The parameter.
+        name: &'static str,
+        /// What it may be, such as "in (0, 1)".
+        expected: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A row has another number of features than the rows before it, or than the model it is given to.
+    #[error("a row has {got} features, not {expected}")]
+    FeatureMismatch {
+        /// Features of the rows before it or of the model.
+        expected: usize,
+        /// Features of the row.
+        got: usize,
+    },
+    /// So few features take more than one value that none could vary together.
+    #[error("{varying} features vary, and two have to")]
+    TooFewVarying {
+        /// Features that take more than one value.
+        varying: usize,
+    },
 }

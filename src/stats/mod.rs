@@ -10,6 +10,8 @@
 //! - **No NaN goes out.** An input without a value is a [`StatError`]; a p-value for which there is no evidence is 1.
 //! - **A p-value is a survival function**, never `1 − cdf` in the tail, and two-sample: the baseline is a sample too.
 
+pub mod change;
+pub mod joint;
 pub mod natural_variation;
 mod chi_square;
 mod correction;
@@ -20,6 +22,7 @@ mod kolmogorov_distribution;
 mod kolmogorov_smirnov;
 mod moments;
 mod psi;
+mod random;
 mod tail;
 mod wasserstein;
 

@@ -127,7 +127,9 @@ fn no_number_of_rows_takes_more_than_four_kilobytes() {
             let draw = crate::profile::hash::mix(cell as u64 + 1) as f64 / u64::MAX as f64;
             // Ragged: an exponential draw, as far from even as counts without a pattern come.
             let factor = if ragged { -draw.max(1e-9).ln() } else { 0.5 + draw };
-            *count = (rows / n_cells as f64 * factor).round() as u64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let drawn = (rows / n_cells as f64 * factor).round() as u64;
+            *count = drawn;
         }
         let bytes = encode(&profile).len();
         assert!(bytes <= 4096, "{bytes} bytes for {rows} rows, ragged: {ragged}");

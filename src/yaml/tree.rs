@@ -5,21 +5,23 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// Deepest nesting of a rule file; the shape needs seven.
+/// Deepest nesting of a document; the deepest shape needs seven.
 const MAX_DEPTH: usize = 16;
+/// Most values of a document: ten thousand columns with every check, or the longest list of allowed values.
+const MAX_NODES: usize = 2_000_000;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Line of its first character, from 1.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// What it is.
-    pub(super) value: Yaml,
+    pub(crate) value: Yaml,
 }
 
-/// The kinds of value a rule file can hold.
+/// The kinds of value a document can hold.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Yaml {
+pub(crate) enum Yaml {
     /// Nothing, `~` or `null`.
     Null,
     /// Text, a number or a truth value, as text.
@@ -32,16 +34,16 @@ pub(super) enum Yaml {
 
 /// A key and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Line, from 1.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// The key.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 impl Yaml {
     /// The kind in words, for "expected …, found …".
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Scalar(_) => "a single value",
@@ -52,9 +54,18 @@ impl Yaml {
 }
 
 /// Reads one document; a problem of the syntax comes with its line.
-pub(super) fn parse(text: &str) -> Result<Node, (u64, String)> {
+pub(crate) fn parse(text: &str) -> Result<Node, (u64, String)> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH },
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+        },
+        // A category called `yes` or `007` is that text, and not `true` or `7`.
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
         merge_keys: serde_saphyr::MergeKeyPolicy::Error,
         with_snippet: false,
     };
@@ -164,6 +175,20 @@ mod tests {
         let Yaml::Map(inner) = &items[1].value else { panic!("{items:?}") };
         assert_eq!((inner[0].0.line, &inner[0].1.value), (4, &Yaml::Scalar("true".into())));
         assert_eq!(inner[1].1.value, Yaml::Null);
+    }
+
+    #[test]
+    fn words_of_other_dialects_stay_text() {
+        let root = parse("[yes, no, on, 007, 1_000, \"1.50\", 'null', 1.50, 12, true]").unwrap();
+        let Yaml::List(items) = root.value else { panic!("{root:?}") };
+        let texts: Vec<&str> = items
+            .iter()
+            .map(|item| match &item.value {
+                Yaml::Scalar(text) => text.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(texts, ["yes", "no", "on", "007", "1_000", "1.50", "null", "1.5", "12", "true"]);
     }
 
     #[test]
