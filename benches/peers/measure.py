@@ -4,19 +4,23 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 
 def run(command: list[str]) -> tuple[float, float]:
-    """Seconds and MiB of one run; any exit code over 1 is a failure."""
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):
-        sys.exit(f"{command} failed with {process.returncode}")
-    return time.monotonic() - start, usage.ru_maxrss / 1024
+    """Seconds and MiB of one run. It has to have printed something, for a Python error exits with 1 as drift does."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in (0, 1) or os.fstat(out.fileno()).st_size == 0:
+            err.seek(0)
+            sys.exit(f"{command} failed with {process.returncode}: {err.read().decode()[-500:]}")
+    return seconds, usage.ru_maxrss / 1024
 
 
 def main() -> None:

@@ -16,11 +16,21 @@ pub(super) fn holds(dtype: &ArrowDataType) -> Holds {
     match dtype {
         T::Null => Holds::Nothing,
         T::Boolean => Holds::Truths,
-        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => {
-            Holds::Numbers
-        }
-        T::Float16 | T::Float32 | T::Float64 | T::Duration(_) => Holds::Numbers,
-        T::Decimal(..) | T::Decimal32(..) | T::Decimal64(..) => Holds::Numbers,
+        T::Int8
+        | T::Int16
+        | T::Int32
+        | T::Int64
+        | T::UInt8
+        | T::UInt16
+        | T::UInt32
+        | T::UInt64
+        | T::Float16
+        | T::Float32
+        | T::Float64
+        | T::Duration(_)
+        | T::Decimal(..)
+        | T::Decimal32(..)
+        | T::Decimal64(..) => Holds::Numbers,
         T::Timestamp(..) | T::Date32 | T::Date64 => Holds::Times,
         T::Time32(_) | T::Time64(_) | T::Utf8 | T::LargeUtf8 | T::Utf8View => Holds::Texts,
         T::Dictionary(_, values, _) => holds(values),
@@ -40,7 +50,7 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
     match array.dtype() {
         T::Null => (0..array.len()).for_each(|_| builder.missing()),
         T::Boolean => {
-            each::<BooleanArray, _>(array, builder, |array, row, builder| builder.truth(array.value(row)))
+            each::<BooleanArray, _>(array, builder, |array, row, builder| builder.truth(array.value(row)));
         }
         T::Int8 => numbers::<i8>(array, builder, f64::from),
         T::Int16 => numbers::<i16>(array, builder, f64::from),
@@ -51,7 +61,7 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
         T::UInt32 => numbers::<u32>(array, builder, f64::from),
         T::UInt64 => numbers::<u64>(array, builder, |value| value as f64),
         T::Float16 => each::<Float16Array, _>(array, builder, |array, row, builder| {
-            builder.number(array.value(row).0.to_f64())
+            builder.number(array.value(row).0.to_f64());
         }),
         T::Float32 => numbers::<f32>(array, builder, f64::from),
         T::Float64 => numbers::<f64>(array, builder, |value| value),
@@ -66,10 +76,10 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
         T::Date32 => times::<i32>(array, builder, |days| i64::from(days) * 86_400_000_000),
         T::Date64 => times::<i64>(array, builder, |milliseconds| milliseconds.saturating_mul(1000)),
         T::Timestamp(TimeUnit::Second, _) => {
-            times::<i64>(array, builder, |time| time.saturating_mul(1_000_000))
+            times::<i64>(array, builder, |time| time.saturating_mul(1_000_000));
         }
         T::Timestamp(TimeUnit::Millisecond, _) => {
-            times::<i64>(array, builder, |time| time.saturating_mul(1000))
+            times::<i64>(array, builder, |time| time.saturating_mul(1000));
         }
         T::Timestamp(TimeUnit::Microsecond, _) => times::<i64>(array, builder, |time| time),
         T::Timestamp(TimeUnit::Nanosecond, _) => times::<i64>(array, builder, |time| time.div_euclid(1000)),
@@ -82,13 +92,13 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
             time_of_day::<i64>(array, builder, |time| time as f64 / unit);
         }
         T::Utf8 => {
-            each::<Utf8Array<i32>, _>(array, builder, |array, row, builder| builder.text(array.value(row)))
+            each::<Utf8Array<i32>, _>(array, builder, |array, row, builder| builder.text(array.value(row)));
         }
         T::LargeUtf8 => {
-            each::<Utf8Array<i64>, _>(array, builder, |array, row, builder| builder.text(array.value(row)))
+            each::<Utf8Array<i64>, _>(array, builder, |array, row, builder| builder.text(array.value(row)));
         }
         T::Utf8View => {
-            each::<Utf8ViewArray, _>(array, builder, |array, row, builder| builder.text(array.value(row)))
+            each::<Utf8ViewArray, _>(array, builder, |array, row, builder| builder.text(array.value(row)));
         }
         T::Dictionary(key, _, _) => match key {
             IntegerType::Int8 => dictionary::<i8>(array, builder),
@@ -155,14 +165,14 @@ fn numbers<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, number:
         }
     } else {
         each::<PrimitiveArray<T>, _>(array, builder, |array, row, builder| {
-            builder.number(number(array.value(row)))
+            builder.number(number(array.value(row)));
         });
     }
 }
 
 fn times<T: NativeType>(array: &dyn Array, builder: &mut ChunkBuilder, microseconds: impl Fn(T) -> i64) {
     each::<PrimitiveArray<T>, _>(array, builder, |array, row, builder| {
-        builder.time(microseconds(array.value(row)))
+        builder.time(microseconds(array.value(row)));
     });
 }
 

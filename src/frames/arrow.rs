@@ -81,7 +81,7 @@ fn open(path: &Path) -> Result<BufReader<File>, FrameError> {
     File::open(path).map(BufReader::new).map_err(|source| FrameError::Open { path: path.to_owned(), source })
 }
 
-fn content(path: &Path, problem: impl ToString) -> FrameError {
+fn content(path: &Path, problem: impl std::fmt::Display) -> FrameError {
     FrameError::Content { path: path.to_owned(), format: "Arrow", problem: problem.to_string() }
 }
 

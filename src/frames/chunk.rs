@@ -191,9 +191,9 @@ impl ChunkBuilder {
 
     pub(super) fn missing(&mut self) {
         if self.want == Want::Time {
-            self.not_a_time(String::new())
+            self.not_a_time(String::new());
         } else {
-            self.placeholder(State::Missing)
+            self.placeholder(State::Missing);
         }
     }
 

@@ -25,7 +25,7 @@ use super::source::{Holds, SourceColumn, bad_time};
 const WINDOW: usize = 16 << 20;
 
 /// Rows after which what was read is handed on.
-const ROWS_AT_ONCE: usize = 1 << 17;
+const ROWS_AT_ONCE: i64 = 1 << 17;
 
 thread_local! {
     /// What was read from the last column: memory that is new costs a page fault for every 4 KiB.
@@ -98,7 +98,9 @@ impl ParquetFile {
             };
             let rows = pages.read(chunk, &mut |arrays| {
                 builder.clear();
-                arrays.iter().for_each(|array| append(array.as_ref(), builder));
+                for array in arrays {
+                    append(array.as_ref(), builder);
+                }
                 if let Some(bad) = builder.bad_time() {
                     return Err(bad_time(&self.path, name, row, bad));
                 }
@@ -127,6 +129,9 @@ fn decoded_as(dtype: &ArrowDataType) -> ArrowDataType {
     }
 }
 
+/// Takes the arrays of a few pages.
+type Take<'a> = dyn FnMut(&[Box<dyn Array>]) -> Result<(), FrameError> + 'a;
+
 /// The pages of one column.
 struct Pages<'a> {
     path: &'a Path,
@@ -145,11 +150,7 @@ struct Scanned {
 
 impl Pages<'_> {
     /// Decodes a column chunk, a few pages at a time; returns its rows.
-    fn read(
-        &mut self,
-        chunk: &ColumnChunkMetadata,
-        take: &mut dyn FnMut(&[Box<dyn Array>]) -> Result<(), FrameError>,
-    ) -> Result<usize, FrameError> {
+    fn read(&mut self, chunk: &ColumnChunkMetadata, take: &mut Take<'_>) -> Result<usize, FrameError> {
         let path = self.path;
         let range = guarded(path, || Ok(chunk.byte_range()))?;
         let mut remaining = chunk.num_values();
@@ -161,7 +162,7 @@ impl Pages<'_> {
         while remaining > 0 {
             let last = file_at + bytes.len() as u64 >= range.end;
             if dictionary.is_empty()
-                && let Some(end) = guarded(path, || Ok(self.dictionary_end(chunk, &bytes, at)))?
+                && let Some(end) = guarded(path, || Ok(Self::dictionary_end(chunk, &bytes, at)))?
             {
                 dictionary = bytes[at..end].to_vec();
                 at = end;
@@ -216,7 +217,7 @@ impl Pages<'_> {
     }
 
     /// Where the dictionary page at `at` ends, if there is a whole one.
-    fn dictionary_end(&self, chunk: &ColumnChunkMetadata, bytes: &Buffer<u8>, at: usize) -> Option<usize> {
+    fn dictionary_end(chunk: &ColumnChunkMetadata, bytes: &Buffer<u8>, at: usize) -> Option<usize> {
         let mut reader = Self::pages(chunk, bytes, at);
         match reader.read_dict() {
             Ok(Some(_)) => usize::try_from(reader.into_inner().0.position()).ok(),
@@ -234,7 +235,7 @@ impl Pages<'_> {
         last: bool,
     ) -> Result<Option<Scanned>, FrameError> {
         let mut found = Scanned { end: start, values: 0, encoded: false };
-        while found.values < remaining && found.values < ROWS_AT_ONCE as i64 {
+        while found.values < remaining && found.values < ROWS_AT_ONCE {
             let mut reader = Self::pages(chunk, bytes, found.end);
             match reader.next() {
                 Some(Ok(CompressedPage::Data(page))) => {
@@ -244,7 +245,7 @@ impl Pages<'_> {
                         break;
                     }
                     found.encoded = encoded;
-                    found.values += page.num_values() as i64;
+                    found.values += i64::try_from(page.num_values()).unwrap_or(i64::MAX);
                     found.end = usize::try_from(reader.into_inner().0.position()).unwrap_or(usize::MAX);
                 }
                 _ if found.values > 0 => break,
@@ -280,7 +281,7 @@ fn open(path: &Path) -> Result<File, FrameError> {
     File::open(path).map_err(|source| FrameError::Open { path: path.to_owned(), source })
 }
 
-fn content(path: &Path, problem: impl ToString) -> FrameError {
+fn content(path: &Path, problem: impl std::fmt::Display) -> FrameError {
     FrameError::Content { path: path.to_owned(), format: "Parquet", problem: problem.to_string() }
 }
 

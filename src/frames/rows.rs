@@ -149,21 +149,18 @@ struct Part {
     builders: Vec<ChunkBuilder>,
 }
 
-fn stream<B: Blocks, S: Sink>(
+fn stream<B: Blocks + Send, S: Sink>(
     path: &Path,
     blocks: &mut B,
     columns: &[SourceColumn],
     readings: &mut [Reading<'_, S>],
     pace: Pace<'_>,
-) -> Result<Told, FrameError>
-where
-    B: Send,
-{
+) -> Result<Told, FrameError> {
     // Which reading takes column number so-and-so.
-    let mut taker: Vec<Option<usize>> = vec![None; columns.len()];
+    let mut reader_of: Vec<Option<usize>> = vec![None; columns.len()];
     for (index, reading) in readings.iter().enumerate() {
         match columns.iter().position(|column| column.name == reading.name) {
-            Some(place) => taker[place] = Some(index),
+            Some(at) => reader_of[at] = Some(index),
             None => {
                 return Err(FrameError::MissingColumn {
                     path: path.to_owned(),
@@ -193,7 +190,7 @@ where
             // One thread fewer parses while the next block is split off.
             let splitting = scope.spawn(|| blocks.next_block());
             let parsed = in_parallel(pace.threads.max(2) - 1, parts.iter_mut().take(n_parts), |part| {
-                parse_part(&current, part, &taker, &unknown)
+                parse_part(&current, part, &reader_of, &unknown)
             });
             (splitting.join(), parsed)
         });
@@ -231,7 +228,7 @@ where
 fn parse_part(
     block: &impl Block,
     part: &mut Part,
-    taker: &[Option<usize>],
+    reader_of: &[Option<usize>],
     unknown: &Mutex<BTreeSet<String>>,
 ) -> Result<(), FrameError> {
     for row in part.first..part.end {
@@ -239,7 +236,7 @@ fn parse_part(
         let local = row - part.first;
         block.parse(row, &mut |place, scalar| match place {
             Place::Column(column) => {
-                if let Some(builder) = taker[column].and_then(|index| builders.get_mut(index))
+                if let Some(builder) = reader_of[column].and_then(|index| builders.get_mut(index))
                     && builder.chunk().rows() == local
                 {
                     scalar.push(builder);
@@ -262,6 +259,7 @@ fn parse_part(
 
 /// What the values of a column have been so far.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each kind of value was seen or not")]
 struct Seen {
     numbers: bool,
     truths: bool,

@@ -252,12 +252,12 @@ impl Source {
     fn read_columns<S: Sink>(
         &self,
         index: usize,
-        readings: &mut [Reading<'_, S>],
+        wanted: &mut [Reading<'_, S>],
         pace: Pace<'_>,
     ) -> Result<(), FrameError> {
         let (file, columns) = &self.files[index];
-        for reading in readings {
-            let Some(place) = columns.iter().position(|column| column.name == reading.name) else {
+        for reading in wanted {
+            let Some(at) = columns.iter().position(|column| column.name == reading.name) else {
                 return self.column(reading.name).map(|_| ());
             };
             let mut builder = ChunkBuilder::new(reading.want);
@@ -268,8 +268,8 @@ impl Source {
                 Ok(())
             };
             match file {
-                DataFile::Parquet(file) => file.read_column(place, reading.name, &mut builder, &mut emit)?,
-                DataFile::Arrow(file) => file.read_column(place, reading.name, &mut builder, &mut emit)?,
+                DataFile::Parquet(file) => file.read_column(at, reading.name, &mut builder, &mut emit)?,
+                DataFile::Arrow(file) => file.read_column(at, reading.name, &mut builder, &mut emit)?,
                 DataFile::Rows(_) => {}
             }
         }

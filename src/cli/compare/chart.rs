@@ -285,7 +285,7 @@ mod tests {
         let layout = crate::profile::ColumnLayout {
             name: "x".into(),
             role: crate::model::Role::Feature,
-            kind: crate::model::FeatureKind::Numeric,
+            kind: FeatureKind::Numeric,
             cut: Cut::Grid(grid.clone()),
             range: None,
         };

@@ -35,8 +35,8 @@ impl Plan {
     /// Columns named that do not exist, columns of one side only, columns that hold no scalars: all at once.
     pub(super) fn make(arguments: &Arguments, reference: &Source, current: &Source) -> anyhow::Result<Self> {
         let has = |source: &Source, name: &str| source.columns().iter().any(|column| column.name == name);
-        let named = arguments.exclude.iter().chain(&arguments.only).chain(&arguments.output);
-        for name in named.chain(arguments.kind.iter().map(|(name, _)| name)) {
+        let mentioned = arguments.exclude.iter().chain(&arguments.only).chain(&arguments.output);
+        for name in mentioned.chain(arguments.kind.iter().map(|(name, _)| name)) {
             if !has(reference, name) && !has(current, name) {
                 reference.column(name)?;
             }
@@ -50,17 +50,17 @@ impl Plan {
                 && (arguments.only.is_empty() || arguments.only.iter().any(is))
                 && arguments.time.as_deref() != Some(name)
         };
-        let extras = |of: &Source, other: &Source| -> Vec<String> {
+        let extras = |of: &Source, versus: &Source| -> Vec<String> {
             let names = of.columns().iter().map(|column| column.name.clone());
-            names.filter(|name| wanted(name) && !has(other, name)).collect()
+            names.filter(|name| wanted(name) && !has(versus, name)).collect()
         };
         let mut plan = Self {
             only_in_reference: extras(reference, current),
             only_in_current: extras(current, reference),
             ..Self::default()
         };
-        if !arguments.allow_missing && !(plan.only_in_reference.is_empty() && plan.only_in_current.is_empty())
-        {
+        let same = plan.only_in_reference.is_empty() && plan.only_in_current.is_empty();
+        if !arguments.allow_missing && !same {
             bail!("the two sides have different columns\n{}", plan.extras(reference, current));
         }
         let mut not_scalar = Vec::new();

@@ -27,6 +27,9 @@ const KEPT_BYTES: usize = 192 << 20;
 /// Bytes that the counts of a column's blocks of time may take.
 const BLOCK_BYTES: usize = 256 << 20;
 
+/// What each column had to leave out.
+type Tallies = Vec<(String, Tally)>;
+
 /// A column of the reference, cut and counted.
 struct Built {
     column: BaselineColumn,
@@ -37,12 +40,12 @@ pub(super) fn compare(
     arguments: &Arguments,
     reference: &Source,
     current: &Source,
-    plan: Plan,
+    plan: &Plan,
     progress: &Progress,
 ) -> anyhow::Result<Comparison> {
     let advance = |work| progress.advance(work);
     let engine = Engine { pace: Pace { threads: arguments.threads(), progress: &advance }, progress };
-    let (built, told, blocks) = engine.reference(arguments, reference, &plan)?;
+    let (built, told, blocks) = engine.reference(arguments, reference, plan)?;
     let (columns, tallies): (Vec<BaselineColumn>, Vec<(String, Tally)>) = built
         .into_iter()
         .map(|built| {
@@ -69,9 +72,9 @@ pub(super) fn compare(
         Side { path: reference.label().to_owned(), rows },
         Side { path: current.label().to_owned(), rows: current_told.rows },
         report,
-        baseline,
-        profile,
-        &plan,
+        &baseline,
+        &profile,
+        plan,
     );
     comparison.exact = arguments.exact;
     comparison.blocks = blocks.map(|blocks| blocks.blocks());
@@ -117,7 +120,7 @@ impl Engine<'_> {
             let mut reading = [Reading { name: &column.name, want: Want::Kind(column.kind), sink: taker }];
             let rows = source.read(&mut reading, alone)?;
             let [reading] = reading;
-            let column = self.finish_column(source, column, reading.sink, blocks.as_ref(), alone)?;
+            let column = finish_column(source, column, reading.sink, blocks.as_ref(), alone)?;
             if let (Ok(mut built), Ok(mut told)) = (built.lock(), told.lock()) {
                 built[index] = Some(column);
                 *told = rows;
@@ -172,12 +175,11 @@ impl Engine<'_> {
         let mut again: Vec<(usize, Cutting)> = Vec::new();
         for (index, (column, reading)) in columns.iter().zip(readings).enumerate() {
             let cutting = cut(column, reading.sink)?;
-            match cutting.counted.clone().filter(|_| blocks.is_none()) {
-                Some(profile) => built.push(Some(cutting.learn(profile, &BTreeMap::new()))),
-                None => {
-                    built.push(None);
-                    again.push((index, cutting));
-                }
+            if let Some(profile) = cutting.counted.clone().filter(|_| blocks.is_none()) {
+                built.push(Some(cutting.learn(profile, &BTreeMap::new())));
+            } else {
+                built.push(None);
+                again.push((index, cutting));
             }
         }
         if !again.is_empty() {
@@ -203,34 +205,12 @@ impl Engine<'_> {
         Ok((built.context("a column was lost")?, told, blocks))
     }
 
-    /// Cuts a column whose distribution is known, and counts it.
-    fn finish_column(
-        &self,
-        source: &Source,
-        column: &Compared,
-        learned: Taker,
-        blocks: Option<&Arc<BlockRuns>>,
-        pace: Pace<'_>,
-    ) -> anyhow::Result<Built> {
-        let cutting = cut(column, learned)?;
-        if let Some(profile) = cutting.counted.clone().filter(|_| blocks.is_none()) {
-            return Ok(cutting.learn(profile, &BTreeMap::new()));
-        }
-        check_blocks(&cutting.layout, blocks.map(Arc::as_ref), 1)?;
-        let counts = Counts::new(Arc::clone(&cutting.layout), blocks.cloned());
-        let mut reading =
-            [Reading { name: &column.name, want: Want::Kind(column.kind), sink: Taker::count(counts) }];
-        source.read(&mut reading, pace)?;
-        let [reading] = reading;
-        cutting.counted_by(reading.sink)
-    }
-
     /// Counts the current data on the cells of the reference.
     fn current(
         &self,
         source: &Source,
         baseline: &Baseline,
-    ) -> anyhow::Result<(Vec<ColumnProfile>, Vec<(String, Tally)>, Told)> {
+    ) -> anyhow::Result<(Vec<ColumnProfile>, Tallies, Told)> {
         self.progress.begin("reading the current data", source.work(baseline.columns().len()));
         let mut readings: Vec<Reading<'_, Taker>> = baseline
             .columns()
@@ -251,6 +231,27 @@ impl Engine<'_> {
         }
         Ok((profiles, tallies, told))
     }
+}
+
+/// Cuts a column whose distribution is known, and counts it.
+fn finish_column(
+    source: &Source,
+    column: &Compared,
+    learned: Taker,
+    blocks: Option<&Arc<BlockRuns>>,
+    pace: Pace<'_>,
+) -> anyhow::Result<Built> {
+    let cutting = cut(column, learned)?;
+    if let Some(profile) = cutting.counted.clone().filter(|_| blocks.is_none()) {
+        return Ok(cutting.learn(profile, &BTreeMap::new()));
+    }
+    check_blocks(&cutting.layout, blocks.map(Arc::as_ref), 1)?;
+    let counts = Counts::new(Arc::clone(&cutting.layout), blocks.cloned());
+    let mut reading =
+        [Reading { name: &column.name, want: Want::Kind(column.kind), sink: Taker::count(counts) }];
+    source.read(&mut reading, pace)?;
+    let [reading] = reading;
+    cutting.counted_by(reading.sink)
 }
 
 /// A column of the reference that is cut, and counted where its summary kept everything.

@@ -53,7 +53,7 @@ pub(super) fn apply(
             let a = raw(reference, &[name], limit, alone)?;
             let b = raw(current, &[name], limit, alone)?;
             if let (Some(a), Some(b)) = (a.into_iter().next(), b.into_iter().next()) {
-                replace(column, feature, a, b);
+                replace(column, feature, &a, &b);
             }
             anyhow::Ok(())
         });
@@ -64,7 +64,7 @@ pub(super) fn apply(
     in_parallel(pace.threads, 0..n_columns, |_| {
         let next = work.lock().map_err(|_| anyhow!("a thread was lost"))?.next();
         if let Some(((column, feature), (a, b))) = next {
-            replace(column, feature, a, b);
+            replace(column, feature, &a, &b);
         }
         anyhow::Ok(())
     })
@@ -91,13 +91,13 @@ fn raw(source: &Source, names: &[&str], limit: usize, pace: Pace<'_>) -> Result<
     Ok(sorted.collect())
 }
 
-fn replace(column: &BaselineColumn, feature: &mut FeatureReport, a: Vec<f64>, b: Vec<f64>) {
+fn replace(column: &BaselineColumn, feature: &mut FeatureReport, a: &[f64], b: &[f64]) {
     let mut put = |name: &str, value: f64| {
         if value.is_finite() {
             feature.statistics.insert(name.to_owned(), value);
         }
     };
-    if let Ok(ks) = stats::ks_statistic_sorted(&a, &b) {
+    if let Ok(ks) = stats::ks_statistic_sorted(a, b) {
         put("ks", ks);
         put("ks_error_bound", 0.0);
         let (n, n_reference) = (b.len() as u64, a.len() as u64);
@@ -112,7 +112,7 @@ fn replace(column: &BaselineColumn, feature: &mut FeatureReport, a: Vec<f64>, b:
         };
         feature.p_values.insert("ks".to_owned(), p);
     }
-    if let Ok(distance) = stats::wasserstein_sorted(&a, &b) {
+    if let Ok(distance) = stats::wasserstein_sorted(a, b) {
         put("wasserstein", distance);
         if let Some(deviation) = column.profile.moments.deviation() {
             put("wasserstein_norm", distance / deviation);

@@ -125,7 +125,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     let current = Source::open(&arguments.current)?;
     let plan = Plan::make(arguments, &reference, &current)?;
     let progress = Progress::over(reference.bytes() + current.bytes());
-    let comparison = engine::compare(arguments, &reference, &current, plan, &progress)?;
+    let comparison = engine::compare(arguments, &reference, &current, &plan, &progress)?;
     progress.finish();
     if let Some(path) = &arguments.html {
         write_whole(path, &html::render(&comparison))?;

@@ -54,8 +54,8 @@ impl Comparison {
         reference: Side,
         current: Side,
         report: DriftReport,
-        baseline: Baseline,
-        profile: Profile,
+        baseline: &Baseline,
+        profile: &Profile,
         plan: &Plan,
     ) -> Self {
         let place = |name: &str| plan.columns.iter().position(|column| column.name == name);

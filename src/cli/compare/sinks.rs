@@ -109,15 +109,12 @@ impl Numbers {
         } else {
             sort_keys(&mut self.kept);
         }
-        let runs = match self.summary {
-            Some(summary) => summary.finish(),
-            None => {
-                let mut values = spare_runs();
-                values.extend(
-                    self.kept.chunk_by(|a, b| a == b).map(|run| (value_of(run[0]), run.len() as u64)),
-                );
-                Runs { values, rank_error: 0.0 }
-            }
+        let runs = if let Some(summary) = self.summary {
+            summary.finish()
+        } else {
+            let mut values = spare_runs();
+            values.extend(self.kept.chunk_by(|a, b| a == b).map(|run| (value_of(run[0]), run.len() as u64)));
+            Runs { values, rank_error: 0.0 }
         };
         leave_keys(self.kept);
         runs
@@ -370,7 +367,9 @@ mod tests {
     #[test]
     fn blocks_are_runs_of_rows() {
         let mut runs = BlockRuns::default();
-        [5, 5, 5, 7, 5].into_iter().for_each(|block| runs.push(block));
+        for block in [5, 5, 5, 7, 5] {
+            runs.push(block);
+        }
         assert_eq!((runs.runs.len(), runs.blocks()), (3, 2));
     }
 

@@ -171,7 +171,7 @@ fn verdict_class(verdict: Verdict) -> &'static str {
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {
-        p if p == 0.0 => "0\u{a0}%".to_owned(),
+        0.0 => "0\u{a0}%".to_owned(),
         p if p < 0.01 => "under 0.01\u{a0}%".to_owned(),
         p if p < 1.0 => format!("{p:.2}\u{a0}%"),
         p => format!("{p:.1}\u{a0}%"),
