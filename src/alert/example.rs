@@ -24,6 +24,7 @@ pub(crate) fn column(name: &str, psi: f64) -> FeatureReport {
         p_adjusted: Some(1e-30),
         deciding: Some(Deciding { statistic: "psi".to_owned(), value: psi, floor: 0.1 }),
         natural_variation: None,
+        slots: None,
         verdict,
         reason: "psi is over its floor".to_owned(),
         bins: vec![

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 use super::{
-    Baseline, BaselineColumn, CategorySummary, CutOptions, FormatError, NumericSummary, Runs, infer_kind,
+    Baseline, BaselineColumn, CategorySummary, CutOptions, Cycle, FormatError, NumericSummary, Runs,
+    infer_kind,
 };
 use crate::model::{FeatureKind, ModelName, Role, Value};
 use crate::profile::{Categories, ColumnLayout, ColumnProfile, Cut, Grid, Others, category_of};
@@ -71,6 +72,8 @@ pub struct SourceColumn<'a> {
 pub struct Blocks<'a> {
     /// One block number per row.
     pub of_row: &'a [i64],
+    /// The season that windows follow; then each is compared with the blocks of its slot.
+    pub cycle: Option<Cycle>,
 }
 
 /// What to build.
@@ -99,11 +102,15 @@ pub fn build(
     let rows = check_shape(columns)?;
     let mut built: Vec<BaselineColumn> = Vec::with_capacity(columns.len());
     for column in columns {
-        let (layout, whole, blocks) = count_column(column, blocks, &options.cut)?;
+        let (layout, whole, by_block) = count_column(column, blocks, &options.cut)?;
         if whole.usable() == 0 {
             return Err(BuildError::KindMismatch { column: layout.name, kind: layout.kind.as_str() });
         }
-        built.push(BaselineColumn::learn(layout, whole, &blocks, 0.0, &options.cut));
+        let learned = BaselineColumn::learn(layout, whole, &by_block, 0.0, &options.cut);
+        built.push(match blocks.and_then(|blocks| blocks.cycle) {
+            Some(cycle) => learned.in_season(cycle, &by_block),
+            None => learned,
+        });
     }
     Ok(Baseline::assemble(options.model, options.source, rows, options.cut, built)?)
 }

@@ -1,11 +1,14 @@
 //! One column of a baseline: its counts, and what they teach about judging a window.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::season::{Cycle, Slots};
 use super::{Bins, CutOptions};
 use crate::profile::{ColumnLayout, ColumnProfile, Cut};
 use crate::stats::natural_variation::{self, Block};
 use crate::stats::{self, Variation, VariationKind};
+use crate::window::Window;
 
 /// Blocks with fewer rows than this share of the mean are cut-off ends, not blocks.
 const MIN_BLOCK_SHARE: f64 = 0.25;
@@ -25,6 +28,17 @@ pub struct BaselineColumn {
     pub psi_variation: Option<Variation>,
     /// Natural variation of `ks²`.
     pub ks_variation: Option<Variation>,
+    /// Counts by slot, when windows are compared with those of the same hour.
+    pub slots: Option<Slots>,
+}
+
+/// What a window is compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference<'a> {
+    /// The counts.
+    pub counts: Cow<'a, ColumnProfile>,
+    /// The slots of the season they come from, for people.
+    pub slots: Option<String>,
 }
 
 impl BaselineColumn {
@@ -43,11 +57,12 @@ impl BaselineColumn {
         options: &CutOptions,
     ) -> Self {
         let bins = Bins::choose(&layout.cut, &profile.cells, options.psi_bins);
-        let rows = |block: &ColumnProfile| block.usable() + block.unusable();
-        let mean = blocks.values().map(rows).sum::<u64>() as f64 / blocks.len().max(1) as f64;
-        let whole_blocks: Vec<&ColumnProfile> =
-            blocks.values().filter(|block| rows(block) as f64 >= mean * MIN_BLOCK_SHARE).collect();
-        let (psi_variation, ks_variation) = learn_variation(&layout, &profile, &bins, &whole_blocks);
+        let (psi_variation, ks_variation) = learn_variation(&layout, &bins, blocks, |_, block| {
+            // Only what is compared: the other counters do not enter.
+            let mut rest = ColumnProfile { cells: profile.cells_without(block), ..ColumnProfile::default() };
+            rest.record_missing(profile.unusable().saturating_sub(block.unusable()));
+            rest
+        });
         Self {
             ks_error_bound: (ks_error_bound(&layout.cut, &profile) + rank_error).min(1.0),
             layout,
@@ -55,8 +70,42 @@ impl BaselineColumn {
             bins,
             psi_variation,
             ks_variation,
+            slots: None,
         }
     }
+
+    /// Compares windows with the blocks of their slot from now on, and learns the variation that is left within slots.
+    #[must_use]
+    pub fn in_season(mut self, cycle: Cycle, blocks: &BTreeMap<i64, ColumnProfile>) -> Self {
+        let slots = Slots::of_blocks(cycle, &self.layout, whole_blocks(blocks));
+        (self.psi_variation, self.ks_variation) =
+            learn_variation(&self.layout, &self.bins, blocks, |number, block| {
+                slots.rest(&self.profile, number, block)
+            });
+        self.slots = Some(slots);
+        self
+    }
+
+    /// What `window` is compared with: all rows, or those of its slots.
+    pub fn reference(&self, window: Window) -> Reference<'_> {
+        match &self.slots {
+            None => Reference { counts: Cow::Borrowed(&self.profile), slots: None },
+            Some(slots) => {
+                let (counts, label) = slots.reference(&self.profile, window);
+                Reference { counts: Cow::Owned(counts), slots: Some(label) }
+            }
+        }
+    }
+}
+
+/// The blocks that are not cut-off ends.
+fn whole_blocks(blocks: &BTreeMap<i64, ColumnProfile>) -> impl Iterator<Item = (i64, &ColumnProfile)> {
+    let rows = |block: &ColumnProfile| block.usable() + block.unusable();
+    let mean = blocks.values().map(rows).sum::<u64>() as f64 / blocks.len().max(1) as f64;
+    blocks
+        .iter()
+        .filter(move |(_, block)| rows(block) as f64 >= mean * MIN_BLOCK_SHARE)
+        .map(|(&number, block)| (number, block))
 }
 
 /// The greatest share of the reference rows in a cell that is not an atom; 0 when every value has its own.
@@ -66,30 +115,29 @@ fn ks_error_bound(cut: &Cut, profile: &ColumnProfile) -> f64 {
     worst.unwrap_or(0) as f64 / profile.usable().max(1) as f64
 }
 
+/// Compares each block with what `rest` says it is compared with.
 fn learn_variation(
-    column: &ColumnLayout,
-    whole: &ColumnProfile,
+    layout: &ColumnLayout,
     bins: &Bins,
-    blocks: &[&ColumnProfile],
+    blocks: &BTreeMap<i64, ColumnProfile>,
+    rest: impl Fn(i64, &ColumnProfile) -> ColumnProfile,
 ) -> (Option<Variation>, Option<Variation>) {
-    let reference = bins.profile_counts(whole);
-    let n_bins = reference.iter().filter(|&&count| count > 0).count();
     let (mut psi, mut ks_squared) = (Vec::new(), Vec::new());
-    for block in blocks {
-        let inside = bins.profile_counts(block);
-        let rest: Vec<u64> =
-            reference.iter().zip(&inside).map(|(all, part)| all.saturating_sub(*part)).collect();
-        if let Ok(value) = stats::psi(&rest, &inside) {
-            psi.push(Block { value, rows: inside.iter().sum() });
+    let mut n_bins = 0;
+    for (number, block) in whole_blocks(blocks) {
+        let rest = rest(number, block);
+        let (inside, outside) = (bins.profile_counts(block), bins.profile_counts(&rest));
+        n_bins = n_bins.max(stats::bins_used(&outside, &inside));
+        if let Ok(value) = stats::psi(&outside, &inside) {
+            psi.push((Block { value, rows: inside.iter().sum() }, outside.iter().sum()));
         }
-        if let Ok(value) = stats::ks_statistic_from_cells(&whole.cells_without(block), &block.cells) {
-            ks_squared.push(Block { value: value * value, rows: block.usable() });
+        if let Ok(value) = stats::ks_statistic_from_cells(&rest.cells, &block.cells) {
+            ks_squared.push((Block { value: value * value, rows: block.usable() }, rest.usable()));
         }
     }
-    let all = whole.usable() + whole.unusable();
-    let psi = natural_variation::estimate(VariationKind::Psi { bins: n_bins }, &psi, all);
-    let ks = match column.cut {
-        Cut::Grid(_) => natural_variation::estimate(VariationKind::KsSquared, &ks_squared, whole.usable()),
+    let psi = natural_variation::estimate_with_rests(VariationKind::Psi { bins: n_bins }, &psi);
+    let ks = match layout.cut {
+        Cut::Grid(_) => natural_variation::estimate_with_rests(VariationKind::KsSquared, &ks_squared),
         Cut::Categories(_) => None,
     };
     (psi, ks)

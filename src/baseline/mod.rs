@@ -5,23 +5,27 @@ use sha2::{Digest, Sha256};
 
 use crate::model::ModelName;
 use crate::profile::Layout;
+use crate::stats::natural_variation;
 
 mod bins;
 mod build;
 mod column;
 mod format;
 mod infer;
+mod packed;
 mod part;
 mod rebin;
+mod season;
 mod summary;
 
 pub use bins::Bins;
 pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, boolean_cut, build, numeric_cut};
-pub use column::BaselineColumn;
+pub use column::{BaselineColumn, Reference};
 pub use format::FormatError;
 pub use infer::infer_kind;
 pub use part::{Part, PartError, build_part, merge};
 pub use rebin::rebin;
+pub use season::{Cycle, Season, Slots};
 pub use summary::{CategorySummary, MAX_CATEGORIES, NumericSummary, Runs};
 
 /// How a baseline was cut; part of its content.
@@ -59,12 +63,26 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// A baseline of columns that were counted and learned from one by one.
+    /// A baseline of columns that were counted and learned from one by one; what they teach about how heavy the tails
+    /// of hours are is shared between them.
     ///
     /// # Errors
     ///
     /// [`FormatError::Json`] only if a number is not finite, which counting rules out.
     pub fn assemble(
+        model: ModelName,
+        source: String,
+        rows: u64,
+        options: CutOptions,
+        mut columns: Vec<BaselineColumn>,
+    ) -> Result<Self, FormatError> {
+        natural_variation::pool(columns.iter_mut().filter_map(|column| column.psi_variation.as_mut()));
+        natural_variation::pool(columns.iter_mut().filter_map(|column| column.ks_variation.as_mut()));
+        Self::new(model, source, rows, options, columns)
+    }
+
+    /// A baseline of finished columns.
+    fn new(
         model: ModelName,
         source: String,
         rows: u64,

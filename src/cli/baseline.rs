@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::ExitStatus;
 use crate::app;
-use crate::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, Part, PartError, SourceColumn};
+use crate::baseline::{
+    self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, Part, PartError, Season, SourceColumn,
+};
 use crate::config::{Settings, Span};
 use crate::drift::{self, Criteria, Losses};
 use crate::frames;
@@ -84,6 +86,10 @@ pub(super) struct Build {
     /// Length of a window, for natural variation; by default the model's in the settings
     #[arg(long, value_parser = parse_span)]
     window: Option<Span>,
+    /// Rhythm of the traffic, `none`, `hour_of_day` or `hour_of_week` (UTC): windows are then compared with those of the
+    /// same hour; by default the model's in the settings
+    #[arg(long, value_parser = parse_season, requires = "time")]
+    season: Option<Season>,
     /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
     #[arg(long)]
     out: Option<PathBuf>,
@@ -123,6 +129,13 @@ pub(super) fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
         other => return Err(format!("`{other}` is not numeric, categorical or boolean")),
     };
     Ok((column.to_owned(), kind))
+}
+
+fn parse_season(text: &str) -> Result<Season, String> {
+    let all = [Season::None, Season::HourOfDay, Season::HourOfWeek];
+    all.into_iter()
+        .find(|season| season.as_str() == text)
+        .ok_or_else(|| format!("`{text}` is not none, hour_of_day or hour_of_week"))
 }
 
 pub(super) fn parse_span(text: &str) -> Result<Span, String> {
@@ -196,7 +209,12 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     };
     let source =
         arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let blocks = block_of_row.as_deref().map(|of_row| Blocks { of_row });
+    let season = arguments.season.or(configured.map(|model| model.season)).unwrap_or_default();
+    let cycle = Cycle::new(season, window.0);
+    if cycle.is_none() && season != Season::None && arguments.time.is_some() {
+        bail!("`--season {}` needs windows that divide its period; the window is {window}", season.as_str());
+    }
+    let blocks = block_of_row.as_deref().map(|of_row| Blocks { of_row, cycle });
     let options = BuildOptions { model: arguments.model.clone(), source, cut: CutOptions::default() };
     let context = || format!("`{}`", arguments.data.display());
     if let Some(path) = &arguments.part {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
 
+use crate::baseline::Season;
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
 use crate::retrain::{DeepSpec, Source, Task};
@@ -176,6 +177,10 @@ pub struct ModelSettings {
     /// Length of a window; divides a day, or is a multiple of one.
     #[serde(default = "default_window")]
     pub window: Span,
+    /// Rhythm of the traffic in UTC: windows are compared with those of the same hour of the day or of the week, in
+    /// baselines that are built from now on with event times.
+    #[serde(default)]
+    pub season: Season,
     /// How long after its end a window waits for late rows.
     #[serde(default = "default_lateness")]
     pub lateness: Span,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::baseline::{Baseline, BaselineColumn};
+use crate::baseline::{Baseline, BaselineColumn, Reference};
 use crate::drift::{
     BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict,
 };
@@ -30,7 +30,7 @@ pub fn evaluate(
         .columns()
         .iter()
         .zip(profile.columns())
-        .map(|(column, current)| compare(column, current, criteria))
+        .map(|(column, current)| compare(column, current, window, criteria))
         .collect();
     adjust(&mut features, criteria);
     let untrusted = losses.share() > criteria.loss_limit;
@@ -54,11 +54,17 @@ pub fn evaluate(
 }
 
 /// Statistics and raw p-values of one column; the verdict is filled in later.
-fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria) -> FeatureReport {
-    let reference_bins = column.bins.profile_counts(&column.profile);
+fn compare(
+    column: &BaselineColumn,
+    current: &ColumnProfile,
+    window: Window,
+    criteria: &Criteria,
+) -> FeatureReport {
+    let Reference { counts: reference, slots } = column.reference(window);
+    let reference_bins = column.bins.profile_counts(&reference);
     let current_bins = column.bins.profile_counts(current);
-    let (n_reference, n_current) = (column.profile.usable(), current.usable());
-    let (missing_reference, missing_current) = (column.profile.unusable(), current.unusable());
+    let (n_reference, n_current) = (reference.usable(), current.usable());
+    let (missing_reference, missing_current) = (reference.unusable(), current.unusable());
     let (all_reference, all_current) = (n_reference + missing_reference, n_current + missing_current);
     let bins_used = reference_bins.iter().zip(&current_bins).filter(|(a, b)| **a + **b > 0).count();
 
@@ -100,7 +106,7 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
     }
     match &column.layout.cut {
         Cut::Grid(grid) if n_current > 0 => {
-            if let Ok(ks) = stats::ks_statistic_from_cells(&column.profile.cells, &current.cells) {
+            if let Ok(ks) = stats::ks_statistic_from_cells(&reference.cells, &current.cells) {
                 put("ks", ks);
                 put("ks_error_bound", column.ks_error_bound);
                 let p = ks_p_value(column, ks, n_current, n_reference);
@@ -110,14 +116,14 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
                     natural_variation = column.ks_variation;
                 }
             }
-            let deviation = column.profile.moments.deviation();
+            let deviation = reference.moments.deviation();
             if current.moments.count() > 0 {
-                let distance = wasserstein(column, current, grid);
+                let distance = wasserstein(&reference, current, grid);
                 if let Some(distance) = distance {
                     put("wasserstein", distance);
                 }
                 if let Some(deviation) = deviation {
-                    let shift = current.moments.mean() - column.profile.moments.mean();
+                    let shift = current.moments.mean() - reference.moments.mean();
                     put("mean_shift", shift / deviation);
                     if let Some(distance) = distance {
                         put("wasserstein_norm", distance / deviation);
@@ -147,6 +153,7 @@ fn compare(column: &BaselineColumn, current: &ColumnProfile, criteria: &Criteria
         p_adjusted: None,
         deciding,
         natural_variation,
+        slots,
         verdict: Verdict::Ok,
         reason: String::new(),
     }
@@ -166,8 +173,8 @@ fn distances(reference: &[u64], current: &[u64]) -> impl Iterator<Item = (&'stat
 }
 
 /// The distance read from the cells, and from the means of what lies in the open ones.
-fn wasserstein(column: &BaselineColumn, current: &ColumnProfile, grid: &Grid) -> Option<f64> {
-    let reference = (column.profile.cells.as_slice(), column.profile.open_cells());
+fn wasserstein(reference: &ColumnProfile, current: &ColumnProfile, grid: &Grid) -> Option<f64> {
+    let reference = (reference.cells.as_slice(), reference.open_cells());
     let current = (current.cells.as_slice(), current.open_cells());
     stats::wasserstein_from_cells(grid.edges(), reference, current).ok()
 }
@@ -255,9 +262,11 @@ fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Loss
                 let Deciding { statistic, value, floor } = deciding;
                 let (value_text, p_text) = (short(*value), short(p));
                 let alpha = short(criteria.alpha);
+                let season =
+                    feature.slots.as_ref().map(|slots| format!(" against {slots}")).unwrap_or_default();
                 let nature = match feature.natural_variation {
-                    Some(_) => "",
-                    None => "; natural variation is unknown",
+                    Some(_) => season,
+                    None => format!("{season}; natural variation is unknown"),
                 };
                 match (p <= criteria.alpha, value >= floor) {
                     (true, true) => (
@@ -356,7 +365,7 @@ mod tests {
             values,
         });
         let of_row: Vec<i64> = (0..2000).map(|row| row / 100).collect();
-        let blocks = with_blocks.then_some(Blocks { of_row: &of_row });
+        let blocks = with_blocks.then_some(Blocks { of_row: &of_row, cycle: None });
         let model = ModelName::parse("m").unwrap();
         baseline::build(
             &columns,

@@ -169,6 +169,9 @@ pub struct FeatureReport {
     pub deciding: Option<Deciding>,
     /// Natural variation used for the deciding statistic, when the baseline knows it.
     pub natural_variation: Option<Variation>,
+    /// The slots of the season that the window was compared with, for people; absent when it was all rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<String>,
     /// The decision.
     pub verdict: Verdict,
     /// The decision in one sentence.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Season;
 use crate::model::{FeatureKind, ModelName};
 
 /// What the model predicts.
@@ -121,6 +122,9 @@ pub struct TrainingSpec {
     /// Length of the model's window: the new baseline learns its natural variation from blocks of it.
     #[serde(default = "default_window_seconds")]
     pub window_seconds: u64,
+    /// Rhythm of the traffic, for the new baseline.
+    #[serde(default)]
+    pub season: Season,
     /// Where artifacts are written: a folder that the sidecar and the worker share.
     pub artifacts: String,
 }

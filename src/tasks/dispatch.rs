@@ -95,6 +95,7 @@ pub fn training_spec(settings: &Settings, model: &ModelSettings) -> Option<Train
         deep: training.deep.clone(),
         output: training.output.clone(),
         window_seconds: model.window.0.as_secs(),
+        season: model.season,
         artifacts: artifacts.to_string_lossy().into_owned(),
     })
 }

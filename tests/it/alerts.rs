@@ -73,6 +73,7 @@ fn report(window: i64, psi: f64) -> DriftReport {
             p_adjusted: Some(1e-30),
             deciding: Some(Deciding { statistic: "psi".into(), value: psi, floor: 0.1 }),
             natural_variation: None,
+            slots: None,
             verdict,
             reason: "psi".into(),
             bins: vec![

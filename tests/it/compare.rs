@@ -159,13 +159,16 @@ fn formats_agree() {
             );
             let (season, open) =
                 (text(row, "season").get_str().unwrap().to_owned(), text(row, "open").to_string());
-            csv += &format!("{temp},{season},{open},{}\n", gusts.map(|g| g.to_string()).unwrap_or_default());
+            csv.extend([format!(
+                "{temp},{season},{open},{}\n",
+                gusts.map(|g| g.to_string()).unwrap_or_default()
+            )]);
             let mut line = json!({"temp": temp, "season": season, "open": open == "true"});
             // Half of what is missing is null, the other half is not there at all.
             if gusts.is_some() || row % 2 == 0 {
                 line["gusts"] = json!(gusts);
             }
-            lines += &format!("{line}\n");
+            lines.extend([line.to_string(), "\n".to_owned()]);
         }
         fs::write(at(name).with_extension("csv"), csv).unwrap();
         fs::write(at(name).with_extension("jsonl"), lines).unwrap();
@@ -288,6 +291,7 @@ fn csv(rows: u64, row: impl Fn(u64) -> String) -> String {
 type Case<'a> = (&'a str, Vec<u8>, &'a [&'a str], i32, &'a [&'a str]);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, and a loop over it")]
 fn bad_input_is_refused_or_stated() {
     let folder = folder();
     let reference = "temp,season,open,gusts\n".to_owned()
@@ -420,7 +424,16 @@ fn bad_input_is_refused_or_stated() {
         (
             "odd.csv",
             with(&|row| {
-                format!("{},dry,true,{}", ["NaN", "inf", "-inf", "1"][row as usize % 4], draw(2, row))
+                format!(
+                    "{},dry,true,{}",
+                    match row % 4 {
+                        0 => "NaN",
+                        1 => "inf",
+                        2 => "-inf",
+                        _ => "1",
+                    },
+                    draw(2, row)
+                )
             }),
             &["--json"],
             1,
@@ -517,7 +530,11 @@ fn damaged_parquet_never_panics() {
         let mut broken = whole.clone();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the file")]
         let at = (draw(99, case) * broken.len() as f64) as usize;
-        broken[at] ^= [0xff, 0x01, 0x80][case as usize % 3];
+        broken[at] ^= match case % 3 {
+            0 => 0xff,
+            1 => 0x01,
+            _ => 0x80,
+        };
         if case % 5 == 0 {
             broken.remove(at);
         }

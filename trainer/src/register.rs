@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use driftline::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, SourceColumn};
+use driftline::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, SourceColumn};
 use driftline::model::{FeatureKind, Role, Value};
 use driftline::retrain::TrainingSpec;
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
@@ -100,8 +100,12 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
     // Named after the rows, not the run: the same rows give the same baseline.
     let source = format!("snapshot {}", dataset.snapshot(spec).hash);
     let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default() };
-    baseline::build(&columns, Some(Blocks { of_row: &of_row }), options)
-        .context("no baseline could be built from the snapshot")
+    baseline::build(
+        &columns,
+        Some(Blocks { of_row: &of_row, cycle: Cycle::new(spec.season, window) }),
+        options,
+    )
+    .context("no baseline could be built from the snapshot")
 }
 
 /// Everything that the registry is told about a won run.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Baseline, BaselineColumn, Bins, CutOptions, name_of};
+use super::season::{Cycle, Slots};
+use super::{Baseline, BaselineColumn, Bins, CutOptions, name_of, packed};
 use crate::model::ModelName;
-use crate::profile::{ColumnLayout, ColumnProfile};
+use crate::profile::{ColumnLayout, ColumnProfile, Layout};
 use crate::stats::{FiniteSum, Moments, Variation};
 
 mod v1;
@@ -76,6 +77,31 @@ struct Column {
     psi_variation: Option<Variation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ks_variation: Option<Variation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slots: Option<StoredSlots>,
+}
+
+/// A column's counts by slot of its season, each in the profile's own stored form.
+#[derive(Serialize, Deserialize)]
+struct StoredSlots {
+    #[serde(flatten)]
+    cycle: Cycle,
+    prior_rows: u64,
+    counts: Vec<String>,
+}
+
+impl StoredSlots {
+    fn read(self, layout: &ColumnLayout) -> Result<Slots, FormatError> {
+        let refuse = |problem| FormatError::Column { column: layout.name.clone(), problem };
+        if self.counts.len() != self.cycle.slots() {
+            let (found, expected) = (self.counts.len(), self.cycle.slots());
+            return Err(refuse(format!("{found} slots for a cycle of {expected}")));
+        }
+        let alone = Layout::new(vec![layout.clone()]);
+        let counts = self.counts.iter().map(|text| packed::read(&alone, text).map_err(refuse));
+        let counts = counts.collect::<Result<_, _>>()?;
+        Ok(Slots { cycle: self.cycle, counts, prior_rows: self.prior_rows })
+    }
 }
 
 impl From<&BaselineColumn> for Column {
@@ -96,6 +122,11 @@ impl From<&BaselineColumn> for Column {
             ks_error_bound: column.ks_error_bound,
             psi_variation: column.psi_variation,
             ks_variation: column.ks_variation,
+            slots: column.slots.as_ref().map(|slots| StoredSlots {
+                cycle: slots.cycle,
+                prior_rows: slots.prior_rows,
+                counts: slots.counts.iter().map(packed::write).collect(),
+            }),
         }
     }
 }
@@ -118,6 +149,7 @@ impl TryFrom<Column> for BaselineColumn {
     fn try_from(stored: Column) -> Result<Self, FormatError> {
         check(&stored.layout, &stored.cells, &stored.bins)?;
         let (low_tail, high_tail) = stored.tails.unwrap_or_default();
+        let slots = stored.slots.map(|slots| slots.read(&stored.layout)).transpose()?;
         Ok(Self {
             layout: stored.layout,
             profile: ColumnProfile {
@@ -136,6 +168,7 @@ impl TryFrom<Column> for BaselineColumn {
             ks_error_bound: stored.ks_error_bound,
             psi_variation: stored.psi_variation,
             ks_variation: stored.ks_variation,
+            slots,
         })
     }
 }
@@ -187,7 +220,7 @@ impl Baseline {
                 let columns =
                     content.columns.into_iter().map(BaselineColumn::try_from).collect::<Result<_, _>>()?;
                 let Content { model, source, rows, options, .. } = Content { columns: Vec::new(), ..content };
-                (version, Self::assemble(model, source, rows, options, columns)?)
+                (version, Self::new(model, source, rows, options, columns)?)
             }
         };
         if baseline.version == stated {

@@ -51,7 +51,7 @@ impl Content {
     /// The same as a baseline of today; the open cells are taken as evenly filled.
     pub(super) fn baseline(self) -> Result<Baseline, FormatError> {
         let columns = self.columns.into_iter().map(Column::baseline).collect::<Result<_, _>>()?;
-        Baseline::assemble(self.model, self.source, self.rows, self.options, columns)
+        Baseline::new(self.model, self.source, self.rows, self.options, columns)
     }
 }
 
@@ -79,6 +79,7 @@ impl Column {
             ks_error_bound: self.ks_error_bound,
             psi_variation: self.psi_variation,
             ks_variation: self.ks_variation,
+            slots: None,
         })
     }
 }
