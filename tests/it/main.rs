@@ -4,6 +4,7 @@
 mod alerts;
 mod bad_input;
 mod compare;
+mod compare_bad_input;
 mod database;
 mod outage;
 mod retrain;
