@@ -368,6 +368,7 @@ mod tests {
             p_adjusted: None,
             deciding: None,
             natural_variation: None,
+            slots: None,
             verdict: crate::drift::Verdict::Ok,
             reason: String::new(),
             bins,

@@ -137,7 +137,7 @@ pub(super) fn write_bin_rows(page: &mut String, bins: &[&Change], most: f64, tot
     page.push_str(
         "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">bin</th><th class=\"pair\"></th>\
          <th scope=\"col\" class=\"n\">reference</th><th scope=\"col\" class=\"n\">current</th>\
-         <th scope=\"col\" class=\"n\">adds to PSI</th></tr></thead><tbody>",
+         <th scope=\"col\" class=\"n\">PSI</th></tr></thead><tbody>",
     );
     for bin in bins {
         let part = if total > 0.0 { bin.psi / total } else { 0.0 };
