@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Seconds and MiB of one run. It has to have printed something, for a Python error exits with 1 as drift does."""
+def run(command: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and MiB of one run. It has to have printed something, for a Python error exits with 1 as drift does."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=out, stderr=err)
@@ -20,15 +20,15 @@ def run(command: list[str]) -> tuple[float, float]:
         if process.returncode not in (0, 1) or os.fstat(out.fileno()).st_size == 0:
             err.seek(0)
             sys.exit(f"{command} failed with {process.returncode}: {err.read().decode()[-500:]}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
     driftline, folder, *sizes = sys.argv[1:]
     here = Path(__file__).parent
     print(f"load average before: {os.getloadavg()[0]:.2f}, cores: {os.cpu_count()}")
-    print("| rows against rows | tool | runs | median wall s | peak MiB | driftline is faster by |")
-    print("|---|---|---|---|---|---|")
+    print("| rows against rows | tool | runs | median wall s | median CPU s | peak MiB | driftline is faster by (wall) | (CPU) |")
+    print("|---|---|---|---|---|---|---|---|")
     for rows in sizes:
         files = [f"{folder}/{side}_{rows}.parquet" for side in ("reference", "current")]
         tools = [
@@ -40,10 +40,11 @@ def main() -> None:
         own = None
         for name, command, times in tools:
             runs = [run(command) for _ in range(times)]
-            wall = statistics.median(seconds for seconds, _ in runs)
-            peak = max(mebibytes for _, mebibytes in runs)
-            own = own or wall
-            print(f"| {int(rows):,} | {name} | {times} | {wall:.2f} | {peak:.0f} | {wall / own:.1f} |", flush=True)
+            wall, cpu = (statistics.median(run[at] for run in runs) for at in (0, 1))
+            peak = max(run[2] for run in runs)
+            own = own or (wall, cpu)
+            figures = f"{wall:.2f} | {cpu:.2f} | {peak:.0f} | {wall / own[0]:.1f} | {cpu / own[1]:.1f}"
+            print(f"| {int(rows):,} | {name} | {times} | {figures} |", flush=True)
     print(f"load average after: {os.getloadavg()[0]:.2f}")
 
 

@@ -73,7 +73,7 @@ pub(super) fn append(array: &dyn Array, builder: &mut ChunkBuilder) {
             let unit = per_second(*unit);
             numbers::<i64>(array, builder, |value| value as f64 / unit);
         }
-        T::Date32 => times::<i32>(array, builder, |days| i64::from(days) * 86_400_000_000),
+        T::Date32 => times::<i32>(array, builder, |days| i64::from(days).saturating_mul(86_400_000_000)),
         T::Date64 => times::<i64>(array, builder, |milliseconds| milliseconds.saturating_mul(1000)),
         T::Timestamp(TimeUnit::Second, _) => {
             times::<i64>(array, builder, |time| time.saturating_mul(1_000_000));
@@ -207,5 +207,36 @@ fn dictionary<K: DictionaryKey>(array: &dyn Array, builder: &mut ChunkBuilder) {
             },
             (Some(key), None) => append(values.sliced(key, 1).as_ref(), builder),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::chunk::{Values, Want};
+    use crate::model::FeatureKind;
+
+    #[test]
+    fn dates_beyond_time_are_marked_and_nothing_overflows() {
+        let dates = PrimitiveArray::<i32>::from_slice([0, i32::MAX, i32::MIN]).to(ArrowDataType::Date32);
+        let mut builder = ChunkBuilder::new(Want::Kind(FeatureKind::Categorical));
+        append(&dates, &mut builder);
+        let chunk = builder.chunk();
+        assert_eq!(chunk.states, Some(vec![State::Value, State::WrongType, State::WrongType]));
+        let Values::Texts(texts) = &chunk.values else { unreachable!() };
+        assert_eq!(texts.get(0), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn nulls_keep_their_rows() {
+        let numbers = PrimitiveArray::<i64>::from([Some(1), None, Some(3)]);
+        let mut builder = ChunkBuilder::new(Want::Kind(FeatureKind::Numeric));
+        append(&numbers, &mut builder);
+        append(&numbers, &mut builder);
+        let states = builder.chunk().states.clone().unwrap();
+        let missing: Vec<usize> = (0..6).filter(|&row| states[row] == State::Missing).collect();
+        assert_eq!(missing, [1, 4]);
+        let Values::Numbers(values) = &builder.chunk().values else { unreachable!() };
+        assert_eq!((values[0], values[5], values[1].is_nan()), (1.0, 3.0, true));
     }
 }

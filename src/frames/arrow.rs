@@ -2,15 +2,14 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use polars_arrow::io::ipc::read::{FileMetadata, FileReader, get_row_count, read_file_metadata};
 
-use super::FrameError;
 use super::arrays::{append, holds};
 use super::chunk::{Chunk, ChunkBuilder};
 use super::source::{SourceColumn, bad_time};
+use super::{FrameError, guard};
 
 /// An Arrow file whose footer has been read.
 pub(super) struct ArrowFile {
@@ -85,8 +84,6 @@ fn content(path: &Path, problem: impl std::fmt::Display) -> FrameError {
     FrameError::Content { path: path.to_owned(), format: "Arrow", problem: problem.to_string() }
 }
 
-/// Calls a decoder that panics on some broken files.
 fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, FrameError>) -> Result<T, FrameError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(content(path, "its content is damaged; the decoder gave up")))
+    guard::guarded(path, "Arrow", decode)
 }

@@ -5,6 +5,7 @@ mod arrow;
 mod chunk;
 mod csv;
 mod error;
+mod guard;
 mod json_lines;
 mod parquet;
 mod rows;
@@ -13,5 +14,6 @@ mod table;
 
 pub use chunk::{Chunk, State, Texts, Values, Want};
 pub use error::FrameError;
+pub use guard::is_decoding;
 pub use source::{Holds, Pace, Reading, Sink, Source, SourceColumn, Told, in_parallel};
 pub use table::{Table, parse_time, read_table};

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use polars_arrow::array::Array;
@@ -16,10 +15,10 @@ use polars_parquet::read::{
     read_metadata,
 };
 
-use super::FrameError;
 use super::arrays::{append, holds};
 use super::chunk::{Chunk, ChunkBuilder};
 use super::source::{Holds, SourceColumn, bad_time};
+use super::{FrameError, guard};
 
 /// Bytes of a column that are read at once; more only where a single page is larger.
 const WINDOW: usize = 16 << 20;
@@ -285,8 +284,6 @@ fn content(path: &Path, problem: impl std::fmt::Display) -> FrameError {
     FrameError::Content { path: path.to_owned(), format: "Parquet", problem: problem.to_string() }
 }
 
-/// Calls a decoder that panics on some broken files.
 fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, FrameError>) -> Result<T, FrameError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(content(path, "its content is damaged; the decoder gave up")))
+    guard::guarded(path, "Parquet", decode)
 }

@@ -10,7 +10,7 @@ use super::ExitStatus;
 use super::baseline::{parse_kind, parse_span};
 use crate::config::Span;
 use crate::drift::{Correction, Criteria, Verdict};
-use crate::frames::Source;
+use crate::frames::{Source, is_decoding};
 use crate::model::FeatureKind;
 
 mod chart;
@@ -158,12 +158,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     })
 }
 
-/// The Parquet decoder panics on some damaged files; that is caught and reported, without its own message.
+/// A decoder that panics on a damaged file is caught and reported; its own message would only confuse.
 fn quiet_decoders() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let in_decoder = info.location().is_some_and(|at| at.file().contains("polars"));
-        if !in_decoder {
+        if !is_decoding() {
             default(info);
         }
     }));
