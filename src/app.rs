@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alert::{Problem, RuleSet};
 use crate::baseline::Baseline;
 use crate::config::Settings;
+use crate::expectations::{ByModel, Expectations};
 use crate::http::{self, AppState};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
@@ -148,6 +149,46 @@ pub fn load_rules(settings: &Settings) -> anyhow::Result<RuleSet> {
     Ok(rules)
 }
 
+/// Reads the files of expectations that the settings name.
+///
+/// # Errors
+///
+/// Every problem of every file, each with its place.
+pub fn load_expectations(settings: &Settings) -> anyhow::Result<ByModel> {
+    let mut read = ByModel::new();
+    let mut problems = Vec::new();
+    for model in &settings.models {
+        let Some(path) = &model.expectations else { continue };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                problems.push(format!("failed to read `{}`: {error}", path.display()));
+                continue;
+            }
+        };
+        match Expectations::parse(&path.display().to_string(), &text) {
+            Ok(expectations) => match &expectations.model {
+                Some(named) if *named != model.name => {
+                    let line = 1 + text.lines().position(|line| line.starts_with("model")).unwrap_or(0);
+                    let path = path.display();
+                    problems.push(format!(
+                        "{path}:{line}: `model`: expected `{}`, whose settings name this file, found `{named}`",
+                        model.name
+                    ));
+                }
+                _ => {
+                    read.insert(model.name.clone(), expectations);
+                }
+            },
+            Err(found) => problems.extend(found.iter().map(ToString::to_string)),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(read);
+    }
+    bail!("the expectations were refused:\n{}", problems.join("\n"))
+}
+
 /// The files that a pattern names: itself, or those in its folder that fit a last component such as `*.yaml`.
 /// Files that end in `.test.yaml` are tests of rules, not rules.
 fn rule_files(pattern: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -174,6 +215,7 @@ pub struct App {
     database: Database,
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
+    expectations: Arc<ByModel>,
     receivers: Arc<Receivers>,
     metrics: Metrics,
     proxy: Option<Proxy>,
@@ -184,17 +226,18 @@ pub struct App {
 }
 
 impl App {
-    /// Reads rules and receivers, connects, and binds both ports, so that whatever is wrong is found at start.
+    /// Reads rules, expectations and receivers, connects, and binds both ports, so that whatever is wrong is found at start.
     ///
     /// A configured database that is away is no reason to stay down: predictions pass without it.
     ///
     /// # Errors
     ///
-    /// Rules, receivers or addresses that cannot be used; a private database that cannot be started.
+    /// Rules, expectations, receivers or addresses that cannot be used; a private database that cannot be started.
     pub async fn build(settings: Settings) -> anyhow::Result<Self> {
         install_crypto();
         let settings = Arc::new(settings);
         let rules = Arc::new(load_rules(&settings)?);
+        let expectations = Arc::new(load_expectations(&settings)?);
         let receivers = Receivers::build(&settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
@@ -226,6 +269,7 @@ impl App {
             database,
             settings,
             rules,
+            expectations,
             receivers: Arc::new(receivers),
             metrics,
             proxy,
@@ -266,6 +310,7 @@ impl App {
             database,
             settings,
             rules,
+            expectations,
             receivers,
             metrics,
             proxy,
@@ -280,7 +325,8 @@ impl App {
         let drained = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-        let (catalog, catalog_receiver) = CatalogTask::new(pool.clone(), Arc::clone(&settings));
+        let (catalog, catalog_receiver) =
+            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations));
         let (recorder, intake) =
             Recorder::new(pool.clone(), receiver, ledger, catalog_receiver, metrics.clone());
         let state = AppState {
@@ -305,7 +351,8 @@ impl App {
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let wake = Arc::new(Notify::new());
         let evaluator =
-            Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now);
+            Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
+                .expecting(expectations);
         tasks.spawn(evaluator.run(shutdown.clone()));
         tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));

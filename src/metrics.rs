@@ -6,6 +6,7 @@ use prometheus::{
 };
 
 use crate::drift::{DriftReport, Verdict};
+use crate::expectations::CheckKind;
 use crate::model::Role;
 
 /// Latencies from 10 µs to 10 s.
@@ -73,6 +74,8 @@ pub struct DriftMetrics {
     pub statistic: GaugeVec,
     /// Newest verdict: 0 ok, 1 drift, 2 insufficient data, 3 untrusted.
     pub verdict: IntGaugeVec,
+    /// Checks that the newest window of a model violated, by kind of check.
+    pub violations: IntGaugeVec,
 }
 
 /// What the rules made of it.
@@ -236,6 +239,13 @@ impl DriftMetrics {
                 ),
                 &["model", "feature"],
             )?)?,
+            violations: declare.add(IntGaugeVec::new(
+                Opts::new(
+                    "driftline_expectation_violations",
+                    "Checks that the newest window violated, by kind of check",
+                ),
+                &["model", "check"],
+            )?)?,
         })
     }
 
@@ -244,7 +254,7 @@ impl DriftMetrics {
         let model = report.model.as_str();
         for feature in &report.features {
             let name = match feature.role {
-                Role::Feature => feature.name.clone(),
+                Role::Feature | Role::Derived => feature.name.clone(),
                 Role::Output => format!("output:{}", feature.name),
             };
             for (statistic, value) in &feature.statistics {
@@ -257,6 +267,14 @@ impl DriftMetrics {
                 Verdict::Untrusted => 3,
             };
             self.verdict.with_label_values(&[model, &name]).set(code);
+        }
+        if report.expectations_verdict.is_none() {
+            return;
+        }
+        for kind in CheckKind::ALL {
+            let violated = report.violated().filter(|result| result.check == kind).count();
+            let violated = i64::try_from(violated).unwrap_or(i64::MAX);
+            self.violations.with_label_values(&[model, kind.as_str()]).set(violated);
         }
     }
 }
@@ -335,6 +353,7 @@ mod tests {
         metrics.proxy.requests.with_label_values(&["200"]).inc();
         metrics.drift.statistic.with_label_values(&["m", "temp", "psi"]).set(0.3);
         metrics.drift.verdict.with_label_values(&["m", "temp"]).set(1);
+        metrics.drift.violations.with_label_values(&["m", "min"]).set(2);
         metrics.alert.alerts.with_label_values(&["m", "FeatureDrift", "firing"]).set(1);
         metrics.training.runs.with_label_values(&["m", "succeeded"]).inc();
         let text = metrics.encode().unwrap();
@@ -354,6 +373,7 @@ mod tests {
             "driftline_proxy_in_flight 0",
             "driftline_drift_statistic{feature=\"temp\",model=\"m\",statistic=\"psi\"} 0.3",
             "driftline_drift_verdict{feature=\"temp\",model=\"m\"} 1",
+            "driftline_expectation_violations{check=\"min\",model=\"m\"} 2",
             "driftline_alerts{model=\"m\",rule=\"FeatureDrift\",state=\"firing\"} 1",
             "driftline_training_runs_total{model=\"m\",state=\"succeeded\"} 1",
             "driftline_build_info{version=",

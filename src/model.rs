@@ -101,7 +101,7 @@ impl FeatureKind {
     }
 }
 
-/// Whether a column goes into the model or comes out of it.
+/// Where a column comes from: whether it goes into the model, comes out of it, or is computed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -109,6 +109,8 @@ pub enum Role {
     Feature,
     /// An output of the model.
     Output,
+    /// Computed by driftline from several columns of a row; never on the wire nor in a file. Reported like an input.
+    Derived,
 }
 
 impl Role {
@@ -117,6 +119,7 @@ impl Role {
         match self {
             Self::Feature => "feature",
             Self::Output => "output",
+            Self::Derived => "derived",
         }
     }
 }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::alert::example::{report_at, window_end};
 use crate::drift::Verdict;
+use crate::expectations::{CheckKind, CheckResult, CheckVerdict};
+use crate::model::Role;
 
 const RULES: &str = r#"
 groups:
@@ -159,7 +161,7 @@ groups:
 "#;
     let mut story = Story::new(text);
     let mut report = report_at(0, &[("temp", 0.3), ("count", 0.3)]);
-    report.features[1].role = crate::model::Role::Output;
+    report.features[1].role = Role::Output;
     let found = story.judge(&report);
     let fired = ["bike-demand inactive>firing", "count inactive>firing", "bike-demand inactive>firing"];
     assert_eq!(transitions(&found), fired);
@@ -167,6 +169,17 @@ groups:
     report.verdict = Verdict::InsufficientData;
     let found = story.judge(&report);
     assert!(found.transitions.is_empty() && found.alerts.len() == 3, "{found:?}");
+}
+
+#[test]
+fn what_is_derived_from_inputs_alerts_like_an_input() {
+    let mut story = Story::new(RULES);
+    let mut report = report_at(0, &[("temp", 0.0), ("pca_error", 0.3)]);
+    let plain = transitions(&Story::new(RULES).judge(&report));
+    report.features[1].role = Role::Derived;
+    let found = transitions(&story.judge(&report));
+    assert!(found.iter().any(|line| line.starts_with("pca_error ")), "{found:?}");
+    assert_eq!(found, plain);
 }
 
 #[test]
@@ -189,6 +202,51 @@ fn fingerprints_tell_alerts_apart() {
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 4);
     assert_eq!(all[0], fingerprint(&model("a"), "b", "c"));
     assert_eq!(all[0].len(), 32);
+}
+
+/// A report with one check of the column `temp` and one of the window.
+fn expecting(index: u32, column: CheckVerdict, window: CheckVerdict) -> DriftReport {
+    let result = |name: Option<&str>, check, verdict| CheckResult {
+        column: name.map(str::to_owned),
+        role: name.map(|_| Role::Feature),
+        check,
+        verdict,
+        observed: None,
+        limit: 0.0,
+        count: 3,
+        rows: 1000,
+        reason: "3 of 1,000 values are under min -30".to_owned(),
+    };
+    let mut report = report_at(index, &[("temp", 0.01), ("hum", 0.01)]);
+    report.expectations =
+        vec![result(None, CheckKind::RowsMin, window), result(Some("temp"), CheckKind::Min, column)];
+    report
+}
+
+#[test]
+fn violated_checks_raise_alerts_beside_drift() {
+    use CheckVerdict::{InsufficientData, Ok, Unknown, Violated};
+    const RULE: &str = "groups: [{name: g, rules: [{alert: A, for_each: feature, expr: violations > 0}, \
+                        {alert: W, for_each: model, expr: violations > 1}]}]";
+    let mut story = Story::new(RULE);
+    story.rules.bind_receivers(&["oncall".to_owned()]).unwrap();
+    assert_eq!(transitions(&story.judge(&expecting(0, Ok, Violated))), [""; 0]);
+    // Too few rows to judge drift: what is violated is violated all the same.
+    let mut small = expecting(1, Violated, Ok);
+    small.verdict = Verdict::InsufficientData;
+    small.features.iter_mut().for_each(|feature| feature.verdict = Verdict::InsufficientData);
+    let fired = story.judge(&small);
+    assert_eq!(transitions(&fired), ["temp inactive>firing"]);
+    let item = &fired.messages[0].items[0];
+    assert_eq!(item.summary, "temp: 3 of 1,000 values are under min -30");
+    assert_eq!(item.moved[0], item.summary);
+    // Checks that could not be decided take no step, decided ones do.
+    assert_eq!(transitions(&story.judge(&expecting(2, Unknown, Ok))), [""; 0]);
+    assert_eq!(transitions(&story.judge(&expecting(3, InsufficientData, Ok))), [""; 0]);
+    assert_eq!(transitions(&story.judge(&expecting(4, Ok, Ok))), ["temp firing>inactive"]);
+    let both = story.judge(&expecting(5, Violated, Violated));
+    assert_eq!(transitions(&both), ["temp inactive>firing", "bike-demand inactive>firing"]);
+    assert_eq!(both.messages[1].items[0].moved.len(), 3);
 }
 
 #[test]

@@ -5,6 +5,10 @@ use super::rule::Rule;
 use super::template::number_text;
 use super::vocabulary::Scope;
 use crate::drift::{BinEvidence, FeatureReport};
+use crate::expectations::CheckResult;
+
+/// Most violated checks that an item names.
+const MAX_CHECKS: usize = 5;
 
 /// Most bins that an item shows.
 const MAX_BINS: usize = 6;
@@ -13,9 +17,10 @@ const MAX_BINS: usize = 6;
 pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
     let report = scope.report;
     let summary = rule.annotations.get("summary").map(|template| template.render(scope));
+    let checks = checks(rule, scope);
     let Some(column) = scope.column else {
         let drifted: Vec<&str> = report.drifted().map(|feature| feature.name.as_str()).collect();
-        let fallback = format!("{}: {}", report.model, report.reason);
+        let fallback = format!("{}: {}", report.model, checks.first().unwrap_or(&report.reason));
         return Item {
             subject: report.model.to_string(),
             role: None,
@@ -27,7 +32,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
             n_reference: report.rows_reference,
             effect: drifted.len() as f64,
             summary: summary.unwrap_or(fallback),
-            moved: model_words(&drifted, report.features.len()),
+            moved: [checks, model_words(&drifted, report.features.len())].concat(),
             bins: Vec::new(),
         };
     };
@@ -46,10 +51,25 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
         n: column.n_current,
         n_reference: column.n_reference,
         effect: effect(column),
-        summary: summary.unwrap_or_else(|| format!("{}: {}", column.name, column.reason)),
-        moved: words(column),
+        summary: summary
+            .or_else(|| checks.first().cloned())
+            .unwrap_or_else(|| format!("{}: {}", column.name, column.reason)),
+        moved: [checks, words(column)].concat(),
         bins: moved_bins(&column.bins),
     }
+}
+
+/// The sentences of violated checks, for a rule that looks at them.
+fn checks(rule: &Rule, scope: Scope<'_>) -> Vec<String> {
+    if !rule.expression.looks_at_checks() {
+        return Vec::new();
+    }
+    let all = scope.violated().count();
+    let mut sentences: Vec<String> = scope.violated().take(MAX_CHECKS).map(CheckResult::sentence).collect();
+    if all > MAX_CHECKS {
+        sentences.push(format!("{} more checks are violated", all - MAX_CHECKS));
+    }
+    sentences
 }
 
 /// What is left to say about a subject that the report no longer holds.

@@ -65,5 +65,9 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         verdict: if drifted { Verdict::Drift } else { Verdict::Ok },
         reason: "as the features say".to_owned(),
         features,
+        joint: None,
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     }
 }

@@ -12,7 +12,7 @@ use cel::common::types::CelDouble;
 use cel::parser::PrattParser;
 use cel::{Context, Value};
 
-use super::vocabulary::{Fact, ForEach, Kind, Scope, variable_named};
+use super::vocabulary::{Fact, ForEach, Kind, Scope, VIOLATIONS, variable_named};
 use crate::yaml::hint;
 
 /// Longest source, in bytes.
@@ -104,6 +104,11 @@ impl Expression {
         self.decides_inconclusive
     }
 
+    /// Whether the expression names `violations`.
+    pub(super) fn looks_at_checks(&self) -> bool {
+        self.names.contains(&VIOLATIONS)
+    }
+
     /// Judges one subject.
     pub(super) fn evaluate(&self, engine: &Engine, scope: Scope<'_>) -> Outcome {
         if scope.is_inconclusive() && !self.decides_inconclusive {
@@ -120,6 +125,8 @@ impl Expression {
         }
         match Value::resolve(&self.tree, &context) {
             Ok(Value::Bool(true)) => Outcome::Breach,
+            // That no check was violated says nothing when none could be decided.
+            _ if self.looks_at_checks() && scope.checks_are_silent() => Outcome::Inconclusive,
             _ => Outcome::Clear,
         }
     }

@@ -1,13 +1,14 @@
 //! The names that rules may use, and what they stand for in a report.
 
 use crate::drift::{DriftReport, FeatureReport, Verdict};
+use crate::expectations::{CheckResult, CheckVerdict};
 use crate::model::Role;
 
 /// What a rule looks at, one alert for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForEach {
-    /// Every input of the model.
+    /// Every input of the model, and every column that driftline derives from inputs (`pca_error`).
     Feature,
     /// Every output of the model.
     Output,
@@ -31,7 +32,7 @@ impl ForEach {
     /// The features or outputs of `report` that this names; none for `model`.
     pub(super) fn columns(self, report: &DriftReport) -> impl Iterator<Item = &FeatureReport> {
         report.features.iter().filter(move |feature| match self {
-            Self::Feature => feature.role == Role::Feature,
+            Self::Feature => matches!(feature.role, Role::Feature | Role::Derived),
             Self::Output => feature.role == Role::Output,
             Self::Model => false,
         })
@@ -116,7 +117,10 @@ const fn variable(name: &'static str, kind: Kind, scopes: (bool, bool)) -> Varia
     Variable { name, kind, scopes, inferred: false, words: &[] }
 }
 
-const NAMED: [Variable; 12] = [
+/// The number of violated checks.
+pub(super) const VIOLATIONS: &str = "violations";
+
+const NAMED: [Variable; 13] = [
     Variable { inferred: true, words: VERDICTS, ..variable("verdict", Kind::Text, BOTH) },
     Variable { inferred: true, ..variable("p", Kind::Number, COLUMN) },
     Variable { inferred: true, ..variable("drifted", Kind::Number, WHOLE) },
@@ -125,9 +129,10 @@ const NAMED: [Variable; 12] = [
     variable("n_reference", Kind::Number, BOTH),
     variable("rows", Kind::Number, BOTH),
     variable("loss_share", Kind::Number, BOTH),
+    variable(VIOLATIONS, Kind::Number, BOTH),
     variable("model", Kind::Text, BOTH),
     variable("feature", Kind::Text, COLUMN),
-    Variable { words: &["feature", "output"], ..variable("role", Kind::Text, COLUMN) },
+    Variable { words: &["feature", "output", "derived"], ..variable("role", Kind::Text, COLUMN) },
     Variable { words: &["numeric", "categorical", "boolean"], ..variable("kind", Kind::Text, COLUMN) },
 ];
 
@@ -174,6 +179,26 @@ impl<'a> Scope<'a> {
         silent(self.verdict()) || self.report.verdict == Verdict::Untrusted
     }
 
+    /// The checks of the subject: all of them for the model, for a column its own.
+    pub(super) fn checks(self) -> impl Iterator<Item = &'a CheckResult> {
+        self.report.expectations.iter().filter(move |result| {
+            self.column.is_none_or(|column| {
+                result.column.as_ref() == Some(&column.name) && result.role == Some(column.role)
+            })
+        })
+    }
+
+    /// The checks of the subject that were violated.
+    pub(super) fn violated(self) -> impl Iterator<Item = &'a CheckResult> {
+        self.checks().filter(|result| result.verdict == CheckVerdict::Violated)
+    }
+
+    /// Whether there are checks, and not one of them could be decided.
+    pub(super) fn checks_are_silent(self) -> bool {
+        let silent = |verdict| matches!(verdict, CheckVerdict::InsufficientData | CheckVerdict::Unknown);
+        self.checks().next().is_some() && self.checks().all(|result| silent(result.verdict))
+    }
+
     /// What `name` stands for; absent when it does not apply, or is not a finite number.
     pub(super) fn fact(self, name: &str) -> Option<Fact<'a>> {
         let report = self.report;
@@ -183,6 +208,7 @@ impl<'a> Scope<'a> {
             ("rows", _) | ("n", None) => count(report.rows),
             ("n_reference", None) => count(report.rows_reference),
             ("loss_share", _) => Some(Fact::Number(report.losses.share())),
+            (VIOLATIONS, _) => count(self.violated().count() as u64),
             ("model", _) => Some(Fact::Text(report.model.as_str())),
             ("drifted", None) => count(report.drifted().count() as u64),
             ("features", None) => count(report.features.len() as u64),

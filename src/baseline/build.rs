@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     Baseline, BaselineColumn, CategorySummary, CutOptions, Cycle, FormatError, NumericSummary, Runs,
-    infer_kind,
+    infer_kind, joint,
 };
 use crate::model::{FeatureKind, ModelName, Role, Value};
 use crate::profile::{Categories, ColumnLayout, ColumnProfile, Cut, Grid, Others, category_of};
@@ -85,6 +85,8 @@ pub struct BuildOptions {
     pub source: String,
     /// How to cut.
     pub cut: CutOptions,
+    /// Whether to learn how numeric and boolean inputs hang together, where there are two or more; a part never does.
+    pub joint: bool,
 }
 
 /// Builds a baseline; the same data and options always give the same version.
@@ -112,7 +114,13 @@ pub fn build(
             None => learned,
         });
     }
-    Ok(Baseline::assemble(options.model, options.source, rows, options.cut, built)?)
+    let learned = if options.joint { joint::learn(columns, &built, blocks, &options.cut)? } else { None };
+    let Some((errors, joint)) = learned else {
+        return Ok(Baseline::assemble(options.model, options.source, rows, options.cut, built)?);
+    };
+    built.push(errors);
+    let baseline = Baseline::assemble(options.model, options.source, rows, options.cut, built)?;
+    Ok(baseline.with_joint(joint)?)
 }
 
 /// Checks that the columns are as long as one another and named once each; returns the number of rows.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::ModelName;
-use crate::profile::Layout;
+use crate::profile::{Joint, Layout, PCA_ERROR};
 use crate::stats::natural_variation;
 
 mod bins;
@@ -12,6 +12,7 @@ mod build;
 mod column;
 mod format;
 mod infer;
+mod joint;
 mod packed;
 mod part;
 mod rebin;
@@ -49,6 +50,10 @@ impl Default for CutOptions {
 }
 
 /// A frozen profile with everything that judging a window needs.
+///
+/// One built from whole rows also knows how they hang together ([`joint`](Self::joint)), and then has a last column
+/// that is computed from others. One merged from parts does not: parts hold columns, each counted by itself, and the
+/// components would have to be fitted before the first row is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
     model: ModelName,
@@ -96,6 +101,20 @@ impl Baseline {
         Ok(baseline)
     }
 
+    /// The same baseline with joint drift; its last column is the errors of `joint`.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Column`] when `joint` does not fit the columns.
+    pub(crate) fn with_joint(mut self, joint: Joint) -> Result<Self, FormatError> {
+        self.layout = self.layout.with_joint(joint).map_err(|problem| FormatError::Column {
+            column: PCA_ERROR.to_owned(),
+            problem: problem.to_string(),
+        })?;
+        self.version = self.content_version()?;
+        Ok(self)
+    }
+
     /// The first 12 hexadecimal digits of the SHA-256 of the content.
     fn content_version(&self) -> Result<String, FormatError> {
         Ok(name_of(&self.content_json()?))
@@ -126,9 +145,14 @@ impl Baseline {
         &self.options
     }
 
-    /// Its columns, inputs first, in the order of the reference data.
+    /// Its columns: inputs, outputs, each in the order of the reference data, then what is derived from them.
     pub fn columns(&self) -> &[BaselineColumn] {
         &self.columns
+    }
+
+    /// What it knows about several columns at once, where there are enough of them.
+    pub fn joint(&self) -> Option<&Joint> {
+        self.layout.joint()
     }
 
     /// The layout that windows are profiled on.

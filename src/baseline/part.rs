@@ -4,6 +4,8 @@
 //! baseline will have, from its own rows, and counts them exactly. The merged grid is cut from the cells of all parts;
 //! a part's cell that straddles one of its edges is what can be off, at most `1 / (4 K)` of the rows, and that is added
 //! to the stated error. Values that hold a cell of their own are exact.
+//!
+//! Joint drift is left out: a part counts columns, and the error of a row needs components that no part knows.
 
 use std::collections::BTreeMap;
 
@@ -374,7 +376,7 @@ mod tests {
 
     fn options() -> BuildOptions {
         let cut = CutOptions { top_categories: 20, ..CutOptions::default() };
-        BuildOptions { model: ModelName::parse("m").unwrap(), source: "s".into(), cut }
+        BuildOptions { model: ModelName::parse("m").unwrap(), source: "s".into(), cut, joint: false }
     }
 
     #[test]

@@ -1,23 +1,34 @@
 //! Rows counted on one layout, taken over onto another: to compare baselines, and to merge their parts.
 
 use super::Baseline;
-use crate::model::Value;
+use crate::model::{Role, Value};
 use crate::profile::{ColumnLayout, ColumnProfile, Cut, Profile};
+use crate::stats::joint::Pca;
 
 /// The rows of `other` counted on the cells of `onto`, column by column of the same name and role.
 ///
 /// A numeric cell is taken as its upper edge, so the counts are exact for atoms and otherwise off by at most one
-/// cell of `other`; the moments are those of the rows.
+/// cell of `other`; the moments are those of the rows. A derived column stays empty unless both derive it alike: errors
+/// of different components are not the same quantity.
 pub fn rebin(onto: &Baseline, other: &Baseline) -> Profile {
     let columns = onto.layout().columns().iter().map(|layout| {
         let same = |name: &str, role| layout.name == name && layout.role == role;
-        let found = other.columns().iter().find(|column| same(&column.layout.name, column.layout.role));
+        let alike = |role| role != Role::Derived || components(onto) == components(other);
+        let found = other
+            .columns()
+            .iter()
+            .find(|column| same(&column.layout.name, column.layout.role) && alike(column.layout.role));
         found.map_or_else(
             || ColumnProfile::empty(layout),
             |found| rebin_column(layout, &found.layout, &found.profile),
         )
     });
     Profile::from_columns(other.rows(), columns.collect())
+}
+
+/// What a derived column is computed from.
+fn components(baseline: &Baseline) -> Option<(&Pca, &[String])> {
+    baseline.joint().map(|joint| (&joint.pca, joint.columns.as_slice()))
 }
 
 /// The counts of one column, made on `from`, on the cells of `onto`.
@@ -59,7 +70,7 @@ pub(super) fn rebin_column(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FeatureKind, Role};
+    use crate::model::FeatureKind;
     use crate::profile::{Categories, Grid};
 
     fn layout(cut: Cut) -> ColumnLayout {

@@ -96,6 +96,9 @@ pub(super) struct Build {
     /// Write these rows as a part to this file, for `merge`, instead of a baseline
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     part: Option<PathBuf>,
+    /// Do not learn how numeric and boolean inputs move together (no `pca_error`); parts never do
+    #[arg(long)]
+    no_joint: bool,
     /// Only write the file; do not touch the database
     #[arg(long)]
     no_register: bool,
@@ -215,7 +218,12 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
         bail!("`--season {}` needs windows that divide its period; the window is {window}", season.as_str());
     }
     let blocks = block_of_row.as_deref().map(|of_row| Blocks { of_row, cycle });
-    let options = BuildOptions { model: arguments.model.clone(), source, cut: CutOptions::default() };
+    let options = BuildOptions {
+        model: arguments.model.clone(),
+        source,
+        cut: CutOptions::default(),
+        joint: !arguments.no_joint,
+    };
     let context = || format!("`{}`", arguments.data.display());
     if let Some(path) = &arguments.part {
         let part = baseline::build_part(&columns, blocks, options).with_context(context)?;

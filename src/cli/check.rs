@@ -7,6 +7,8 @@ use super::ExitStatus;
 use crate::app;
 use crate::baseline::Baseline;
 use crate::config::Settings;
+use crate::expectations::ByModel;
+use crate::model::ModelName;
 use crate::notify::Receivers;
 use crate::store;
 
@@ -29,6 +31,9 @@ pub(super) async fn run(config: Option<&Path>, out: &mut impl Write) -> anyhow::
         }
     };
     note("rules", app::load_rules(&settings).map(|rules| format!("{} rules", rules.rules.len())))?;
+    let expectations = app::load_expectations(&settings);
+    let expected = expectations.as_ref().map_or_else(|_| ByModel::default(), Clone::clone);
+    note("expectations", expectations.map(|read| format!("{} files", read.len())))?;
     note(
         "receivers",
         Receivers::build(&settings).map(|_| format!("{} receivers", settings.receivers.len())).map_err(
@@ -38,7 +43,7 @@ pub(super) async fn run(config: Option<&Path>, out: &mut impl Write) -> anyhow::
         ),
     )?;
     note("baselines", check_baselines(&settings))?;
-    note("database", check_database(&settings).await)?;
+    note("database", check_database(&settings, &expected).await)?;
     if let Some(upstream) = &settings.tap.upstream {
         note("upstream", check_upstream(upstream).await)?;
     }
@@ -68,7 +73,7 @@ fn check_baselines(settings: &Settings) -> anyhow::Result<String> {
     Ok(format!("{read} files"))
 }
 
-async fn check_database(settings: &Settings) -> anyhow::Result<String> {
+async fn check_database(settings: &Settings, expected: &ByModel) -> anyhow::Result<String> {
     let database = app::open_database(settings).await?;
     let models = store::model::list(&database.pool).await?;
     let missing: Vec<&str> = settings
@@ -77,13 +82,34 @@ async fn check_database(settings: &Settings) -> anyhow::Result<String> {
         .filter(|model| !models.iter().any(|(name, baseline)| *name == model.name && baseline.is_some()))
         .map(|model| model.name.as_str())
         .collect();
+    let misfits = misfits(&database.pool, &models, expected).await;
     database.close().await?;
+    let misfits = misfits?;
+    if !misfits.is_empty() {
+        anyhow::bail!("expectations do not fit the active baselines:\n{}", misfits.join("\n"));
+    }
     if missing.is_empty() {
         Ok(format!("{} models registered", models.len()))
     } else {
         let names = missing.join(", ");
         Ok(format!("no baseline yet for {names}: `driftline baseline build DATA -m MODEL` makes one"))
     }
+}
+
+/// What of the expectations cannot be checked on the active baselines.
+async fn misfits(
+    db: &sqlx::PgPool,
+    models: &[(ModelName, Option<String>)],
+    expected: &ByModel,
+) -> anyhow::Result<Vec<String>> {
+    let mut misfits = Vec::new();
+    for (model, version) in models {
+        let (Some(expected), Some(version)) = (expected.get(model), version) else { continue };
+        let Some(baseline) = store::baseline::get(db, model, version).await? else { continue };
+        let found = expected.misfits(baseline.layout());
+        misfits.extend(found.into_iter().map(|misfit| format!("model `{model}`: {misfit}")));
+    }
+    Ok(misfits)
 }
 
 async fn check_upstream(upstream: &str) -> anyhow::Result<String> {

@@ -11,6 +11,7 @@ use super::ExitStatus;
 use crate::app;
 use crate::config::Settings;
 use crate::drift::{self, DriftReport, Verdict};
+use crate::expectations::CheckVerdict;
 use crate::model::ModelName;
 use crate::profile::{self, Profile};
 use crate::store;
@@ -77,25 +78,51 @@ pub(super) async fn run(
             }
             ExitStatus::Success
         }
-        Command::Explain { report } => explain(db, report, out).await?,
+        Command::Explain { report } => explain(&settings, db, report, out).await?,
     };
     database.close().await?;
     Ok(status)
 }
 
 fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::Result<()> {
+    let expected = reports.iter().any(|(_, report)| report.expectations_verdict.is_some());
     let mut table = TextTable::new();
-    table.load_style(presets::NOTHING).set_header(["window", "rows", "verdict", "reason", "report"]);
+    let header = ["window", "rows", "verdict", "reason", "report"].into_iter();
+    table.load_style(presets::NOTHING).set_header(header.chain(expected.then_some("expectations")));
     for (id, report) in reports {
-        table.add_row([
+        let cells = [
             report.window_start.format("%F %H:%M").to_string(),
             report.rows.to_string(),
             report.verdict.as_str().to_owned(),
             report.reason.clone(),
             id.to_string(),
-        ]);
+        ];
+        let checks = report.expectations_verdict.map_or("", CheckVerdict::as_str);
+        table.add_row(cells.into_iter().chain(expected.then(|| checks.to_owned())));
     }
     writeln!(out, "{table}")?;
+    for (_, report) in reports.iter().filter(|(_, report)| report.violated().next().is_some()) {
+        writeln!(out, "\nviolated in the window {}:", report.window_start.format("%F %H:%M"))?;
+        for result in report.violated() {
+            writeln!(out, "  {}", result.sentence())?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints what was expected and is not so, or could not be told.
+fn print_expectations(report: &DriftReport, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(verdict) = report.expectations_verdict else { return Ok(()) };
+    let checks = report.expectations.len();
+    writeln!(
+        out,
+        "expectations: {} ({} of {checks} checks violated)",
+        verdict.as_str(),
+        report.violated().count()
+    )?;
+    for result in report.expectations.iter().filter(|result| result.verdict != CheckVerdict::Ok) {
+        writeln!(out, "  {} {}: {}", result.verdict.as_str(), result.check.as_str(), result.sentence())?;
+    }
     Ok(())
 }
 
@@ -132,11 +159,20 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
         }
     }
     writeln!(out, "{table}")?;
-    Ok(())
+    if let Some(joint) = &report.joint {
+        let strongest: Vec<&str> = joint.weights.iter().map(|column| column.name.as_str()).collect();
+        writeln!(out, "{}; strongest columns: {}", joint.reason, strongest.join(", "))?;
+    }
+    print_expectations(report, out)
 }
 
 /// Recomputes `report` from the stored parts and baseline; every number has to agree to the last bit.
-async fn explain(db: &sqlx::PgPool, report: Uuid, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+async fn explain(
+    settings: &Settings,
+    db: &sqlx::PgPool,
+    report: Uuid,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitStatus> {
     let stored = store::drift_report::get(db, report)
         .await?
         .with_context(|| format!("there is no report {report}"))?;
@@ -148,19 +184,38 @@ async fn explain(db: &sqlx::PgPool, report: Uuid, out: &mut impl Write) -> anyho
     for part in store::profile_part::profiles(db, &stored.model, baseline.version(), window).await? {
         merged.merge(&profile::decode(baseline.layout(), &part)?)?;
     }
-    let again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &stored.criteria)?;
+    let mut again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &stored.criteria)?;
+    if let Some(version) = &stored.expectations_version {
+        let expectations = app::load_expectations(settings)?;
+        let expected = expectations.get(&stored.model).filter(|expected| expected.version() == *version);
+        if let Some(expected) = expected {
+            again.judge_expectations(expected, &baseline, &merged);
+        } else {
+            again.expectations.clone_from(&stored.expectations);
+            again.expectations_verdict = stored.expectations_verdict;
+            again.expectations_version.clone_from(&stored.expectations_version);
+            writeln!(
+                out,
+                "expectations are as stored: their version {version} is not in the settings any more"
+            )?;
+        }
+    }
     print_report(&again, out)?;
     if again == stored {
         writeln!(out, "recomputed from {} rows: every number agrees with the stored report", again.rows)?;
         return Ok(ExitStatus::Success);
     }
-    let differing: Vec<&str> = again
+    let mut differing: Vec<&str> = again
         .features
         .iter()
         .zip(&stored.features)
         .filter(|(new, old)| new != old)
         .map(|(new, _)| new.name.as_str())
+        .chain((again.joint != stored.joint).then_some("domain_auc"))
         .collect();
+    if again.expectations != stored.expectations {
+        differing.push("the expectations");
+    }
     writeln!(
         out,
         "the stored report differs ({} rows then, {} now) in: {}; late rows came since, old ones were dropped, or another build computed it",

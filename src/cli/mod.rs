@@ -14,6 +14,7 @@ mod check;
 mod compare;
 mod demo;
 mod drift;
+mod expectations;
 mod labels;
 mod models;
 pub mod retrain;
@@ -68,6 +69,9 @@ enum Command {
     /// List, show and recompute drift reports
     #[command(subcommand)]
     Drift(drift::Command),
+    /// Propose, check, try and import what is expected of rows and columns
+    #[command(subcommand)]
+    Expectations(expectations::Command),
     /// Check rule files
     #[command(subcommand)]
     Rules(rules::Command),
@@ -102,6 +106,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Compare(arguments) => compare::run(&arguments, out),
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
+        Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
         Command::Rules(command) => rules::run(command, out),
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {

@@ -202,6 +202,9 @@ pub struct ModelSettings {
     /// Share of lost exchanges above which a window is `untrusted`.
     #[serde(default = "default_loss_limit")]
     pub loss_limit: f64,
+    /// File of what is expected of its rows and columns; absent: nothing.
+    #[serde(default)]
+    pub expectations: Option<PathBuf>,
     /// How the model is retrained; absent: never.
     #[serde(default)]
     pub training: Option<Training>,
@@ -469,6 +472,7 @@ impl Settings {
         if let Some(smtp) = &mut self.smtp {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
+        self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
         }

@@ -50,6 +50,10 @@ pub fn evaluate(
         verdict,
         reason,
         features,
+        joint: super::joint::compare(baseline, profile),
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     })
 }
 
@@ -338,7 +342,7 @@ fn summarise(
 }
 
 /// Four significant digits, scientific where that is shorter.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
         let text = format!("{value:.4}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -370,7 +374,7 @@ mod tests {
         baseline::build(
             &columns,
             blocks,
-            BuildOptions { model, source: "test".into(), cut: CutOptions::default() },
+            BuildOptions { model, source: "test".into(), cut: CutOptions::default(), joint: true },
         )
         .unwrap()
     }

@@ -1,9 +1,11 @@
 //! A window's profile against its baseline: report and verdict.
 
 mod evaluate;
+mod joint;
 mod report;
 
 pub use evaluate::evaluate;
+pub use joint::{ColumnWeight, JointReport};
 pub use report::{BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::joint::JointReport;
+use crate::baseline::Baseline;
+use crate::expectations::{self, CheckResult, CheckVerdict, Expectations, Observed};
 use crate::model::{FeatureKind, ModelName, Role};
+use crate::profile::Profile;
 use crate::stats::Variation;
 
 /// The decision on a feature or a window.
@@ -147,7 +151,7 @@ pub struct BinEvidence {
 pub struct FeatureReport {
     /// Name of the column.
     pub name: String,
-    /// Input or output.
+    /// Input, output or derived.
     pub role: Role,
     /// Kind as frozen in the baseline.
     pub kind: FeatureKind,
@@ -214,11 +218,42 @@ pub struct DriftReport {
     pub verdict: Verdict,
     /// The decision in one sentence.
     pub reason: String,
-    /// Every feature and output, in the baseline's order.
+    /// Every feature and output, in the baseline's order, and what is derived from them.
     pub features: Vec<FeatureReport>,
+    /// How well rows of the window can be told from the baseline's, where both have a sample of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint: Option<JointReport>,
+    /// What the model's owner expects, check by check; empty when nothing is expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<CheckResult>,
+    /// The worst verdict of these checks; it stands beside `verdict` and does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expectations_verdict: Option<CheckVerdict>,
+    /// Version of the document they were judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expectations_version: Option<String>,
 }
 
 impl DriftReport {
+    /// Judges what is expected of the window, beside drift and independent of it.
+    ///
+    /// # Arguments
+    ///
+    /// * `baseline`, `profile`: those that the report was made from.
+    pub fn judge_expectations(&mut self, expected: &Expectations, baseline: &Baseline, profile: &Profile) {
+        let window = (self.window_start, self.window_end);
+        self.expectations =
+            expectations::evaluate(expected, &Observed::of(baseline.layout(), profile, window));
+        self.expectations_verdict =
+            (!self.expectations.is_empty()).then(|| expectations::worst(&self.expectations));
+        self.expectations_version = Some(expected.version());
+    }
+
+    /// The checks that were violated.
+    pub fn violated(&self) -> impl Iterator<Item = &CheckResult> {
+        self.expectations.iter().filter(|result| result.verdict == CheckVerdict::Violated)
+    }
+
     /// The features and outputs found drifted.
     pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
         self.features.iter().filter(|feature| feature.verdict == Verdict::Drift)

@@ -40,7 +40,7 @@ fn baseline_of(days: u32, season: Season) -> Baseline {
     let columns = [SourceColumn { name: "x", role: Role::Feature, kind: None, values: &values }];
     let blocks = Blocks { of_row: &of_row, cycle: Cycle::new(season, length) };
     let model = ModelName::parse("m").unwrap();
-    let options = BuildOptions { model, source: "s".into(), cut: CutOptions::default() };
+    let options = BuildOptions { model, source: "s".into(), cut: CutOptions::default(), joint: true };
     let built = baseline::build(&columns, Some(blocks), options).unwrap();
     // What judges is what was stored.
     let read = Baseline::from_json(&built.to_json().unwrap()).unwrap();

@@ -13,7 +13,7 @@ fn baseline_of(values: &[Value], cells: usize) -> Baseline {
     let columns = [SourceColumn { name: "x", role: Role::Feature, kind: None, values }];
     let cut = CutOptions { grid_cells: cells, ..CutOptions::default() };
     let model = ModelName::parse("m").unwrap();
-    baseline::build(&columns, None, BuildOptions { model, source: "s".into(), cut }).unwrap()
+    baseline::build(&columns, None, BuildOptions { model, source: "s".into(), cut, joint: false }).unwrap()
 }
 
 fn judge(baseline: &Baseline, values: Vec<Value>) -> DriftReport {

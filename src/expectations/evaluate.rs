@@ -53,6 +53,21 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
+    /// Every kind, in the order in which they are reported.
+    pub const ALL: [Self; 11] = [
+        Self::RowsMin,
+        Self::RowsMax,
+        Self::Freshness,
+        Self::Type,
+        Self::Required,
+        Self::Missing,
+        Self::Min,
+        Self::Max,
+        Self::Allowed,
+        Self::Pattern,
+        Self::Unique,
+    ];
+
     /// The word used in reports, tables and rules.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,6 +137,16 @@ pub struct CheckResult {
     pub rows: u64,
     /// The decision in one sentence.
     pub reason: String,
+}
+
+impl CheckResult {
+    /// The reason with the column it is about: `temp: 3 of 1,000 values (0.3 %) are under min -30; none may be`.
+    pub fn sentence(&self) -> String {
+        match &self.column {
+            Some(column) => format!("{column}: {}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
 }
 
 /// What a window's profile says, as far as expectations look at it.
@@ -447,14 +472,19 @@ impl Judge<'_> {
     }
 
     fn unique(&mut self, column: &ObservedColumn, limit: f64) {
-        let Some(distinct) = column.distinct.filter(|distinct| distinct.is_finite()) else {
-            return self.unknown(CheckKind::Unique, limit, "distinct values are not counted for this column");
-        };
+        // Numbers are only told apart where that is expected of them, categories always.
+        let numeric = column.kind == FeatureKind::Numeric;
+        if let Some(problem) = self.count_problem.filter(|_| numeric) {
+            return self.unknown(CheckKind::Unique, limit, problem);
+        }
         let usable = column.usable;
         if usable == 0 {
             let reason = "the window has no value to look at".to_owned();
             return self.push(CheckKind::Unique, CheckVerdict::InsufficientData, None, limit, (0, 0), reason);
         }
+        let Some(distinct) = column.distinct.filter(|distinct| distinct.is_finite()) else {
+            return self.unknown(CheckKind::Unique, limit, "distinct values are not counted for this column");
+        };
         let distinct = distinct.clamp(0.0, usable as f64).round();
         let share = distinct / usable as f64;
         let error = normal_quantile(self.confidence.unwrap_or(DEFAULT_CONFIDENCE)) * DISTINCT_RELATIVE_ERROR;

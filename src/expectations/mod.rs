@@ -5,7 +5,7 @@
 //! records each value. [`evaluate()`] judges those counts, beside the verdict on drift and independent of it: drift asks
 //! whether a window differs from the baseline, an expectation whether it is what its owner says it has to be.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::yaml::hint;
 mod binomial;
 mod evaluate;
 mod file;
+mod observe;
 mod propose;
 mod sagemaker;
 mod shapes;
@@ -138,6 +139,7 @@ impl ColumnExpectation {
             integer: self.expected_type.as_ref().is_some_and(|kind| kind.value == ExpectedType::Integer),
             allowed: self.allowed.as_ref().map(|allowed| allowed.value.clone()),
             pattern: self.pattern.as_ref().map(|pattern| pattern.value.clone()),
+            distinct: self.unique_min.is_some(),
         };
         (rules != CheckRules::default()).then_some(rules)
     }
@@ -214,6 +216,9 @@ impl Default for Expectations {
     }
 }
 
+/// The expectations of the models that have any.
+pub type ByModel = BTreeMap<ModelName, Expectations>;
+
 /// Expectations on the columns of one layout, ready to count with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compiled {
@@ -250,6 +255,7 @@ impl Expectations {
                 max: column.max.as_ref().map(|max| Tolerated::strictly(max.value)),
                 allowed: column.allowed.as_ref().map(|allowed| Tolerated::strictly(allowed.value.clone())),
                 pattern: column.pattern.as_ref().map(|pattern| Tolerated::strictly(pattern.value.clone())),
+                unique_min: column.unique_min.map(|_| 1.0),
                 ..ColumnExpectation::default()
             })
             .collect();

@@ -17,7 +17,8 @@ fn baseline(columns: &Columns) -> Baseline {
         .map(|(name, role, values)| SourceColumn { name, role: *role, kind: None, values })
         .collect();
     let model = ModelName::parse("bikes").unwrap();
-    let options = BuildOptions { model, source: "ref.csv".to_owned(), cut: CutOptions::default() };
+    let options =
+        BuildOptions { model, source: "ref.csv".to_owned(), cut: CutOptions::default(), joint: false };
     build(&sources, None, options).unwrap()
 }
 

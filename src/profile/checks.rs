@@ -9,6 +9,7 @@ use std::fmt;
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::hash::mix;
 use super::{Categories, Cut};
 
 /// Longest pattern, in characters.
@@ -96,6 +97,8 @@ pub struct CheckRules {
     pub allowed: Option<BTreeSet<String>>,
     /// What texts look like, categorical columns.
     pub pattern: Option<Pattern>,
+    /// Whether the distinct values of a numeric column are counted; those of others always are.
+    pub distinct: bool,
 }
 
 /// Values that broke a check. Each counter looks at the usable values of a column once more.
@@ -162,6 +165,7 @@ pub struct Checks {
     allowed_numbers: Option<HashSet<u64>>,
     allowed: Option<HashSet<String>>,
     pattern: Option<Pattern>,
+    distinct: bool,
     /// What is wrong with the category of each cell; the cells `other` and `unseen` hold many and are not in it.
     cells: Vec<TextFaults>,
 }
@@ -180,6 +184,7 @@ impl Checks {
             allowed_numbers: None,
             allowed: None,
             pattern: None,
+            distinct: false,
             cells: Vec::new(),
         };
         match cut {
@@ -187,6 +192,7 @@ impl Checks {
                 checks.min = rules.min.unwrap_or(f64::NEG_INFINITY);
                 checks.max = rules.max.unwrap_or(f64::INFINITY);
                 checks.integer = rules.integer;
+                checks.distinct = rules.distinct;
                 checks.allowed_numbers = rules.allowed.as_ref().map(|allowed| {
                     allowed.iter().filter_map(|text| text.parse().ok()).map(number_key).collect()
                 });
@@ -210,6 +216,11 @@ impl Checks {
             not_allowed: self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(text)),
             no_match: self.pattern.as_ref().is_some_and(|pattern| !pattern.matches(text)),
         }
+    }
+
+    /// Whether distinct numbers are counted.
+    pub fn distinct(&self) -> bool {
+        self.distinct
     }
 
     /// Counts one value of a numeric column, an infinity too; NaN is not a value and is passed over.
@@ -247,6 +258,12 @@ impl Checks {
 /// Equal numbers have equal keys; 0 and −0 are equal.
 fn number_key(value: f64) -> u64 {
     (value + 0.0).to_bits()
+}
+
+/// A hash of a number that never changes: what is stored depends on it. Equal numbers have equal hashes.
+pub(super) fn number_hash(value: f64) -> u64 {
+    // 0 is where the mix stands still.
+    mix(number_key(value) ^ 0x9E37_79B9_7F4A_7C15)
 }
 
 /// Which expectations the counts of a profile were made with.
@@ -324,6 +341,7 @@ mod tests {
             integer: true,
             allowed: Some(["0", "1", "1.5", "x"].map(str::to_owned).into()),
             pattern: Some(Pattern::parse("a").unwrap()),
+            distinct: false,
         };
         let checks = Checks::new(&rules, &grid());
         for (value, expected) in [

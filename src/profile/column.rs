@@ -1,7 +1,8 @@
 //! The counts of one column: a value more, a slice of values more, another part's counts more.
 
+use super::checks::number_hash;
 use super::hash::stable_hash;
-use super::{Categories, ColumnLayout, Cut, Distinct, Grid, Unseen, category_of};
+use super::{Categories, CheckCounts, Checks, ColumnLayout, Cut, Distinct, Grid, Unseen, category_of};
 use crate::model::{FeatureKind, Value};
 use crate::stats::{FiniteSum, Moments, OpenCells};
 
@@ -34,10 +35,12 @@ pub struct ColumnProfile {
     pub low_tail: FiniteSum,
     /// Sum of the finite values in the last cell, which is open upwards.
     pub high_tail: FiniteSum,
-    /// Distinct categories without a cell of their own.
+    /// Distinct categories without a cell of their own; distinct numbers where checks ask for them.
     pub distinct: Distinct,
     /// Categories that the baseline never had.
     pub unseen: Unseen,
+    /// Values that broke a check, as far as the layout had any.
+    pub checks: CheckCounts,
 }
 
 impl ColumnProfile {
@@ -87,27 +90,40 @@ impl ColumnProfile {
         Some(top as f64 + self.distinct.estimate())
     }
 
+    /// About how many distinct values there were, as far as they were counted: categories always are, numbers where
+    /// the layout's checks ask for them.
+    pub fn distinct_values(&self, layout: &ColumnLayout) -> Option<f64> {
+        let counted = || (!self.distinct.registers().is_empty()).then(|| self.distinct.estimate());
+        self.distinct_categories(layout).or_else(counted)
+    }
+
     /// Counts one value, whatever it is.
     pub fn record(&mut self, layout: &ColumnLayout, value: &Value) {
+        self.record_checked(layout, None, value);
+    }
+
+    /// Counts one value, and which of `checks` it breaks.
+    #[inline]
+    pub fn record_checked(&mut self, layout: &ColumnLayout, checks: Option<&Checks>, value: &Value) {
         match (&layout.cut, value) {
             (_, Value::Missing) => self.missing += 1,
-            (Cut::Grid(grid), Value::Number(number)) => self.record_number(layout, grid, *number),
+            (Cut::Grid(grid), Value::Number(number)) => self.record_number(layout, grid, checks, *number),
             (Cut::Categories(categories), Value::Text(text)) if layout.kind == FeatureKind::Categorical => {
-                self.record_category(categories, text, 1);
+                self.record_category(categories, checks, text, 1);
             }
             (Cut::Categories(categories), Value::Bool(truth)) => {
-                self.record_category(categories, if *truth { "true" } else { "false" }, 1);
+                self.record_category(categories, checks, if *truth { "true" } else { "false" }, 1);
             }
             (Cut::Categories(_), Value::Number(number)) if number.is_nan() => self.nan += 1,
             (Cut::Categories(categories), Value::Number(number)) => match category_of(layout.kind, *number) {
-                Some(name) => self.record_category(categories, &name, 1),
+                Some(name) => self.record_category(categories, checks, &name, 1),
                 None => self.wrong_type += 1,
             },
             _ => self.wrong_type += 1,
         }
     }
 
-    /// Counts numbers, none of them missing.
+    /// Counts numbers, none of them missing, and no checks: whole columns are counted like this for a baseline.
     pub fn record_numbers(&mut self, layout: &ColumnLayout, values: &[f64]) {
         match &layout.cut {
             Cut::Grid(grid) => {
@@ -116,7 +132,7 @@ impl ColumnProfile {
                         self.record_batch(layout, grid, batch);
                     } else {
                         for &number in batch {
-                            self.record_number(layout, grid, number);
+                            self.record_number(layout, grid, None, number);
                         }
                     }
                 }
@@ -133,7 +149,7 @@ impl ColumnProfile {
     pub fn record_text(&mut self, layout: &ColumnLayout, text: &str) {
         match &layout.cut {
             Cut::Categories(categories) if layout.kind == FeatureKind::Categorical => {
-                self.record_category(categories, text, 1);
+                self.record_category(categories, None, text, 1);
             }
             _ => self.wrong_type += 1,
         }
@@ -183,7 +199,7 @@ impl ColumnProfile {
     }
 
     #[inline]
-    fn record_number(&mut self, layout: &ColumnLayout, grid: &Grid, number: f64) {
+    fn record_number(&mut self, layout: &ColumnLayout, grid: &Grid, checks: Option<&Checks>, number: f64) {
         if number.is_nan() {
             self.nan += 1;
             return;
@@ -205,9 +221,19 @@ impl ColumnProfile {
             self.below_min += u64::from(number < min);
             self.above_max += u64::from(number > max);
         }
+        if let Some(checks) = checks {
+            self.check_number(checks, number);
+        }
     }
 
-    fn record_category(&mut self, categories: &Categories, name: &str, count: u64) {
+    fn check_number(&mut self, checks: &Checks, number: f64) {
+        checks.count_number(&mut self.checks, number);
+        if checks.distinct() {
+            self.distinct.insert(number_hash(number));
+        }
+    }
+
+    fn record_category(&mut self, categories: &Categories, checks: Option<&Checks>, name: &str, count: u64) {
         let hash = stable_hash(name);
         let cell = categories.cell_of_hash(hash, name);
         self.cells[cell] += count;
@@ -216,6 +242,9 @@ impl ColumnProfile {
         }
         if cell == categories.unseen() {
             self.unseen.insert(hash, name, count);
+        }
+        if let Some(checks) = checks {
+            checks.count_category(&mut self.checks, cell, name);
         }
     }
 
@@ -237,7 +266,9 @@ impl ColumnProfile {
                     self.above_max += if *number > max { count } else { 0 };
                 }
             }
-            (Cut::Categories(categories), Value::Text(text)) => self.record_category(categories, text, count),
+            (Cut::Categories(categories), Value::Text(text)) => {
+                self.record_category(categories, None, text, count);
+            }
             _ => {
                 // Whatever else a value can be is one counter, found by counting it once.
                 let mut one = Self::empty(layout);
@@ -264,6 +295,7 @@ impl ColumnProfile {
         self.high_tail.merge(&other.high_tail);
         self.distinct.merge(&other.distinct);
         self.unseen.merge(&other.unseen);
+        self.checks.merge(&other.checks);
     }
 
     /// Adds the names that `other` has seen, and no counts.

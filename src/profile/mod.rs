@@ -5,12 +5,13 @@
 //! order, and no raw value is needed to judge a window.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::{Batch, Column, FeatureKind, Role};
+use crate::model::{Batch, Column, Exchange, FeatureKind, Role};
 
 mod bloom;
 mod categories;
@@ -22,6 +23,8 @@ mod entropy;
 mod grid;
 mod hash;
 mod index;
+mod joint;
+mod sample;
 mod unseen;
 
 pub use bloom::Bloom;
@@ -31,7 +34,10 @@ pub use column::ColumnProfile;
 pub use distinct::Distinct;
 pub use encoding::{DecodeError, decode, encode};
 pub use grid::{BadEdges, Grid, format_number};
-pub(crate) use hash::stable_hash;
+pub(crate) use hash::{mix, stable_hash};
+pub use joint::{BadJoint, Joint, MAX_SAMPLED_COLUMNS, PCA_ERROR};
+pub(crate) use joint::{cell_of, is_input, number_of};
+pub use sample::{RowSample, SAMPLED_ROWS};
 pub use unseen::Unseen;
 
 /// Two profiles of different layouts.
@@ -64,7 +70,7 @@ impl Cut {
 pub struct ColumnLayout {
     /// Name of the column.
     pub name: String,
-    /// Input or output.
+    /// Input, output or derived.
     pub role: Role,
     /// Kind as frozen in the baseline.
     pub kind: FeatureKind,
@@ -79,6 +85,15 @@ pub struct ColumnLayout {
 pub struct Layout {
     columns: Vec<ColumnLayout>,
     by_name: HashMap<(Role, String), usize>,
+    joint: Option<joint::Bound>,
+    counting: Option<Arc<Counting>>,
+}
+
+/// What values are checked for as they are counted; attached when a process runs, never stored with the layout.
+#[derive(Debug, PartialEq)]
+struct Counting {
+    version: u64,
+    columns: Vec<Option<Arc<Checks>>>,
 }
 
 impl Layout {
@@ -89,7 +104,49 @@ impl Layout {
             .enumerate()
             .map(|(index, column)| ((column.role, column.name.clone()), index))
             .collect();
-        Self { columns, by_name }
+        Self { columns, by_name, joint: None, counting: None }
+    }
+
+    /// The same layout, with what its derived column is computed from.
+    ///
+    /// # Errors
+    ///
+    /// [`BadJoint`] when `joint` names columns that the layout lacks, or its numbers do not fit them.
+    pub fn with_joint(mut self, joint: Joint) -> Result<Self, BadJoint> {
+        self.joint = Some(joint::Bound::find(&self.columns, joint)?);
+        Ok(self)
+    }
+
+    /// What the derived column is computed from, if there is one.
+    pub fn joint(&self) -> Option<&Joint> {
+        self.joint.as_ref().map(|bound| &*bound.joint)
+    }
+
+    /// Numbers of the columns that [`joint`](Self::joint) is computed on, in its order.
+    pub fn joint_inputs(&self) -> impl Iterator<Item = usize> {
+        self.joint.iter().flat_map(|bound| &bound.inputs).copied()
+    }
+
+    /// The same columns, whose values are also checked as they are counted.
+    ///
+    /// # Arguments
+    ///
+    /// * `version`: what profiles are stamped with, see [`CountedWith`].
+    /// * `columns`: the checks of each column in the layout's order; columns past its end have none.
+    #[must_use]
+    pub fn with_checks(mut self, version: u64, columns: Vec<Option<Arc<Checks>>>) -> Self {
+        self.counting = Some(Arc::new(Counting { version, columns }));
+        self
+    }
+
+    /// The checks of a column, if it has any.
+    fn checks(&self, index: usize) -> Option<&Checks> {
+        self.counting.as_ref()?.columns.get(index)?.as_deref()
+    }
+
+    /// What rows that are counted on this layout are stamped with.
+    fn counts_with(&self) -> CountedWith {
+        self.counting.as_ref().map_or(CountedWith::Without, |counting| CountedWith::Version(counting.version))
     }
 
     /// The columns.
@@ -97,7 +154,7 @@ impl Layout {
         &self.columns
     }
 
-    /// Names of the inputs, in order.
+    /// Names of the inputs, in order; a derived column is none of them.
     pub fn feature_names(&self) -> Vec<String> {
         self.columns.iter().filter(|column| column.role == Role::Feature).map(|c| c.name.clone()).collect()
     }
@@ -125,7 +182,10 @@ pub struct Profile {
     rows: u64,
     /// Event time of the newest row, where rows have one.
     latest: Option<DateTime<Utc>>,
+    counted_with: CountedWith,
     columns: Vec<ColumnProfile>,
+    /// Some of the rows, where the layout has a use for them and the rows have ids.
+    sample: RowSample,
 }
 
 impl Profile {
@@ -136,7 +196,8 @@ impl Profile {
 
     /// `rows` rows that were counted column by column.
     pub fn from_columns(rows: u64, columns: Vec<ColumnProfile>) -> Self {
-        Self { rows, latest: None, columns }
+        let counted_with = if rows == 0 { CountedWith::Nothing } else { CountedWith::Without };
+        Self { rows, latest: None, counted_with, columns, sample: RowSample::default() }
     }
 
     /// Rows counted, whatever their values.
@@ -149,6 +210,11 @@ impl Profile {
         self.latest
     }
 
+    /// Which expectations the rows were counted with.
+    pub fn counted_with(&self) -> CountedWith {
+        self.counted_with
+    }
+
     /// Notes that there is a row of this event time; the rows themselves are counted by [`record`](Self::record).
     pub fn seen_at(&mut self, time: DateTime<Utc>) {
         self.latest = self.latest.max(DateTime::from_timestamp_millis(time.timestamp_millis()));
@@ -159,10 +225,25 @@ impl Profile {
         &self.columns
     }
 
+    /// Some of the rows that were recorded with an id, as cells of the columns that joint drift is computed on.
+    pub fn sample(&self) -> &RowSample {
+        &self.sample
+    }
+
     /// Adds the rows of `batch`. A column that the batch lacks is missing in every row.
     ///
-    /// A batch without outputs (they were not aligned with the rows) leaves the output columns uncounted.
+    /// A batch without outputs (they were not aligned with the rows) leaves the output columns uncounted. A derived
+    /// column is computed from the others; it is missing only in rows that have none of them.
     pub fn record(&mut self, layout: &Layout, batch: &Batch) {
+        self.record_rows(layout, batch, None);
+    }
+
+    /// Adds the rows of an exchange as [`record`](Self::record) does, and offers each to the sample.
+    pub fn record_exchange(&mut self, layout: &Layout, exchange: &Exchange) {
+        self.record_rows(layout, &exchange.batch, Some(&exchange.id));
+    }
+
+    fn record_rows(&mut self, layout: &Layout, batch: &Batch, exchange: Option<&str>) {
         let mut found: Vec<Option<&Column>> = vec![None; layout.columns.len()];
         let inputs = batch.features.iter().map(|column| (Role::Feature, column));
         for (role, column) in inputs.chain(batch.outputs.iter().map(|column| (Role::Output, column))) {
@@ -170,18 +251,27 @@ impl Profile {
                 found[index] = Some(column);
             }
         }
-        for ((profile, column_layout), column) in self.columns.iter_mut().zip(&layout.columns).zip(found) {
+        let columns = self.columns.iter_mut().zip(&layout.columns).zip(&found).enumerate();
+        for (index, ((profile, column_layout), column)) in columns {
             match column {
                 Some(column) => {
+                    let checks = layout.checks(index);
                     for value in &column.values {
-                        profile.record(column_layout, value);
+                        profile.record_checked(column_layout, checks, value);
                     }
                 }
                 None if column_layout.role == Role::Output && batch.outputs.is_empty() => {}
+                None if column_layout.role == Role::Derived => {}
                 None => profile.missing += batch.rows as u64,
             }
         }
+        if let Some(joint) = &layout.joint {
+            joint.record(&layout.columns, &found, batch.rows, exchange, &mut self.columns, &mut self.sample);
+        }
         self.rows += batch.rows as u64;
+        if batch.rows > 0 {
+            self.counted_with = self.counted_with.merge(layout.counts_with());
+        }
     }
 
     /// Adds the counts of `other`.
@@ -205,11 +295,16 @@ impl Profile {
         if let Some(index) = differing {
             return Err(LayoutMismatch(format!("column {index} has other cells")));
         }
+        if self.sample.width().zip(other.sample.width()).is_some_and(|(own, more)| own != more) {
+            return Err(LayoutMismatch("their sampled rows have other columns".to_owned()));
+        }
         for (own, more) in self.columns.iter_mut().zip(&other.columns) {
             own.merge(more);
         }
+        self.sample.merge(&other.sample);
         self.rows += other.rows;
         self.latest = self.latest.max(other.latest);
+        self.counted_with = self.counted_with.merge(other.counted_with);
         Ok(())
     }
 }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
 use crate::config::Settings;
+use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
+use crate::profile::Layout;
 use crate::store::{self, StoreError};
 
 /// One model.
@@ -19,6 +21,8 @@ use crate::store::{self, StoreError};
 pub struct Entry {
     /// Its active baseline; rows are captured and counted, but not profiled, without one.
     pub baseline: Option<Arc<Baseline>>,
+    /// Its columns, with the checks that the model's expectations make on them.
+    pub layout: Option<Arc<Layout>>,
     /// Names for the columns of an unnamed tensor: configured, else the baseline's.
     pub features: Arc<Vec<String>>,
     /// Whether rows are kept for training.
@@ -36,24 +40,29 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub struct CatalogTask {
     db: PgPool,
     settings: Arc<Settings>,
+    expectations: Arc<ByModel>,
     current: watch::Sender<Arc<Catalog>>,
     migrated: AtomicBool,
 }
 
 impl CatalogTask {
     /// A task, and the receiver that the recorder reads.
-    pub fn new(db: PgPool, settings: Arc<Settings>) -> (Self, watch::Receiver<Arc<Catalog>>) {
+    pub fn new(
+        db: PgPool,
+        settings: Arc<Settings>,
+        expectations: Arc<ByModel>,
+    ) -> (Self, watch::Receiver<Arc<Catalog>>) {
         let catalog = settings
             .models
             .iter()
             .map(|model| {
                 let captures = model.training.is_some();
                 let features = Arc::new(model.features.clone());
-                (model.name.clone(), Entry { baseline: None, features, captures })
+                (model.name.clone(), Entry { features, captures, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
-        (Self { db, settings, current, migrated: AtomicBool::new(false) }, receiver)
+        (Self { db, settings, expectations, current, migrated: AtomicBool::new(false) }, receiver)
     }
 
     /// Registers the configured models and reads their active baselines.
@@ -85,6 +94,12 @@ impl CatalogTask {
                     entry.features = Arc::new(baseline.layout().feature_names());
                 }
                 tracing::info!(model = %model.name, baseline = version, "baseline active");
+                let expected = self.expectations.get(&model.name);
+                for misfit in expected.map(|expected| expected.misfits(baseline.layout())).unwrap_or_default()
+                {
+                    tracing::warn!(model = %model.name, baseline = version, misfit, "an expectation cannot be checked");
+                }
+                entry.layout = Some(Arc::new(checked_layout(&baseline, expected)));
                 entry.baseline = Some(Arc::new(baseline));
                 changed = true;
             }
@@ -113,6 +128,15 @@ impl CatalogTask {
             }
         }
         Ok(())
+    }
+}
+
+/// The columns of `baseline`, with the checks that are expected of them.
+fn checked_layout(baseline: &Baseline, expected: Option<&Expectations>) -> Layout {
+    let layout = baseline.layout().clone();
+    match expected.map(|expected| expected.compile(&layout)) {
+        Some(compiled) => layout.with_checks(compiled.version, compiled.columns),
+        None => layout,
     }
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::alert::RuleSet;
 use crate::config::{ModelSettings, Settings};
 use crate::drift::{self, Criteria, DriftReport};
+use crate::expectations::ByModel;
 use crate::metrics::Metrics;
 use crate::profile::{self, Profile};
 use crate::store::{self, StoreError};
@@ -29,6 +30,7 @@ pub struct Evaluator {
     db: PgPool,
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
+    expectations: Arc<ByModel>,
     metrics: Metrics,
     wake: Arc<Notify>,
     now: fn() -> DateTime<Utc>,
@@ -44,7 +46,13 @@ impl Evaluator {
         wake: Arc<Notify>,
         now: fn() -> DateTime<Utc>,
     ) -> Self {
-        Self { db, settings, rules, metrics, wake, now }
+        Self { db, settings, rules, expectations: Arc::default(), metrics, wake, now }
+    }
+
+    /// Also judges what is expected of each model's windows.
+    #[must_use]
+    pub fn expecting(self, expectations: Arc<ByModel>) -> Self {
+        Self { expectations, ..self }
     }
 
     /// Evaluates until shutdown; a database that is not reached is tried again.
@@ -145,7 +153,10 @@ impl Evaluator {
                 .with_context(|| format!("a part of the window {} of {}", window.start, model.name))?;
             merged.merge(&part)?;
         }
-        let report = drift::evaluate(&baseline, &merged, losses, window, &criteria(model))?;
+        let mut report = drift::evaluate(&baseline, &merged, losses, window, &criteria(model))?;
+        if let Some(expected) = self.expectations.get(&model.name) {
+            report.judge_expectations(expected, &baseline, &merged);
+        }
         let id = Uuid::now_v7();
         if !store::drift_report::insert(&mut *transaction, id, &report).await? {
             return Ok(false);

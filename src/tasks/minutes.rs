@@ -1,13 +1,11 @@
 //! The minutes being counted: profiles and captured rows that are not yet in the database.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::baseline::Baseline;
 use crate::model::{Exchange, ModelName};
-use crate::profile::{self, Profile};
+use crate::profile::{self, Layout, Profile};
 use crate::store::captured::{self, CapturedRow};
 use crate::store::profile_part::ProfilePart;
 use crate::window::minute;
@@ -88,7 +86,7 @@ impl Minutes {
         self.next_part
     }
 
-    /// Counts the rows of `exchange` on `baseline`, and keeps them for training when `captures`; returns how many
+    /// Counts the rows of `exchange` on the layout of `baseline`, given by version and columns, and keeps them for training when `captures`; returns how many
     /// there was no room to keep.
     ///
     /// # Errors
@@ -97,17 +95,17 @@ impl Minutes {
     pub(super) fn record(
         &mut self,
         exchange: &Exchange,
-        baseline: Option<&Arc<Baseline>>,
+        baseline: Option<(&str, &Layout)>,
         captures: bool,
     ) -> Result<usize, Behind> {
         let minute = minute(exchange.event_time);
         let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
         *latest = minute.max(*latest);
-        if let Some(baseline) = baseline {
+        if let Some((version, layout)) = baseline {
             let key = ProfileKey {
                 model: exchange.model.clone(),
                 model_version: exchange.model_version.clone().unwrap_or_default(),
-                baseline: baseline.version().to_owned(),
+                baseline: version.to_owned(),
                 minute,
             };
             if !self.profiles.contains_key(&key) {
@@ -115,11 +113,12 @@ impl Minutes {
                     return Err(Behind);
                 }
                 let part = self.part();
-                let profile = Profile::empty(baseline.layout());
+                let profile = Profile::empty(layout);
                 self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
             }
             if let Some(open) = self.profiles.get_mut(&key) {
-                open.profile.record(baseline.layout(), &exchange.batch);
+                open.profile.record_exchange(layout, exchange);
+                open.profile.seen_at(exchange.event_time);
                 open.dirty = true;
             }
         }

@@ -81,6 +81,10 @@ fn report(window: i64, psi: f64) -> DriftReport {
                 BinEvidence { label: "(3.5, inf)".into(), reference: 5000, current: 800 },
             ],
         }],
+        joint: None,
+        expectations: Vec::new(),
+        expectations_verdict: None,
+        expectations_version: None,
     }
 }
 

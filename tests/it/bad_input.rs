@@ -505,6 +505,7 @@ async fn values_that_are_no_numbers_are_counted_by_what_they_are() {
         model: ModelName::parse("m").unwrap(),
         source: "reference".into(),
         cut: CutOptions::default(),
+        joint: true,
     };
     let reference =
         baseline::build(&[column("temp", &temp), column("season", &season)], None, options).unwrap();

@@ -6,6 +6,7 @@ mod bad_input;
 mod compare;
 mod compare_bad_input;
 mod database;
+mod expectations;
 mod outage;
 mod retrain;
 mod smtp;

@@ -89,7 +89,8 @@ fn model() -> ModelName {
 fn reference() -> Baseline {
     let values: Vec<Value> = (0..500).map(|i| Value::Number(f64::from(i))).collect();
     let columns = [SourceColumn { name: "x", role: Role::Feature, kind: None, values: &values }];
-    let options = BuildOptions { model: model(), source: "reference".into(), cut: CutOptions::default() };
+    let options =
+        BuildOptions { model: model(), source: "reference".into(), cut: CutOptions::default(), joint: true };
     baseline::build(&columns, None, options).unwrap()
 }
 

@@ -62,7 +62,7 @@ fn baseline_named(name: &str) -> Baseline {
     let values = [Value::Number(1.0), Value::Number(2.0)];
     let column = SourceColumn { name: "x", role: Role::Feature, kind: None, values: &values };
     let model = ModelName::parse("m").unwrap();
-    let options = BuildOptions { model, source: name.into(), cut: CutOptions::default() };
+    let options = BuildOptions { model, source: name.into(), cut: CutOptions::default(), joint: true };
     baseline::build(&[column], None, options).unwrap()
 }
 

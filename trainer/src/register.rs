@@ -99,13 +99,9 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
     let of_row: Vec<i64> = dataset.times.iter().map(|time| window_index(*time, window)).collect();
     // Named after the rows, not the run: the same rows give the same baseline.
     let source = format!("snapshot {}", dataset.snapshot(spec).hash);
-    let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default() };
-    baseline::build(
-        &columns,
-        Some(Blocks { of_row: &of_row, cycle: Cycle::new(spec.season, window) }),
-        options,
-    )
-    .context("no baseline could be built from the snapshot")
+    let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default(), joint: true };
+    let blocks = Blocks { of_row: &of_row, cycle: Cycle::new(spec.season, window) };
+    baseline::build(&columns, Some(blocks), options).context("no baseline could be built from the snapshot")
 }
 
 /// Everything that the registry is told about a won run.

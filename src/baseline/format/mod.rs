@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::season::{Cycle, Slots};
 use super::{Baseline, BaselineColumn, Bins, CutOptions, name_of, packed};
 use crate::model::ModelName;
-use crate::profile::{ColumnLayout, ColumnProfile, Layout};
+use crate::profile::{ColumnLayout, ColumnProfile, Joint, Layout};
 use crate::stats::{FiniteSum, Moments, Variation};
 
 mod v1;
@@ -54,6 +54,8 @@ struct Content {
     rows: u64,
     options: CutOptions,
     columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    joint: Option<Joint>,
 }
 
 /// A column; a field that later versions of this format add is left out where it says nothing.
@@ -181,6 +183,7 @@ impl Baseline {
             rows: self.rows,
             options: self.options.clone(),
             columns: self.columns.iter().map(Column::from).collect(),
+            joint: self.joint().cloned(),
         }
     }
 
@@ -219,8 +222,14 @@ impl Baseline {
             Document::V2 { version, content } => {
                 let columns =
                     content.columns.into_iter().map(BaselineColumn::try_from).collect::<Result<_, _>>()?;
-                let Content { model, source, rows, options, .. } = Content { columns: Vec::new(), ..content };
-                (version, Self::new(model, source, rows, options, columns)?)
+                let Content { model, source, rows, options, joint, .. } =
+                    Content { columns: Vec::new(), ..content };
+                let baseline = Self::new(model, source, rows, options, columns)?;
+                let baseline = match joint {
+                    Some(joint) => baseline.with_joint(joint)?,
+                    None => baseline,
+                };
+                (version, baseline)
             }
         };
         if baseline.version == stated {

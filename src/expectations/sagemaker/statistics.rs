@@ -4,6 +4,10 @@
 //! few thousand rows or less the sketch holds every value; with more it is a sample whose ranks are off by a percent or
 //! so. Where there is no sketch, the ten buckets are all there is.
 //!
+//! How far a sketch's ranks are off follows from its `k`: with 99 % confidence under `2.446 / k^0.9433`, which Apache
+//! `DataSketches` measured for its KLL sketch (1.65 % for the `k` of 200 that it documents). Deequ's sketches differ in
+//! how fast capacities shrink, 0.64 against 2/3 a level, which the figure leaves out.
+//!
 //! # Source
 //!
 //! Karnin, Lang and Liberty (2016), arXiv:1603.05346, as Deequ writes it.
@@ -70,6 +74,8 @@ pub enum ImportedValues {
         min: Option<f64>,
         /// Greatest value, where stated.
         max: Option<f64>,
+        /// How far a share of rows up to any value can be off, in `[0, 1]`; 0 when the sketch holds every value.
+        rank_error: f64,
     },
     /// A categorical or boolean feature.
     Categories {
@@ -141,20 +147,22 @@ fn numeric(
     let fits = |values: &[(f64, u64)]| {
         !values.is_empty() && (weight(values) as f64 - count as f64).abs() <= WEIGHT_SLACK * count as f64
     };
-    let weighted = if fits(&sketch) {
-        sketch
+    let (weighted, rank_error) = if fits(&sketch) {
+        let error = kll.as_ref().map_or(Ok(1.0), sketch_error)?;
+        (sketch, error)
     } else if !buckets.is_empty() {
         notes.push(format!(
             "`{name}` has no sketch of its {} values: they are spread evenly over its buckets, so that anything finer is \
              lost",
             grouped(count)
         ));
-        buckets
+        let error = kll.as_ref().map_or(Ok(1.0), bucket_error)?;
+        (buckets, error)
     } else {
         if count > 0 {
             notes.push(format!("`{name}` has neither a whole sketch nor buckets: its distribution is lost"));
         }
-        sketch
+        (sketch, 1.0)
     };
     let values = ImportedValues::Numbers {
         weighted,
@@ -162,8 +170,41 @@ fn numeric(
         std_dev: figure("std_dev")?,
         min: figure("min")?,
         max: figure("max")?,
+        rank_error,
     };
     Ok(ImportedColumn { name: name.to_owned(), kind: FeatureKind::Numeric, integer, count, missing, values })
+}
+
+/// The rank error of a sketch; 0 while it has never been compacted.
+fn sketch_error(kll: &At<'_>) -> Result<f64, ImportError> {
+    let Some(sketch) = kll.get("sketch")? else { return Ok(1.0) };
+    let Some(data) = sketch.get("data")? else { return Ok(1.0) };
+    let lengths = data
+        .list(MAX_LEVELS)?
+        .map(|items| Ok(items.list(MAX_ITEMS)?.count()))
+        .collect::<Result<Vec<usize>, ImportError>>()?;
+    if lengths.iter().skip(1).all(|&length| length == 0) {
+        return Ok(0.0);
+    }
+    let stated = match sketch.get("parameters")? {
+        Some(parameters) => parameters.get("k")?.map(|k| k.number()).transpose()?,
+        None => None,
+    };
+    // No list is longer than k, so that the longest one stands in for it on the safe side.
+    let k = stated.unwrap_or_else(|| lengths.iter().copied().max().unwrap_or(0) as f64);
+    Ok((2.446 / k.max(1.0).powf(0.9433)).min(1.0))
+}
+
+/// Nothing is known of how the values of a bucket lie in it.
+fn bucket_error(kll: &At<'_>) -> Result<f64, ImportError> {
+    let Some(buckets) = kll.get("buckets")? else { return Ok(1.0) };
+    let (mut total, mut largest) = (0_u64, 0_u64);
+    for bucket in buckets.list(MAX_BUCKETS)? {
+        let count = bucket.need("count")?.count()?;
+        total = total.saturating_add(count);
+        largest = largest.max(count);
+    }
+    Ok(largest as f64 / total.max(1) as f64)
 }
 
 fn read_sketch(kll: &At<'_>) -> Result<Vec<(f64, u64)>, ImportError> {

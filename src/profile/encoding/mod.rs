@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use super::entropy::{Coder, Counts, Decoder, Encoder};
 use super::unseen::{self, Unseen};
-use super::{ColumnLayout, ColumnProfile, Cut, Distinct, Layout, Profile};
+use super::{CheckCounts, ColumnLayout, ColumnProfile, CountedWith, Cut, Distinct, Layout, Profile};
 use crate::stats::{ExactSum, FiniteSum, Moments, SumBytes};
 
+mod sample;
 mod v1;
 
 const TAG: &[u8; 4] = b"DLP2";
@@ -31,7 +32,8 @@ pub enum DecodeError {
 /// The stored form of `profile`: equal profiles give equal bytes.
 ///
 /// 1,000 rows spread evenly over 1,000 cells carry 235 bytes of information; with moments and counters they take about
-/// 300. A column of 1,000 cells takes at most 4 KB for any number of rows up to a billion.
+/// 300. A column of 1,000 cells takes at most 4 KB for any number of rows up to a billion. A sampled row takes about 7
+/// bytes, and what its cells carry.
 pub fn encode(profile: &Profile) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + profile.columns.len() * 320);
     out.extend_from_slice(TAG);
@@ -39,6 +41,7 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
     let mut models = Models::default();
     models.sizes.pass(&mut encoder, profile.rows);
     Models::time(&mut encoder, profile.latest);
+    Models::counted_with(&mut encoder, profile.counted_with);
     models.sizes.pass(&mut encoder, profile.columns.len() as u64);
     for column in &profile.columns {
         models.sizes.pass(&mut encoder, column.cells.len() as u64);
@@ -51,6 +54,7 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
         }
         models.write_extras(&mut encoder, column);
     }
+    sample::write(&mut encoder, &profile.sample);
     let mut out = encoder.finish();
     let digest = Sha256::digest(&out);
     out.extend_from_slice(&digest[..CHECKSUM_BYTES]);
@@ -80,6 +84,7 @@ pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Profile, DecodeError> {
     let mut models = Models::default();
     let rows = models.sizes.pass(&mut decoder, 0);
     let latest = Models::time(&mut decoder, None);
+    let counted_with = Models::counted_with(&mut decoder, CountedWith::Nothing);
     if models.sizes.pass(&mut decoder, 0) != layout.columns().len() as u64 {
         return Err(DecodeError::Layout);
     }
@@ -88,7 +93,9 @@ pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Profile, DecodeError> {
         .iter()
         .map(|column| models.read_column(&mut decoder, column))
         .collect::<Result<_, _>>()?;
-    if decoder.is_at_end() { Ok(Profile { rows, latest, columns }) } else { Err(DecodeError::Layout) }
+    let sample = sample::read(&mut decoder, layout)?;
+    let profile = Profile { rows, latest, counted_with, columns, sample };
+    if decoder.is_at_end() { Ok(profile) } else { Err(DecodeError::Layout) }
 }
 
 /// What is learned over all columns; the cells of a column have a model of their own.
@@ -107,6 +114,24 @@ impl Models {
         let millis = time.map_or(0, |time| time.timestamp_millis());
         let read = i64::from_le_bytes(coder.bits(64, u64::from_le_bytes(millis.to_le_bytes())).to_le_bytes());
         DateTime::from_timestamp_millis(read)
+    }
+
+    fn counted_with(coder: &mut impl Coder, counted_with: CountedWith) -> CountedWith {
+        let (tag, version) = counted_with.to_parts();
+        let tag = coder.bits(2, tag);
+        let known = CountedWith::from_parts(tag, 0).unwrap_or_default();
+        match known {
+            CountedWith::Version(_) => CountedWith::Version(coder.bits(64, version)),
+            other => other,
+        }
+    }
+
+    /// One bit where no value broke a check.
+    fn checks(&mut self, coder: &mut impl Coder, counts: CheckCounts) -> CheckCounts {
+        if !coder.raw(counts != CheckCounts::default()) {
+            return CheckCounts::default();
+        }
+        CheckCounts::from_array(counts.to_array().map(|count| self.counters.pass(coder, count)))
     }
 
     fn sum(&mut self, coder: &mut impl Coder, sum: &SumBytes) -> SumBytes {
@@ -153,6 +178,7 @@ impl Models {
                 encoder.bits(8, u64::from(byte));
             });
         }
+        self.checks(encoder, column.checks);
     }
 
     fn read_column(
@@ -195,6 +221,7 @@ impl Models {
             column.distinct = Distinct::from_registers(registers).ok_or(DecodeError::Layout)?;
         }
         column.unseen = self.read_unseen(decoder)?;
+        column.checks = self.checks(decoder, CheckCounts::default());
         Ok(column)
     }
 

@@ -17,7 +17,7 @@ pub(super) fn decode(layout: &Layout, body: &[u8]) -> Result<Profile, DecodeErro
     for expected in layout.columns() {
         columns.push(column(&mut reader, expected)?);
     }
-    if reader.0.is_empty() { Ok(Profile { rows, latest: None, columns }) } else { Err(DecodeError::Layout) }
+    if reader.0.is_empty() { Ok(Profile::from_columns(rows, columns)) } else { Err(DecodeError::Layout) }
 }
 
 fn column(reader: &mut Reader<'_>, layout: &ColumnLayout) -> Result<ColumnProfile, DecodeError> {
