@@ -123,7 +123,7 @@ pub(super) struct Merge {
     json: bool,
 }
 
-fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
+pub(super) fn parse_kind(text: &str) -> Result<(String, FeatureKind), String> {
     let (column, kind) = text.split_once('=').ok_or("expected COLUMN=KIND")?;
     let kind = match kind {
         "numeric" => FeatureKind::Numeric,
@@ -141,7 +141,7 @@ fn parse_season(text: &str) -> Result<Season, String> {
         .ok_or_else(|| format!("`{text}` is not none, hour_of_day or hour_of_week"))
 }
 
-fn parse_span(text: &str) -> Result<Span, String> {
+pub(super) fn parse_span(text: &str) -> Result<Span, String> {
     Span::try_from(text.to_owned())
 }
 

@@ -11,6 +11,7 @@ use crate::config::Settings;
 
 mod baseline;
 mod check;
+mod compare;
 mod demo;
 mod drift;
 mod expectations;
@@ -60,6 +61,8 @@ enum Command {
     Run,
     /// Check settings, rules, baselines and connections, and report every problem
     Check,
+    /// Compare two data files, without a server
+    Compare(Box<compare::Arguments>),
     /// Build, list, show and compare baselines
     #[command(subcommand)]
     Baseline(baseline::Command),
@@ -100,6 +103,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Demo(arguments) => demo::run(arguments, out).await,
         Command::Run => run::run(load_settings(config)?).await,
         Command::Check => check::run(config, out).await,
+        Command::Compare(arguments) => compare::run(&arguments, out),
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),

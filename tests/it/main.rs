@@ -3,6 +3,8 @@
 
 mod alerts;
 mod bad_input;
+mod compare;
+mod compare_bad_input;
 mod database;
 mod expectations;
 mod outage;

@@ -1,68 +1,15 @@
-//! Parquet, CSV and JSONL files in: every column as plain values, every failure with the file's name.
+//! A whole data file in memory, every column as plain values.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Values, Want};
+use crate::model::{Column, FeatureKind, Value};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use polars::prelude::{
     AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
     SerReader,
 };
-use thiserror::Error;
-
-use crate::model::{Column, Value};
-
-/// A data file that could not be used.
-#[derive(Debug, Error)]
-pub enum FrameError {
-    /// The file cannot be opened.
-    #[error("`{}` cannot be read", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The extension names no format.
-    #[error("`{}` has no known format; use .parquet, .csv, .jsonl or .ndjson", .0.display())]
-    UnknownFormat(PathBuf),
-    /// The content is not what the extension says.
-    #[error("`{}` is not readable {format}: {problem}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// The expected format.
-        format: &'static str,
-        /// What the reader says.
-        problem: String,
-    },
-    /// There are no rows.
-    #[error("`{}` has no rows", .0.display())]
-    Empty(PathBuf),
-    /// A column that was asked for is not there.
-    #[error("`{}` has no column `{column}`; it has {}", path.display(), known.join(", "))]
-    MissingColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column asked for.
-        column: String,
-        /// The columns it has.
-        known: Vec<String>,
-    },
-    /// A time cannot be read.
-    #[error("`{}`, column `{column}`, row {row}: `{text}` is not a time; use RFC 3339 or YYYY-MM-DDTHH:MM:SS", path.display())]
-    Time {
-        /// The file.
-        path: PathBuf,
-        /// The time column.
-        column: String,
-        /// Row number, from 1.
-        row: usize,
-        /// The text found.
-        text: String,
-    },
-}
 
 /// A data file in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +28,10 @@ pub struct Table {
 ///
 /// [`FrameError`] names the file and what is wrong with it.
 pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if ["arrow", "feather"].contains(&extension.as_str()) {
+        return read_streamed(path, columns);
+    }
     let frame = read_frame(path)?;
     if frame.height() == 0 {
         return Err(FrameError::Empty(path.to_owned()));
@@ -98,6 +49,55 @@ pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameE
         out.push(Column { name, values });
     }
     Ok(Table { path: path.to_owned(), rows: frame.height(), columns: out })
+}
+
+/// Reads a file of a format that is only streamed.
+fn read_streamed(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    struct Collect(Vec<Value>);
+    impl Sink for Collect {
+        fn take(&mut self, chunk: &Chunk) -> Result<(), FrameError> {
+            let states = chunk.states.as_deref();
+            let value = |row: usize, value: Value| match states.map_or(State::Value, |states| states[row]) {
+                State::Value => value,
+                State::Missing => Value::Missing,
+                State::WrongType => Value::Opaque,
+            };
+            match &chunk.values {
+                Values::Numbers(numbers) => {
+                    self.0.extend(numbers.iter().enumerate().map(|(row, &v)| value(row, Value::Number(v))));
+                }
+                Values::Texts(texts) => {
+                    self.0.extend(
+                        texts.iter().enumerate().map(|(row, v)| value(row, Value::Text(v.to_owned()))),
+                    );
+                }
+                Values::Truths(truths) => {
+                    self.0.extend(truths.iter().enumerate().map(|(row, &v)| value(row, Value::Bool(v))));
+                }
+                Values::Times(_) => {}
+            }
+            Ok(())
+        }
+    }
+    let source = Source::open(&path.to_string_lossy())?;
+    let all = || source.columns().iter().map(|column| column.name.as_str()).collect();
+    let wanted: Vec<&str> = columns.map_or_else(all, <[&str]>::to_vec);
+    let rows = usize::try_from(source.rows().unwrap_or(0)).unwrap_or(usize::MAX);
+    let mut out = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        let holds = &source.column(name)?.holds;
+        let values = if let Holds::NotScalar(_) = holds {
+            vec![Value::Opaque; rows]
+        } else {
+            let want = Want::Kind(holds.kind().unwrap_or(FeatureKind::Numeric));
+            let mut readings = [Reading { name, want, sink: Collect(Vec::with_capacity(rows)) }];
+            source.read(&mut readings, Pace { threads: 1, progress: &|_| () })?;
+            let [reading] = readings;
+            reading.sink.0
+        };
+        out.push(Column { name: name.to_owned(), values });
+    }
+    Ok(Table { path: path.to_owned(), rows, columns: out })
 }
 
 fn read_frame(path: &Path) -> Result<DataFrame, FrameError> {
@@ -181,17 +181,10 @@ impl Table {
     }
 }
 
-/// Reads RFC 3339, `YYYY-MM-DD HH:MM:SS[.f]` with a blank or `T` (taken as UTC), or seconds since 1970.
+/// Reads RFC 3339, `YYYY-MM-DD[ HH:MM:SS[.f]]` with a blank or `T` (taken as UTC), or seconds since 1970.
 pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
     match value {
-        Value::Text(text) => {
-            DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
-                ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-                    .iter()
-                    .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-                    .map(|naive| naive.and_utc())
-            })
-        }
+        Value::Text(text) => parse_time_text(text),
         Value::Number(seconds) if seconds.is_finite() =>
         {
             #[expect(
@@ -202,4 +195,19 @@ pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
         }
         _ => None,
     }
+}
+
+/// Reads the texts that [`parse_time`] reads.
+pub(super) fn parse_time_text(text: &str) -> Option<DateTime<Utc>> {
+    // Looking for a dash first spares most texts three parsers.
+    if text.as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
+    DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
+            .map(|naive| naive.and_utc())
+    })
 }
