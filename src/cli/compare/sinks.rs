@@ -223,6 +223,7 @@ fn runs_of(states: Option<&[State]>, rows: Range<usize>) -> impl Iterator<Item =
 
 /// Takes the values of one column.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one per column")]
 pub(super) enum Taker {
     Learn { distribution: Distribution, tally: Tally },
     Count { counts: Counts, tally: Tally },
