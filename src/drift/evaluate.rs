@@ -264,7 +264,9 @@ fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Loss
         match (&feature.deciding, feature.p_adjusted) {
             (Some(deciding), Some(p)) => {
                 let Deciding { statistic, value, floor } = deciding;
-                let (value_text, p_text) = (short(*value), short(p));
+                // A survival function under the least number is not 0.
+                let p_text = if p == 0.0 { "< 1e-300".to_owned() } else { short(p) };
+                let value_text = short(*value);
                 let alpha = short(criteria.alpha);
                 let season =
                     feature.slots.as_ref().map(|slots| format!(" against {slots}")).unwrap_or_default();

@@ -50,7 +50,7 @@ fn column((_, rows): &Rows, index: usize) -> Vec<Value> {
 }
 
 fn build_with(rows: &Rows, joint: bool) -> Baseline {
-    build_in(rows, joint, 20)
+    build_in(rows, joint, 80)
 }
 
 fn build_in(rows: &Rows, joint: bool, blocks: usize) -> Baseline {
@@ -65,7 +65,8 @@ fn build_in(rows: &Rows, joint: bool, blocks: usize) -> Baseline {
     let of_row: Vec<i64> = (0..rows.1.len()).map(|row| i64::try_from(row / per_block).unwrap()).collect();
     let model = ModelName::parse("m").unwrap();
     let options = BuildOptions { model, source: "test".into(), cut: CutOptions::default(), joint };
-    baseline::build(&columns, Some(Blocks { of_row: &of_row, cycle: None }), options).unwrap()
+    let blocks = (blocks > 1).then_some(Blocks { of_row: &of_row, cycle: None });
+    baseline::build(&columns, blocks, options).unwrap()
 }
 
 fn build(rows: &Rows) -> Baseline {
@@ -128,7 +129,7 @@ fn a_correlation_that_turns_is_found_by_the_errors_and_nothing_else() {
     let turned = judge(&baseline, &correlated(1000, 2, -1.0));
     assert_eq!((drifted(&turned), turned.verdict), (vec![PCA_ERROR], Verdict::Drift));
     let found = turned.features.last().unwrap();
-    assert!(found.statistics["psi"] > 1.0 && found.p_adjusted.unwrap() < 1e-6, "{:?}", found.statistics);
+    assert!(found.statistics["psi"] > 1.0 && found.p_adjusted.unwrap() < 0.05, "{:?}", found.statistics);
     assert!(found.natural_variation.is_some());
     // Every mean is where it was.
     assert!(turned.joint.unwrap().domain_auc < 0.6);
@@ -221,7 +222,7 @@ fn truth_values_are_zero_and_one() {
         });
         (vec!["p", "q", "z"], rows.collect())
     };
-    let baseline = build(&flags(4000, 1, true));
+    let baseline = build_in(&flags(4000, 1, true), true, 1);
     assert_eq!(baseline.joint().unwrap().columns, ["p", "q", "z"]);
     let window: Rows = flags(1000, 2, false);
     let report = judge(&baseline, &window);
