@@ -25,6 +25,7 @@ pub(crate) fn column(name: &str, psi: f64) -> FeatureReport {
         deciding: Some(Deciding { statistic: "psi".to_owned(), value: psi, floor: 0.1 }),
         natural_variation: None,
         slots: None,
+        unseen: Vec::new(),
         verdict,
         reason: "psi is over its floor".to_owned(),
         bins: vec![

@@ -159,6 +159,11 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
         }
     }
     writeln!(out, "{table}")?;
+    for feature in report.features.iter().filter(|feature| !feature.unseen.is_empty()) {
+        let values: Vec<String> =
+            feature.unseen.iter().map(|unseen| format!("{:?} ({})", unseen.value, unseen.rows)).collect();
+        writeln!(out, "{}: never seen in the baseline: {}", feature.name, values.join(", "))?;
+    }
     if let Some(joint) = &report.joint {
         let strongest: Vec<&str> = joint.weights.iter().map(|column| column.name.as_str()).collect();
         writeln!(out, "{}; strongest columns: {}", joint.reason, strongest.join(", "))?;

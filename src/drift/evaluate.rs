@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::baseline::{Baseline, BaselineColumn, Reference};
 use crate::drift::{
-    BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict,
+    BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, UnseenValue, Verdict,
 };
 use crate::model::Role;
 use crate::profile::{ColumnProfile, Cut, Grid, LayoutMismatch, Profile};
 use crate::stats::natural_variation::{self, VariationKind};
 use crate::stats::{self, Pooling, Variation};
 use crate::window::Window;
+
+/// Unseen values in a report.
+const MAX_UNSEEN: usize = 10;
 
 /// Judges the rows of `window`, given as the merged profile of its parts on the baseline's layout.
 ///
@@ -158,6 +161,7 @@ fn compare(
         deciding,
         natural_variation,
         slots,
+        unseen: unseen(current),
         verdict: Verdict::Ok,
         reason: String::new(),
     }
@@ -191,6 +195,12 @@ fn evidence(column: &BaselineColumn, reference: &[u64], current: &[u64]) -> Vec<
         .zip(reference.iter().zip(current))
         .map(|(label, (&reference, &current))| BinEvidence { label, reference, current })
         .collect()
+}
+
+/// The heaviest of the values that the baseline never had.
+fn unseen(current: &ColumnProfile) -> Vec<UnseenValue> {
+    let heaviest = current.unseen.heaviest().into_iter().take(MAX_UNSEEN);
+    heaviest.map(|(value, rows)| UnseenValue { value: value.to_owned(), rows }).collect()
 }
 
 fn share(part: u64, whole: u64) -> f64 {

@@ -6,7 +6,9 @@ mod report;
 
 pub use evaluate::evaluate;
 pub use joint::{ColumnWeight, JointReport};
-pub use report::{BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+pub use report::{
+    BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, UnseenValue, Verdict,
+};
 
 #[cfg(test)]
 mod season_tests;

@@ -135,6 +135,15 @@ impl Losses {
     }
 }
 
+/// A value that the baseline never had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenValue {
+    /// At most its first 64 bytes.
+    pub value: String,
+    /// Rows of the window.
+    pub rows: u64,
+}
+
 /// One bin of the evidence: what it covers and how many of each side fell in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BinEvidence {
@@ -176,6 +185,9 @@ pub struct FeatureReport {
     /// The slots of the season that the window was compared with, for people; absent when it was all rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<String>,
+    /// The most frequent values that the baseline never had, categorical columns only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<UnseenValue>,
     /// The decision.
     pub verdict: Verdict,
     /// The decision in one sentence.

@@ -102,6 +102,22 @@ fn what_is_missing_or_mistyped_is_drift_too() {
     }
 }
 
+#[test]
+fn values_that_were_never_seen_are_named() {
+    let colours = |n: u32, new: u32| {
+        let name = move |i: u32| match i {
+            i if i < new => format!("new {}", i % 3),
+            i => ["red", "green", "blue"][i as usize % 3].to_owned(),
+        };
+        (0..n).map(name).map(Value::Text).collect::<Vec<_>>()
+    };
+    let report = judge(&baseline_of(&colours(3000, 0), 1000), colours(1000, 200));
+    let feature = &report.features[0];
+    assert_eq!((report.verdict, feature.statistics["unseen_share"]), (Verdict::Drift, 0.2));
+    let unseen: Vec<(&str, u64)> = feature.unseen.iter().map(|u| (u.value.as_str(), u.rows)).collect();
+    assert_eq!(unseen, [("new 0", 67), ("new 1", 67), ("new 2", 66)]);
+}
+
 fn numbers(values: &[f64]) -> Vec<Value> {
     values.iter().map(|&value| Value::Number(value)).collect()
 }

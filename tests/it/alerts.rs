@@ -74,6 +74,7 @@ fn report(window: i64, psi: f64) -> DriftReport {
             deciding: Some(Deciding { statistic: "psi".into(), value: psi, floor: 0.1 }),
             natural_variation: None,
             slots: None,
+            unseen: Vec::new(),
             verdict,
             reason: "psi".into(),
             bins: vec![

@@ -369,6 +369,7 @@ mod tests {
             deciding: None,
             natural_variation: None,
             slots: None,
+            unseen: Vec::new(),
             verdict: crate::drift::Verdict::Ok,
             reason: String::new(),
             bins,
