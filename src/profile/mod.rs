@@ -254,12 +254,14 @@ impl Profile {
         let columns = self.columns.iter_mut().zip(&layout.columns).zip(&found).enumerate();
         for (index, ((profile, column_layout), column)) in columns {
             match column {
-                Some(column) => {
-                    let checks = layout.checks(index);
-                    for value in &column.values {
-                        profile.record_checked(column_layout, checks, value);
+                Some(column) => match layout.checks(index) {
+                    None => column.values.iter().for_each(|value| profile.record(column_layout, value)),
+                    Some(checks) => {
+                        for value in &column.values {
+                            profile.record_checked(column_layout, checks, value);
+                        }
                     }
-                }
+                },
                 None if column_layout.role == Role::Output && batch.outputs.is_empty() => {}
                 None if column_layout.role == Role::Derived => {}
                 None => profile.missing += batch.rows as u64,
