@@ -80,7 +80,7 @@ fn settings_text(url: &str, upstream: &str, hook: &str) -> String {
 
 const RULES: &str = "groups:\n  - name: bike\n    model: bike\n    rules:\n      - alert: FeatureDrift\n        for_each: feature\n        \
     expr: psi > 0.25 && n >= 200\n        for: 2w\n        labels: {severity: warning}\n        \
-    annotations: {summary: \"{{feature}} drifted\"}\n        retrain: {mode: auto, cooldown: 1s, budget: 20 per 1d, min_labels: 300}\n";
+    annotations: {summary: \"{{feature}} drifted\"}\n        retrain: {mode: auto, cooldown: 1ms, budget: 40 per 1d, min_labels: 300}\n";
 
 struct Traffic {
     table: Table,
@@ -274,7 +274,9 @@ async fn a_prediction_becomes_a_registered_version() {
 
     // The run ended with a better model, its baseline and its evidence, in the registry.
     let ended = ended.unwrap();
-    assert_eq!(ended.state, RunState::Succeeded, "{:?}", ended.outcome);
+    let runs = training_run::list(&pool, Some(&model), 30).await.unwrap();
+    let outcomes: Vec<_> = runs.iter().rev().map(|run| (run.state, run.outcome.as_deref())).collect();
+    assert_eq!(ended.state, RunState::Succeeded, "{outcomes:#?}");
     let versions = store::model_version::list(&pool, Some(&model)).await.unwrap();
     let states: Vec<(i64, &str)> = versions.iter().map(|v| (v.version, v.state.as_str())).collect();
     assert_eq!(states, [(2, "production"), (1, "archived")]);

@@ -238,3 +238,6 @@ impl Baseline {
         Err(FormatError::Version { stated, found: std::mem::take(&mut baseline.version) })
     }
 }
+
+#[cfg(test)]
+mod compat_tests;

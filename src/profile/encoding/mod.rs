@@ -248,6 +248,4 @@ impl Models {
 }
 
 #[cfg(test)]
-mod compat_tests;
-#[cfg(test)]
 mod tests;

@@ -1,9 +1,8 @@
 //! Every stored format that was ever written is still read, and what is written has not changed without a new version.
 
-use super::{decode, encode};
 use crate::baseline::Baseline;
 use crate::model::{Batch, Column, Role, Value};
-use crate::profile::{Cut, Layout, Profile};
+use crate::profile::{Cut, Layout, Profile, decode, encode};
 
 const PROFILE_1: &[u8] = include_bytes!("../../../tests/compat/profile-1.bin");
 const PROFILE_2: &[u8] = include_bytes!("../../../tests/compat/profile-2.bin");
