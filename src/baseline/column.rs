@@ -123,7 +123,9 @@ fn learn_variation(
     rest: impl Fn(i64, &ColumnProfile) -> ColumnProfile,
 ) -> (Option<Variation>, Option<Variation>) {
     let (mut psi, mut ks_squared) = (Vec::new(), Vec::new());
-    let mut n_bins = 0;
+    // A constant column has one bin, and a law for two: with none at all, what is left of rounding would look like hours
+    // that follow one another.
+    let mut n_bins = 2;
     for (number, block) in whole_blocks(blocks) {
         let rest = rest(number, block);
         let (inside, outside) = (bins.profile_counts(block), bins.profile_counts(&rest));

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::baseline::{self, Baseline, BuildOptions, CutOptions, SourceColumn};
+use crate::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, SourceColumn};
 use crate::drift::{Criteria, DriftReport, Losses, Verdict, evaluate};
 use crate::model::{Batch, Column, ModelName, Role, Value};
 use crate::profile::Profile;
@@ -99,6 +99,23 @@ fn what_is_missing_or_mistyped_is_drift_too() {
         let report = judge(&baseline, values);
         assert_eq!(report.verdict, Verdict::Drift, "{name}: {}", report.features[0].reason);
         assert_eq!(report.features[0].missing_current, 1000, "{name}");
+    }
+}
+
+#[test]
+fn a_constant_that_begins_to_move_is_seen_however_small_the_blocks() {
+    for (per_block, blocks) in [(48, 268), (10, 100), (500, 30)] {
+        let values: Vec<Value> = (0..per_block * blocks).map(|_| Value::Number(0.4)).collect();
+        let of_row: Vec<i64> = (0..per_block * blocks).map(|row| row / per_block).collect();
+        let columns = [SourceColumn { name: "x", role: Role::Feature, kind: None, values: &values }];
+        let model = ModelName::parse("m").unwrap();
+        let options = BuildOptions { model, source: "s".into(), cut: CutOptions::default(), joint: false };
+        let baseline =
+            baseline::build(&columns, Some(Blocks { of_row: &of_row, cycle: None }), options).unwrap();
+        let calm = judge(&baseline, vec![Value::Number(0.4); 2600]);
+        assert_eq!(calm.verdict, Verdict::Ok, "{}", calm.features[0].reason);
+        let moved = judge(&baseline, sample(2600, 1, |u| u));
+        assert_eq!(moved.verdict, Verdict::Drift, "{blocks} of {per_block}: {}", moved.features[0].reason);
     }
 }
 
