@@ -3,6 +3,7 @@
 
 mod alerts;
 mod bad_input;
+mod baseline_parts;
 mod compare;
 mod compare_bad_input;
 mod database;
