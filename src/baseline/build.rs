@@ -155,9 +155,7 @@ pub(super) fn count_column(
 ) -> Result<Counted, BuildError> {
     let layout = cut_column(column, options)?;
     let mut whole = ColumnProfile::empty(&layout);
-    for value in column.values {
-        whole.record(&layout, value);
-    }
+    whole.record_values(&layout, column.values);
     let mut by_block: BTreeMap<i64, ColumnProfile> = BTreeMap::new();
     if let Some(blocks) = blocks {
         for (value, &block) in column.values.iter().zip(blocks.of_row) {

@@ -142,6 +142,34 @@ impl ColumnProfile {
         }
     }
 
+    /// Counts a column's values of many rows: finite numbers in batches, everything else one by one.
+    pub fn record_values(&mut self, layout: &ColumnLayout, values: &[Value]) {
+        let Cut::Grid(grid) = &layout.cut else {
+            for value in values {
+                self.record(layout, value);
+            }
+            return;
+        };
+        let mut numbers = [0.0; BATCH];
+        let mut held = 0;
+        for value in values {
+            match value {
+                Value::Number(number) if number.is_finite() => {
+                    numbers[held] = *number;
+                    held += 1;
+                    if held == BATCH {
+                        self.record_batch(layout, grid, &numbers);
+                        held = 0;
+                    }
+                }
+                other => self.record(layout, other),
+            }
+        }
+        if held > 0 {
+            self.record_batch(layout, grid, &numbers[..held]);
+        }
+    }
+
     /// Counts numbers, none of them missing, and no checks: whole columns are counted like this for a baseline.
     pub fn record_numbers(&mut self, layout: &ColumnLayout, values: &[f64]) {
         match &layout.cut {

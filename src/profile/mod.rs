@@ -255,7 +255,7 @@ impl Profile {
         for (index, ((profile, column_layout), column)) in columns {
             match column {
                 Some(column) => match layout.checks(index) {
-                    None => column.values.iter().for_each(|value| profile.record(column_layout, value)),
+                    None => profile.record_values(column_layout, &column.values),
                     Some(checks) => {
                         for value in &column.values {
                             profile.record_checked(column_layout, checks, value);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{Batch, Column, FeatureKind, Role, Value};
-use crate::profile::{Categories, ColumnLayout, Cut, Grid};
+use crate::profile::{Categories, ColumnLayout, ColumnProfile, Cut, Grid};
 use crate::stats::Moments;
 
 fn layout() -> Layout {
@@ -49,6 +49,19 @@ proptest! {
         let layout = layout();
         let profile = profile_of(&layout, &rows);
         prop_assert_eq!(decode(&layout, &encode(&profile)), Ok(profile));
+    }
+
+    #[test]
+    fn rows_counted_together_are_rows_counted_singly(rows in prop::collection::vec((value(), value()), 0..700)) {
+        let layout = layout();
+        let together = profile_of(&layout, &rows);
+        for (index, (layout, together)) in layout.columns().iter().zip(together.columns()).enumerate() {
+            let mut singly = ColumnProfile::empty(layout);
+            for row in &rows {
+                singly.record(layout, if index == 0 { &row.0 } else { &row.1 });
+            }
+            prop_assert_eq!(&singly, together);
+        }
     }
 
     #[test]
