@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::drift::{self, DriftReport, Verdict};
 use crate::expectations::CheckVerdict;
 use crate::model::ModelName;
-use crate::profile::{self, Profile};
+use crate::profile;
 use crate::store;
 use crate::window::Window;
 
@@ -185,10 +185,8 @@ async fn explain(
         .await?
         .with_context(|| format!("baseline {} is gone", stored.baseline))?;
     let window = Window { start: stored.window_start, end: stored.window_end };
-    let mut merged = Profile::empty(baseline.layout());
-    for part in store::profile_part::profiles(db, &stored.model, baseline.version(), window).await? {
-        merged.merge(&profile::decode(baseline.layout(), &part)?)?;
-    }
+    let parts = store::profile_part::profiles(db, &stored.model, baseline.version(), window).await?;
+    let merged = profile::merge_stored(baseline.layout(), &parts)?;
     let mut again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &stored.criteria)?;
     if let Some(version) = &stored.expectations_version {
         let expectations = app::load_expectations(settings)?;

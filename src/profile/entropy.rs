@@ -34,9 +34,10 @@ impl Bit {
     fn of_zero(self) -> u32 {
         // Krichevsky and Trofimov's half count, doubled to stay in integers.
         let share = u64::from(2 * u32::from(self.zeros) + 1) * u64::from(RECIPROCALS[usize::from(self.seen)]);
+        // Fewer than `MEMORY` observations keep it 32 away from 0 and 1.
         #[expect(clippy::cast_possible_truncation, reason = "a share of 2^16")]
         let share = (share >> (32 - PRECISION)) as u32;
-        share.clamp(32, (1 << PRECISION) - 32)
+        share
     }
 
     #[inline]

@@ -37,7 +37,7 @@ impl Scale {
         match self {
             Self::Linear { .. } => 0.0,
             Self::Bits { .. } => 1.0,
-            Self::Squeezed { .. } => 2.0,
+            Self::Squeezed { .. } => 3.0,
         }
     }
 }
@@ -88,8 +88,12 @@ impl Index {
         let quarter = |n: usize| edges[(edges.len() - 1) * n / 4];
         let (first, last) = (ordered_bits(low), ordered_bits(high));
         let span = last.abs_diff(first) / buckets as u64;
+        // The middle nineteen twentieths: a tail as heavy as Cauchy's is left to the end buckets.
+        let inner = edges.len() / 40;
+        let (low_inner, high_inner) = (edges[inner], edges[edges.len() - 1 - inner]);
         let scales = [
             Scale::Linear { low, per_unit: per(buckets as f64, high - low) },
+            Scale::Linear { low: low_inner, per_unit: per(buckets as f64, high_inner - low_inner) },
             Scale::Bits { low: first, shift: u64::BITS - span.leading_zeros() },
             Scale::Squeezed {
                 middle: quarter(2),

@@ -32,7 +32,7 @@ pub use categories::{Categories, Others};
 pub use checks::{CheckCounts, CheckRules, Checks, CountedWith, MAX_PATTERN, MAX_TEXT, Pattern};
 pub use column::ColumnProfile;
 pub use distinct::Distinct;
-pub use encoding::{DecodeError, decode, encode};
+pub use encoding::{DecodeError, decode, encode, merge_stored};
 pub use grid::{BadEdges, Grid, format_number};
 pub(crate) use hash::{mix, stable_hash};
 pub use joint::{BadJoint, Joint, MAX_SAMPLED_COLUMNS, PCA_ERROR};

@@ -15,7 +15,7 @@ use crate::config::{ModelSettings, Settings};
 use crate::drift::{self, Criteria, DriftReport};
 use crate::expectations::ByModel;
 use crate::metrics::Metrics;
-use crate::profile::{self, Profile};
+use crate::profile;
 use crate::store::{self, StoreError};
 use crate::tasks::catalog::error_chain;
 use crate::tasks::dispatch;
@@ -147,12 +147,8 @@ impl Evaluator {
         let parts =
             store::profile_part::profiles(&mut *transaction, &model.name, baseline.version(), window).await?;
         let losses = store::profile_part::losses(&mut *transaction, &model.name, window).await?;
-        let mut merged = Profile::empty(baseline.layout());
-        for part in parts {
-            let part = profile::decode(baseline.layout(), &part)
-                .with_context(|| format!("a part of the window {} of {}", window.start, model.name))?;
-            merged.merge(&part)?;
-        }
+        let merged = profile::merge_stored(baseline.layout(), &parts)
+            .with_context(|| format!("a part of the window {} of {}", window.start, model.name))?;
         let mut report = drift::evaluate(&baseline, &merged, losses, window, &criteria(model))?;
         if let Some(expected) = self.expectations.get(&model.name) {
             report.judge_expectations(expected, &baseline, &merged);

@@ -15,6 +15,9 @@ mod v1;
 const TAG: &[u8; 4] = b"DLP2";
 const CHECKSUM_BYTES: usize = 4;
 
+/// Parts under which starting a thread is not worth it.
+const MIN_PARTS_A_THREAD: usize = 8;
+
 /// Bytes that are not a profile of this layout.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
@@ -96,6 +99,36 @@ pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Profile, DecodeError> {
     let sample = sample::read(&mut decoder, layout)?;
     let profile = Profile { rows, latest, counted_with, columns, sample };
     if decoder.is_at_end() { Ok(profile) } else { Err(DecodeError::Layout) }
+}
+
+/// Reads stored parts and merges them, over as many threads as there are cores: the order makes no difference.
+///
+/// # Errors
+///
+/// [`DecodeError`] when one of them is not a profile on `layout`.
+pub fn merge_stored(layout: &Layout, parts: &[Vec<u8>]) -> Result<Profile, DecodeError> {
+    let merged = |parts: &[Vec<u8>]| {
+        let mut sum = Profile::empty(layout);
+        for part in parts {
+            sum.merge(&decode(layout, part)?).map_err(|_| DecodeError::Layout)?;
+        }
+        Ok(sum)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = parts.len().div_ceil(cores);
+    if each < MIN_PARTS_A_THREAD {
+        return merged(parts);
+    }
+    std::thread::scope(|scope| {
+        let merged = &merged;
+        let sums: Vec<_> = parts.chunks(each).map(|parts| scope.spawn(move || merged(parts))).collect();
+        let mut whole = Profile::empty(layout);
+        for sum in sums {
+            let sum = sum.join().map_err(|_| DecodeError::Layout)??;
+            whole.merge(&sum).map_err(|_| DecodeError::Layout)?;
+        }
+        Ok(whole)
+    })
 }
 
 /// What is learned over all columns; the cells of a column have a model of their own.

@@ -122,6 +122,23 @@ fn spread(cells: usize, rows: u64, seed: u64) -> (Layout, Profile) {
 }
 
 #[test]
+fn stored_parts_merge_alike_on_one_thread_and_on_many() {
+    let (layout, whole) = spread(100, 500, 1);
+    for n_parts in [0_u64, 1, 7, 40] {
+        let profiles: Vec<Profile> = (0..n_parts).map(|seed| spread(100, 20 + seed, seed).1).collect();
+        let parts: Vec<Vec<u8>> = profiles.iter().map(encode).collect();
+        let mut expected = Profile::empty(&layout);
+        for part in &profiles {
+            expected.merge(part).unwrap();
+        }
+        assert_eq!(encode(&merge_stored(&layout, &parts).unwrap()), encode(&expected), "{n_parts} parts");
+    }
+    let mut parts = vec![encode(&whole); 40];
+    parts[33][10] ^= 1;
+    assert_eq!(merge_stored(&layout, &parts), Err(DecodeError::Checksum));
+}
+
+#[test]
 fn a_minute_of_a_thousand_rows_takes_four_hundred_bytes_at_most() {
     for seed in 0..8 {
         let (layout, profile) = spread(1000, 1000, seed);
