@@ -90,6 +90,15 @@ pub(super) struct Build {
     /// same hour; by default the model's in the settings
     #[arg(long, value_parser = parse_season, requires = "time")]
     season: Option<Season>,
+    /// Cells that a numeric column is counted on
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(100..=4096))]
+    grid_cells: u16,
+    /// Bins that PSI compares
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=100))]
+    psi_bins: u16,
+    /// Categories with a cell of their own; the others share one
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    top_categories: u16,
     /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
     #[arg(long)]
     out: Option<PathBuf>,
@@ -221,7 +230,12 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     let options = BuildOptions {
         model: arguments.model.clone(),
         source,
-        cut: CutOptions::default(),
+        cut: CutOptions {
+            grid_cells: arguments.grid_cells.into(),
+            psi_bins: arguments.psi_bins.into(),
+            top_categories: arguments.top_categories.into(),
+            ..CutOptions::default()
+        },
         joint: !arguments.no_joint,
     };
     let context = || format!("`{}`", arguments.data.display());

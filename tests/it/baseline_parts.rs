@@ -107,6 +107,10 @@ fn a_season_has_to_fit_its_window() {
     };
     ok(folder, &build("1h", "hour_of_day"));
     refused(folder, &build("1d", "hour_of_day"), &["hour_of_day", "1d"]);
+    for (option, value) in [("--grid-cells", "50"), ("--psi-bins", "1"), ("--top-categories", "0")] {
+        let cut = ["baseline", "build", "all.csv", "-m", "weather", option, value];
+        refused(folder, &cut, &[option, "not in"]);
+    }
     refused(folder, &build("1h", "monthly"), &["`monthly` is not none, hour_of_day or hour_of_week"]);
     refused(folder, &["baseline", "build", "all.csv", "-m", "weather", "--season", "none"], &["--time"]);
 }
