@@ -274,9 +274,7 @@ fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Loss
         match (&feature.deciding, feature.p_adjusted) {
             (Some(deciding), Some(p)) => {
                 let Deciding { statistic, value, floor } = deciding;
-                // A survival function under the least number is not 0.
-                let p_text = if p == 0.0 { "< 1e-300".to_owned() } else { short(p) };
-                let value_text = short(*value);
+                let (value_text, p_text) = (short(*value), short_p(p));
                 let alpha = short(criteria.alpha);
                 let season =
                     feature.slots.as_ref().map(|slots| format!(" against {slots}")).unwrap_or_default();
@@ -353,14 +351,19 @@ fn summarise(
     (Verdict::Ok, format!("none of {} columns drifted", features.len()))
 }
 
-/// Four significant digits, scientific where that is shorter.
-pub(super) fn short(value: f64) -> String {
+/// A number for people: at most four decimals, scientific where that is shorter.
+pub fn short(value: f64) -> String {
     if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
         let text = format!("{value:.4}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         format!("{value:.1e}")
     }
+}
+
+/// A p-value for people: one too small for a number is not 0.
+pub fn short_p(p: f64) -> String {
+    if p > 0.0 { short(p) } else { "< 1e-300".to_owned() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::short;
+use super::evaluate::{short, short_p};
 use crate::baseline::Baseline;
 use crate::profile::Profile;
 use crate::stats::joint::{DomainAucParameters, domain_auc};
@@ -83,7 +83,7 @@ pub(super) fn compare(baseline: &Baseline, profile: &Profile) -> Option<JointRep
              (standard error {}); p {} takes rows for independent, so this is evidence and no verdict",
             short(found.auc),
             short(found.standard_error),
-            short(found.p_value)
+            short_p(found.p_value)
         ),
         domain_auc: found.auc,
         standard_error: found.standard_error,

@@ -4,7 +4,7 @@ mod evaluate;
 mod joint;
 mod report;
 
-pub use evaluate::evaluate;
+pub use evaluate::{evaluate, short, short_p};
 pub use joint::{ColumnWeight, JointReport};
 pub use report::{
     BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, UnseenValue, Verdict,

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::artifact::ModelKind;
-use super::random::SplitMix64;
 use super::spec::Task;
+use crate::stats::random::SplitMix64;
 
 /// Resamples behind an interval.
 const RESAMPLES: usize = 2_000;

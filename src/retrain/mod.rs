@@ -1,7 +1,6 @@
 //! From alert to version: what a run trains, when an alert may become one, when a result may replace a model.
 
 pub mod spec;
-pub mod random;
 pub mod pipeline;
 pub mod artifact;
 pub mod policy;

@@ -22,7 +22,7 @@ mod kolmogorov_distribution;
 mod kolmogorov_smirnov;
 mod moments;
 mod psi;
-mod random;
+pub mod random;
 mod tail;
 mod wasserstein;
 

@@ -114,7 +114,7 @@ fn layer(weights: &Array1<f64>, intercept: f64) -> Result<Layer, String> {
 
 #[cfg(test)]
 mod tests {
-    use driftline::retrain::random::SplitMix64;
+    use driftline::stats::random::SplitMix64;
 
     use super::*;
     use crate::journal::Stop;

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use driftline::retrain::artifact::Layer;
-use driftline::retrain::random::SplitMix64;
 use driftline::retrain::{DeepSpec, Task};
+use driftline::stats::random::SplitMix64;
 use driftline::store::training_log::Metric;
 use ndarray::ArrayView2;
 use tch::nn::OptimizerConfig;

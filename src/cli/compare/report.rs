@@ -11,6 +11,8 @@ use crate::baseline::{Baseline, BaselineColumn};
 use crate::drift::{Criteria, DriftReport, FeatureReport, Verdict};
 use crate::profile::{ColumnProfile, Profile};
 
+pub(super) use crate::drift::{short, short_p};
+
 /// One of the two sides.
 #[derive(Debug, Clone)]
 pub(super) struct Side {
@@ -249,21 +251,6 @@ pub(super) fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Four significant digits, for people.
-pub(super) fn short(value: f64) -> String {
-    if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
-        let text = format!("{value:.4}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        format!("{value:.1e}")
-    }
-}
-
-/// A p-value, for people: one too small for a number is not 0.
-pub(super) fn short_p(p: f64) -> String {
-    if p > 0.0 { short(p) } else { "< 1e-300".to_owned() }
 }
 
 #[cfg(test)]

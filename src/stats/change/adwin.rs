@@ -225,11 +225,11 @@ impl Adwin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::random::Random;
+    use crate::stats::random::SplitMix64;
 
     #[test]
     fn after_a_change_mostly_the_newer_part_is_left_to_read() {
-        let mut random = Random::new(3);
+        let mut random = SplitMix64::new(3);
         let mut adwin = Adwin::new(AdwinParameters::default()).unwrap();
         let after = (0..2000)
             .position(|at| {

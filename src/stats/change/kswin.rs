@@ -9,7 +9,7 @@ use crate::stats::StatError;
 use crate::stats::kolmogorov_smirnov::{
     EXACT_PAIRS, ks_p_value_asymptotic, ks_p_value_exact, ks_statistic_sorted,
 };
-use crate::stats::random::Random;
+use crate::stats::random::SplitMix64;
 
 /// Statistic that has to be exceeded however significant it is; only matters for `stat_size` past about 500.
 const FLOOR: f64 = 0.1;
@@ -52,7 +52,7 @@ impl Default for KswinParameters {
 pub struct Kswin {
     parameters: KswinParameters,
     window: VecDeque<f64>,
-    random: Random,
+    random: SplitMix64,
     /// Smallest number of steps of `1 / stat_size` in the statistic that is a change.
     critical: u32,
     #[serde(skip)]
@@ -79,7 +79,7 @@ impl Kswin {
         Ok(Self {
             parameters,
             window: VecDeque::new(),
-            random: Random::new(seed),
+            random: SplitMix64::new(seed),
             critical,
             earlier: Vec::new(),
             newest: Vec::new(),

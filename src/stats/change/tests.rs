@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::stats::random::Random;
+use crate::stats::random::SplitMix64;
 
 /// `tests/golden/stats/streams.json`; the README there says what made it.
 #[derive(Deserialize)]
@@ -131,7 +131,7 @@ fn every() -> Vec<DetectorParameters> {
 
 /// A stream that changes at `at`: the mean from 0 to 3, or the error rate from 0.1 to 0.9.
 fn step(parameters: &DetectorParameters, seed: u64, at: usize, len: usize) -> Vec<f64> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     (0..len)
         .map(|position| {
             let after = f64::from(u8::from(position >= at));
@@ -148,7 +148,7 @@ fn step(parameters: &DetectorParameters, seed: u64, at: usize, len: usize) -> Ve
 fn memory_stays_bounded() {
     for parameters in every() {
         let mut detector = Detector::new(parameters).unwrap();
-        let mut random = Random::new(1);
+        let mut random = SplitMix64::new(1);
         for _ in 0..15_000 {
             detector.update(f64::from(u8::from(random.uniform() < 0.5)));
         }

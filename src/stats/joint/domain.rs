@@ -7,7 +7,7 @@ use super::auc::{Auc, auc};
 use super::hotelling::equal_means_p_value;
 use super::logistic::{self, Design};
 use crate::stats::StatError;
-use crate::stats::random::Random;
+use crate::stats::random::SplitMix64;
 
 /// Parameters of [`domain_auc`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ pub fn domain_auc(
     standardise(&mut rows, features);
     let positive: Vec<bool> =
         (0..reference.nrows() + current.nrows()).map(|row| row >= reference.nrows()).collect();
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     let mut fold_of = deal(reference.nrows(), folds, &mut random);
     fold_of.extend(deal(current.nrows(), folds, &mut random));
     let folds = fold_results(&rows, features, &positive, &fold_of, parameters)?;
@@ -162,7 +162,7 @@ fn average(folds: &[Fold], features: usize, p_value: f64) -> DomainAuc {
 }
 
 /// Deals rows into folds of nearly equal size.
-fn deal(rows: usize, folds: u32, random: &mut Random) -> Vec<u32> {
+fn deal(rows: usize, folds: u32, random: &mut SplitMix64) -> Vec<u32> {
     let mut fold_of: Vec<u32> = (0..folds).cycle().take(rows).collect();
     random.shuffle(&mut fold_of);
     fold_of

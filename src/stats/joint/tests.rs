@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::eigen::eigen;
 use super::*;
 use crate::stats::golden::{assert_distance, assert_p_value};
-use crate::stats::random::Random;
+use crate::stats::random::SplitMix64;
 use crate::stats::{StatError, normal_sf, psi};
 
 /// `tests/golden/stats/joint.json`; the README there says what made it.
@@ -94,12 +94,12 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// Independent standard normal values.
-fn normal(random: &mut Random, rows: usize, features: usize) -> Array2<f64> {
+fn normal(random: &mut SplitMix64, rows: usize, features: usize) -> Array2<f64> {
     Array2::from_shape_simple_fn((rows, features), || random.normal())
 }
 
 /// Pairs with standard normal marginals and this correlation.
-fn correlated(random: &mut Random, rows: usize, correlation: f64) -> Array2<f64> {
+fn correlated(random: &mut SplitMix64, rows: usize, correlation: f64) -> Array2<f64> {
     let mut pairs = normal(random, rows, 2);
     for mut pair in pairs.rows_mut() {
         pair[1] = correlation * pair[0] + (1.0 - correlation * correlation).sqrt() * pair[1];
@@ -168,7 +168,7 @@ fn the_domain_classifier_is_that_of_scikit_learn() {
 
 #[test]
 fn a_flipped_correlation_is_seen_by_the_reconstruction_error_only() {
-    let mut random = Random::new(1);
+    let mut random = SplitMix64::new(1);
     let reference = correlated(&mut random, 2000, 0.9);
     let same = correlated(&mut random, 1000, 0.9);
     let flipped = correlated(&mut random, 1000, -0.9);
@@ -201,7 +201,7 @@ fn a_flipped_correlation_is_seen_by_the_reconstruction_error_only() {
 
 #[test]
 fn an_interaction_is_seen_when_its_product_is_a_column() {
-    let mut random = Random::new(2);
+    let mut random = SplitMix64::new(2);
     // Signs of the third are the product of the others', then drawn: no mean and no correlation differs.
     let mut rows = |interaction: bool, product: bool| {
         let mut rows = Array2::zeros((600, 4));
@@ -226,7 +226,7 @@ fn an_interaction_is_seen_when_its_product_is_a_column() {
 
 #[test]
 fn a_bad_field_never_gives_nan_and_does_not_drown_the_rest() {
-    let mut random = Random::new(3);
+    let mut random = SplitMix64::new(3);
     let pca = Pca::fit(&co_moments(&correlated(&mut random, 500, 0.8)), DEFAULT_EXPLAINED).unwrap();
     let error = |row: &[f64]| pca.reconstruction_error(row, &mut Vec::new()).unwrap();
     for bad in [f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -1e300] {
@@ -267,7 +267,7 @@ fn what_cannot_be_fitted_says_why() {
 
 #[test]
 fn what_is_read_back_is_checked() {
-    let mut random = Random::new(4);
+    let mut random = SplitMix64::new(4);
     let pca = Pca::fit(&co_moments(&normal(&mut random, 50, 3)), DEFAULT_EXPLAINED).unwrap();
     let text = serde_json::to_string(&pca).unwrap();
     assert_eq!(serde_json::from_str::<Pca>(&text).unwrap(), pca);
@@ -281,7 +281,7 @@ fn what_is_read_back_is_checked() {
 
 #[test]
 fn a_large_offset_takes_no_digits() {
-    let mut random = Random::new(5);
+    let mut random = SplitMix64::new(5);
     let rows = correlated(&mut random, 400, 0.7);
     let plain = Pca::fit(&co_moments(&rows), DEFAULT_EXPLAINED).unwrap();
     let moved = &rows * 1e-3 + 1e6;
@@ -297,7 +297,7 @@ fn a_large_offset_takes_no_digits() {
 
 #[test]
 fn the_domain_classifier_refuses_what_it_cannot_judge() {
-    let mut random = Random::new(6);
+    let mut random = SplitMix64::new(6);
     let rows = normal(&mut random, 20, 3);
     let run = |reference: &Array2<f64>, current: &Array2<f64>, parameters| {
         domain_auc(reference.view(), current.view(), parameters)
@@ -327,7 +327,7 @@ fn the_domain_classifier_refuses_what_it_cannot_judge() {
 
 #[test]
 fn separated_and_equal_rows_are_the_two_ends() {
-    let mut random = Random::new(7);
+    let mut random = SplitMix64::new(7);
     let usual = DomainAucParameters::default();
     let rows = normal(&mut random, 50, 3);
     let far = domain_auc(rows.view(), (&rows + 50.0).view(), usual).unwrap();
@@ -357,7 +357,7 @@ fn separated_and_equal_rows_are_the_two_ends() {
 
 #[test]
 fn false_alarms_of_the_domain_classifier_keep_to_their_level() {
-    let mut random = Random::new(8);
+    let mut random = SplitMix64::new(8);
     let runs = 300;
     let (mut alarms, mut total) = (0, 0.0);
     for _ in 0..runs {
@@ -376,7 +376,7 @@ fn false_alarms_of_the_domain_classifier_keep_to_their_level() {
 
 #[test]
 fn combinations_of_columns_change_no_p_value() {
-    let mut random = Random::new(9);
+    let mut random = SplitMix64::new(9);
     let (reference, current) = (normal(&mut random, 40, 2), normal(&mut random, 50, 2) + 0.6);
     let usual = DomainAucParameters::default();
     let plain = domain_auc(reference.view(), current.view(), usual).unwrap().p_value;
@@ -458,7 +458,7 @@ proptest! {
 
     #[test]
     fn eigenvectors_are_orthonormal_and_rebuild_the_matrix(seed in any::<u64>(), size in 1..12_usize) {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let half = normal(&mut random, size, size);
         let matrix = half.t().dot(&half);
         let pairs = eigen(matrix.iter().copied().collect(), size);
@@ -499,7 +499,7 @@ proptest! {
 
     #[test]
     fn the_domain_area_does_not_depend_on_units_or_column_order(seed in any::<u64>(), shift in 0.0..1.0_f64) {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let (reference, current) = (normal(&mut random, 60, 3), normal(&mut random, 60, 3) + shift);
         let usual = DomainAucParameters::default();
         let area = domain_auc(reference.view(), current.view(), usual).unwrap().auc;
@@ -518,7 +518,7 @@ proptest! {
 #[test]
 fn as_many_components_are_kept_as_asked_for() {
     let mut moments = CoMoments::new(4);
-    let mut random = Random::new(3);
+    let mut random = SplitMix64::new(3);
     for _ in 0..200 {
         let row: Vec<f64> = (0..4).map(|_| random.normal()).collect();
         moments.add(&row).unwrap();
