@@ -10,7 +10,7 @@ use super::state::HoldTimes;
 use super::template::Template;
 use super::vocabulary::ForEach;
 use crate::model::ModelName;
-use crate::yaml::{Node, Problem, Yaml, hint, parse};
+use crate::yaml::{Node, Problem, Reader, Yaml, hint, parse};
 
 const GROUP_KEYS: [&str; 3] = ["name", "model", "rules"];
 const RULE_KEYS: [&str; 9] =
@@ -29,7 +29,7 @@ pub(super) fn read(path: &str, text: &str, rules: &mut Vec<Rule>, problems: &mut
         Ok(root) => root,
         Err((line, message)) => return reader.problem(line, format!("expected YAML: {message}")),
     };
-    let Some(file) = reader.mapping(&root, "a rule file", &["groups"]) else { return };
+    let Some(file) = reader.fields(&root, "a rule file", &["groups"]) else { return };
     let Some(groups) = file.required(&mut reader, "groups") else { return };
     let before = rules.len();
     for group in reader.list(groups, "`groups`") {
@@ -43,82 +43,7 @@ pub(super) fn read(path: &str, text: &str, rules: &mut Vec<Rule>, problems: &mut
     }
 }
 
-struct Reader<'a> {
-    path: &'a str,
-    /// `group "g", rule "r": `
-    context: String,
-    problems: &'a mut Vec<Problem>,
-}
-
-/// The entries of one mapping.
-struct Fields<'n> {
-    line: u64,
-    what: String,
-    entries: BTreeMap<&'n str, &'n Node>,
-}
-
-impl<'n> Fields<'n> {
-    fn get(&self, key: &str) -> Option<&'n Node> {
-        self.entries.get(key).copied()
-    }
-
-    fn required(&self, reader: &mut Reader, key: &str) -> Option<&'n Node> {
-        let found = self.get(key);
-        if found.is_none() {
-            reader.problem(self.line, format!("expected `{key}` in {}", self.what));
-        }
-        found
-    }
-}
-
 impl Reader<'_> {
-    fn problem(&mut self, line: u64, message: impl AsRef<str>) {
-        let message = format!("{}{}", self.context, message.as_ref());
-        self.problems.push(Problem { path: self.path.to_owned(), line, message });
-    }
-
-    /// The value of `result`, or nothing and a problem at `line`.
-    fn keep<T>(&mut self, line: u64, key: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|message| self.problem(line, format!("`{key}`: {message}"))).ok()
-    }
-
-    fn mapping<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
-        let Yaml::Map(entries) = &node.value else {
-            self.problem(node.line, format!("expected {what} to be a mapping, found {}", node.value.kind()));
-            return None;
-        };
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
-            let near = hint(&key.name, known.iter().copied());
-            let near =
-                if near.is_empty() { format!(", expected one of `{}`", known.join("`, `")) } else { near };
-            self.problem(key.line, format!("unknown key `{}` in {what}{near}", key.name));
-        }
-        let entries = entries.iter().map(|(key, value)| (key.name.as_str(), value)).collect();
-        Some(Fields { line: node.line, what: what.to_owned(), entries })
-    }
-
-    fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
-        match &node.value {
-            Yaml::List(items) if !items.is_empty() => items,
-            Yaml::List(_) | Yaml::Null => {
-                self.problem(node.line, format!("expected at least one entry in {what}"));
-                &[]
-            }
-            other => {
-                self.problem(node.line, format!("expected {what} to be a list, found {}", other.kind()));
-                &[]
-            }
-        }
-    }
-
-    fn text<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
-        if let Yaml::Scalar(text) = &node.value {
-            return Some(text);
-        }
-        self.problem(node.line, format!("`{key}`: expected text, found {}", node.value.kind()));
-        None
-    }
-
     /// A short name without control characters, so that it fits into a subject line or a log.
     fn name<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
         let text = self.text(node, key)?;
@@ -137,7 +62,7 @@ impl Reader<'_> {
     }
 
     fn group(&mut self, node: &Node, rules: &mut Vec<Rule>) {
-        let Some(fields) = self.mapping(node, "a group", &GROUP_KEYS) else { return };
+        let Some(fields) = self.fields(node, "a group", &GROUP_KEYS) else { return };
         let name = fields.required(self, "name").and_then(|node| self.name(node, "name")).unwrap_or("?");
         self.context = format!("group \"{name}\": ");
         let model = fields.get("model").and_then(|node| {
@@ -163,7 +88,7 @@ impl Reader<'_> {
         if let Some(Node { value: Yaml::Scalar(name), .. }) = named(node) {
             self.context = format!("group \"{group}\", rule \"{name}\": ");
         }
-        let fields = self.mapping(node, "a rule", &RULE_KEYS)?;
+        let fields = self.fields(node, "a rule", &RULE_KEYS)?;
         let name = fields.required(self, "alert").and_then(|node| self.name(node, "alert"));
         let for_each = fields.required(self, "for_each").and_then(|node| self.for_each(node));
         let expr = fields.required(self, "expr");
@@ -257,7 +182,7 @@ impl Reader<'_> {
     }
 
     fn retrain(&mut self, node: &Node) -> Option<RetrainPolicy> {
-        let fields = self.mapping(node, "`retrain`", &RETRAIN_KEYS)?;
+        let fields = self.fields(node, "`retrain`", &RETRAIN_KEYS)?;
         let mut policy = RetrainPolicy::default();
         if let Some(node) = fields.required(self, "mode") {
             let text = self.text(node, "retrain.mode")?;

@@ -117,7 +117,7 @@ fn single_mistakes() {
         ),
         (
             &with_rule("    for_each: model\n    expr: [1]"),
-            "0.yaml:6: group \"g\", rule \"r\": `expr`: expected text, found a list",
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: expected a single value, found a list",
         ),
         (
             &with_rule("    for_each: model\n    expr: rows > 1\n    labels: x"),

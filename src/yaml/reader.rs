@@ -19,6 +19,8 @@ pub(crate) struct Reader<'a> {
 
 /// The entries of one mapping.
 pub(crate) struct Fields<'n> {
+    line: u64,
+    what: String,
     entries: BTreeMap<&'n str, &'n Node>,
 }
 
@@ -26,6 +28,15 @@ impl<'n> Fields<'n> {
     /// The value of `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
         self.entries.get(key).copied()
+    }
+
+    /// The value of `key`; that it is not there is a problem.
+    pub(crate) fn required(&self, reader: &mut Reader, key: &str) -> Option<&'n Node> {
+        let found = self.get(key);
+        if found.is_none() {
+            reader.problem(self.line, format!("expected `{key}` in {}", self.what));
+        }
+        found
     }
 }
 
@@ -58,7 +69,22 @@ impl Reader<'_> {
             self.problem(key.line, format!("unknown key `{}` in {what}{near}", key.name));
         }
         let entries = entries.iter().map(|(key, value)| (key.name.as_str(), value)).collect();
-        Some(Fields { entries })
+        Some(Fields { line: node.line, what: what.to_owned(), entries })
+    }
+
+    /// The entries of a list, at least one.
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
+        match &node.value {
+            Yaml::List(items) if !items.is_empty() => items,
+            Yaml::List(_) | Yaml::Null => {
+                self.problem(node.line, format!("expected at least one entry in {what}"));
+                &[]
+            }
+            other => {
+                self.problem(node.line, format!("expected {what} to be a list, found {}", other.kind()));
+                &[]
+            }
+        }
     }
 
     /// A single value as text.
