@@ -9,6 +9,9 @@ use crate::stats::{FiniteSum, Moments, OpenCells};
 /// Numbers counted at once.
 const BATCH: usize = 256;
 
+/// Values of a request under which preparing a batch costs more than it saves: most requests have one row.
+const WORTH_A_BATCH: usize = 16;
+
 /// Counts of one column. A value is in exactly one of `cells`, `missing`, `nan` and `wrong_type`; the other
 /// counters look at the values in `cells` once more.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -144,11 +147,14 @@ impl ColumnProfile {
 
     /// Counts a column's values of many rows: finite numbers in batches, everything else one by one.
     pub fn record_values(&mut self, layout: &ColumnLayout, values: &[Value]) {
-        let Cut::Grid(grid) = &layout.cut else {
-            for value in values {
-                self.record(layout, value);
+        let grid = match &layout.cut {
+            Cut::Grid(grid) if values.len() >= WORTH_A_BATCH => grid,
+            _ => {
+                for value in values {
+                    self.record(layout, value);
+                }
+                return;
             }
-            return;
         };
         let mut numbers = [0.0; BATCH];
         let mut held = 0;
