@@ -16,6 +16,7 @@ pub mod drift;
 pub mod alert;
 pub mod retrain;
 pub mod decode;
+pub mod privacy;
 pub mod config;
 
 // adapters: each hides one outside thing

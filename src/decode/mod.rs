@@ -4,6 +4,7 @@
 //! answer that is an error: each is a [`DecodeFailure`] with a stable reason, so that nothing is lost unseen.
 
 mod columns;
+pub mod events;
 mod ids;
 mod json;
 mod kserve_v1;

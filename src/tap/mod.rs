@@ -5,6 +5,7 @@
 
 mod body;
 mod headers;
+pub mod ingest;
 mod ledger;
 mod proxy;
 mod queue;

@@ -1,0 +1,148 @@
+//! Settings of one monitored model, and of how it is retrained.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{FalseAlarms, Span};
+use crate::baseline::Season;
+use crate::drift::Correction;
+use crate::model::{FeatureKind, ModelName};
+use crate::retrain::{DeepSpec, Source, Task};
+
+/// One monitored model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Its name, as in the path of a request.
+    pub name: ModelName,
+    /// The path of its predictions, where the path does not name the model.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Names for the columns of an unnamed tensor, in order; absent: those of the baseline.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// Kinds that overrule what the baseline build would infer.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, FeatureKind>,
+    /// Length of a window; divides a day, or is a multiple of one.
+    #[serde(default = "default_window")]
+    pub window: Span,
+    /// Rhythm of the traffic in UTC: windows are compared with those of the same hour of the day or of the week, in
+    /// baselines that are built from now on with event times.
+    #[serde(default)]
+    pub season: Season,
+    /// How long after its end a window waits for late rows.
+    #[serde(default = "default_lateness")]
+    pub lateness: Span,
+    /// False alarms that the model may raise in a period with no drift.
+    #[serde(default)]
+    pub false_alarms: FalseAlarms,
+    /// How p-values are adjusted across features.
+    #[serde(default)]
+    pub correction: Correction,
+    /// Rows below which a window is `insufficient_data`.
+    #[serde(default = "default_min_rows")]
+    pub min_rows: u64,
+    /// Effect that PSI has to reach beside significance.
+    #[serde(default = "default_psi_floor")]
+    pub psi_floor: f64,
+    /// Effect that KS has to reach where PSI is undefined.
+    #[serde(default = "default_ks_floor")]
+    pub ks_floor: f64,
+    /// Share of lost exchanges above which a window is `untrusted`.
+    #[serde(default = "default_loss_limit")]
+    pub loss_limit: f64,
+    /// File of what is expected of its rows and columns; absent: nothing.
+    #[serde(default)]
+    pub expectations: Option<PathBuf>,
+    /// How the model is retrained; absent: never.
+    #[serde(default)]
+    pub training: Option<Training>,
+}
+
+fn default_window() -> Span {
+    Span(Duration::from_hours(1))
+}
+
+fn default_lateness() -> Span {
+    Span(Duration::from_mins(1))
+}
+
+fn default_min_rows() -> u64 {
+    200
+}
+
+fn default_psi_floor() -> f64 {
+    0.1
+}
+
+fn default_ks_floor() -> f64 {
+    0.05
+}
+
+fn default_loss_limit() -> f64 {
+    0.05
+}
+
+/// How a model is retrained.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// What it predicts.
+    pub task: Task,
+    /// Name of the target.
+    pub target: String,
+    /// `captured`, or a file.
+    #[serde(default = "default_source")]
+    pub source: Source,
+    /// `auto`, `cpu` or `cuda:N`.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Labelled rows below which a run ends `rejected`.
+    #[serde(default = "default_min_labels")]
+    pub min_labels: u64,
+    /// Share of the newest rows held out for the gate.
+    #[serde(default = "default_share")]
+    pub test_share: f64,
+    /// Share of the rows before them used for early stopping and regularisation.
+    #[serde(default = "default_share")]
+    pub validation_share: f64,
+    /// Keep only the newest so many rows.
+    #[serde(default)]
+    pub max_rows: Option<u64>,
+    /// Seeds every random choice.
+    #[serde(default)]
+    pub seed: u64,
+    /// The deep model.
+    #[serde(default)]
+    pub deep: DeepSpec,
+    /// Name of the model server's output; the new baseline watches the new version's answers under it.
+    #[serde(default = "default_output")]
+    pub output: String,
+    /// Folder for artifacts; absent: `artifacts` under `data_dir`.
+    #[serde(default)]
+    pub artifacts: Option<PathBuf>,
+}
+
+fn default_source() -> Source {
+    Source::Captured
+}
+
+fn default_output() -> String {
+    "prediction".to_owned()
+}
+
+fn default_share() -> f64 {
+    0.2
+}
+
+fn default_device() -> String {
+    "auto".to_owned()
+}
+
+fn default_min_labels() -> u64 {
+    500
+}
