@@ -12,7 +12,7 @@ TIMED := tests/setup/timed.sh
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 
-.PHONY: help demo test build setup lint tests clean fresh
+.PHONY: help demo test test-servers build setup lint tests clean fresh
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ lint: $(ENVIRONMENT) ## Formatting, clippy, and the core without any cargo featu
 tests: $(ENVIRONMENT) ## Only run the tests
 	@$(WITH) $(TIMED) 'build tests' cargo test --workspace --no-run
 	@$(WITH) $(TIMED) tests tests/setup/with_postgres.sh cargo test --workspace --no-fail-fast 2>&1 | tee "$(LOG)"
+
+test-servers: build ## Ask real model servers with real clients through driftline: some 2.5 GB of them are installed first
+	@environments=$$($(TIMED) environments tests/servers/environments.sh) && $(WITH) \
+	  tests/setup/with_postgres.sh tests/servers/run.py --binary "$(TARGET)/debug/driftline" --environments "$$environments" $(ARGS)
 
 clean: ## Remove what was built; what was installed stays in the cache
 	cargo clean

@@ -10,7 +10,7 @@ import pandas as pd
 
 class Sums(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
-        rows = np.asarray(model_input, dtype=float)
+        rows = np.asarray(pd.DataFrame(model_input), dtype=float)
         score = rows.sum(axis=1)
         score[rows[:, 0] == 0] = np.nan
         return pd.DataFrame({"score": score, "label": np.where(rows.sum(axis=1) > 0, "yes", "no")})
