@@ -5,16 +5,24 @@
 
 mod classification;
 mod columns;
+mod delimited;
 pub mod events;
+mod examples;
 mod format;
+mod free;
 mod ids;
 mod json;
 mod kserve_v1;
 mod lenient;
+mod messages;
+mod mlflow;
 mod open_inference;
+mod openai;
 pub mod predictions;
 mod route;
+mod seldon;
 mod side;
+mod sniff;
 mod table;
 
 use std::fmt;
@@ -24,6 +32,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::columns::Names;
 pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
 pub use self::json::MAX_DEPTH;
@@ -106,12 +115,25 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// The name of column `j` of `width`; without a match `fallback[j]`, or `alone` when there is only one.
-    fn column(&self, width: usize, j: usize, fallback: &str, alone: &str) -> String {
-        match self.features.get(j) {
-            Some(name) if self.features.len() == width => name.clone(),
-            _ if width == 1 => alone.to_owned(),
-            _ => format!("{fallback}[{j}]"),
+    /// The protocol of a message that came by `route`: what settings force goes before the path.
+    fn protocol(&self, route: &Route) -> Protocol {
+        let Some(format) = &self.format else { return route.protocol };
+        let pointed = format.request.points() || format.response.points();
+        format.protocol.or(pointed.then_some(Protocol::FreeJson)).unwrap_or(route.protocol)
+    }
+
+    /// How the columns of one side are called where the message does not say it.
+    fn positional(&self, side: Side) -> Names<'_> {
+        let configured: &[String] = self.format.as_deref().map_or(&[], |format| &format.mapping(side).names);
+        match side {
+            Side::Request if configured.is_empty() => {
+                Names { names: &self.features, prefix: "", alone: "[0]" }
+            }
+            Side::Request => Names { names: configured, prefix: "", alone: "[0]" },
+            Side::Response => {
+                let prediction = kserve_v1::PREDICTION;
+                Names { names: configured, prefix: prediction, alone: prediction }
+            }
         }
     }
 }
@@ -234,6 +256,9 @@ pub enum DecodeFailure {
     /// There is not one row.
     #[error("there is not one row")]
     NoRows,
+    /// The rows could be in several places.
+    #[error("more than one array of the {0} could be its rows; `format.{0}.rows` says which")]
+    Ambiguous(Side),
 }
 
 impl DecodeFailure {
@@ -250,6 +275,7 @@ impl DecodeFailure {
             Self::ShapeMismatch(_) => "shape_mismatch",
             Self::ErrorStatus(_) => "error_status",
             Self::NoRows => "no_rows",
+            Self::Ambiguous(_) => "ambiguous",
         }
     }
 }
@@ -276,21 +302,13 @@ pub fn decode(exchange: &RawExchange<'_>, naming: &Naming) -> Result<Decoded, De
 ///
 /// [`DecodeFailure`] says why there are no columns.
 pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    if !raw.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    let protocol = naming.protocol(raw.route);
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    let document = document(Side::Request, raw)?;
-    let (event_id, root) = unwrap_event(&document.root);
-    let mut side = match raw.route.protocol {
-        Protocol::OpenInference => open_inference::request(root, naming)?,
-        Protocol::Configured if open_inference::has_tensors(root, "inputs") => {
-            open_inference::request(root, naming)?
-        }
-        _ => kserve_v1::request(root, naming)?,
-    };
-    side.body_id = side.body_id.or(event_id);
+    check_whole(Side::Request, raw)?;
+    let mut side = messages::request(protocol, raw, naming)?;
     side.model_version = side.model_version.or_else(|| raw.route.version.clone());
-    side.notes.nonfinite_tokens += document.nonfinite;
     Ok(side)
 }
 
@@ -302,32 +320,25 @@ pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide,
 pub fn decode_response(
     raw: &RawSide<'_>,
     status: u16,
-    _naming: &Naming,
+    naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
     if !is_success(status) {
         return Err(DecodeFailure::ErrorStatus(status));
     }
-    if !raw.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    let protocol = naming.protocol(raw.route);
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    let document = document(Side::Response, raw)?;
-    let (_, root) = unwrap_event(&document.root);
-    let mut side = match raw.route.protocol {
-        Protocol::OpenInference => open_inference::response(root)?,
-        Protocol::Configured if open_inference::has_tensors(root, "outputs") => {
-            open_inference::response(root)?
-        }
-        _ => kserve_v1::response(root)?,
-    };
-    side.notes.nonfinite_tokens += document.nonfinite;
-    Ok(side)
+    check_whole(Side::Response, raw)?;
+    messages::response(protocol, raw, naming)
 }
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-fn document(side: Side, raw: &RawSide<'_>) -> Result<Document, DecodeFailure> {
+/// Refuses what is not the body as it was meant to be read.
+fn check_whole(side: Side, raw: &RawSide<'_>) -> Result<(), DecodeFailure> {
     if raw.truncated {
         return Err(DecodeFailure::Truncated(side));
     }
@@ -337,7 +348,12 @@ fn document(side: Side, raw: &RawSide<'_>) -> Result<Document, DecodeFailure> {
     if raw.headers.get("inference-header-content-length").is_some() {
         return Err(DecodeFailure::UnsupportedFormat("binary tensor data"));
     }
-    json::parse(raw.body).map_err(|problem| match problem {
+    Ok(())
+}
+
+/// Parses a body as JSON.
+fn document(side: Side, body: &[u8]) -> Result<Document, DecodeFailure> {
+    json::parse(body).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },
@@ -354,6 +370,10 @@ fn unwrap_event(root: &Node) -> (Option<String>, &Node) {
 
 #[cfg(test)]
 mod captured;
+#[cfg(test)]
+mod free_tests;
+#[cfg(test)]
+mod message_tests;
 #[cfg(test)]
 mod side_tests;
 #[cfg(test)]

@@ -29,13 +29,18 @@ pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, Decod
         .map(|(at, node)| Tensor::parse(node, root, "inputs", at)?.part(naming))
         .collect::<Result<Vec<_>, _>>()?;
     check_size(&parts)?;
-    Ok(RequestSide { parts, classified: classified(root), body_id: id(root), ..RequestSide::default() })
+    Ok(RequestSide {
+        parts,
+        classified: classified(root),
+        body_id: text(root, "id"),
+        ..RequestSide::default()
+    })
 }
 
 /// Reads the outputs of an answer; those that cannot be read are noted.
 pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
     let mut side = ResponseSide {
-        body_id: id(root),
+        body_id: text(root, "id"),
         model: text(root, "model_name"),
         model_version: text(root, "model_version"),
         ..ResponseSide::default()
@@ -54,12 +59,8 @@ pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
     Ok(side)
 }
 
-/// The id of a message; KServe and MLServer invent one for the answer where the request has none.
-fn id(root: &Node) -> Option<String> {
-    text(root, "id")
-}
-
-fn text(root: &Node, name: &str) -> Option<String> {
+/// The text of a member, when it is one and not empty.
+pub(super) fn text(root: &Node, name: &str) -> Option<String> {
     root.get(name).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
@@ -173,7 +174,7 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 /// Sizes that are whole numbers from 0 up.
-fn dimensions(shape: &Node) -> Option<Vec<usize>> {
+pub(super) fn dimensions(shape: &Node) -> Option<Vec<usize>> {
     match shape {
         Node::List(none) if none.is_empty() => Some(Vec::new()),
         Node::Numbers(sizes) if sizes.len() <= 16 => sizes.iter().map(|size| whole(*size)).collect(),
@@ -187,7 +188,8 @@ fn whole(size: f64) -> Option<usize> {
     fits.then_some(size as usize)
 }
 
-fn product(sizes: &[usize]) -> Option<usize> {
+/// Number of elements of a shape; absent when it is beyond counting.
+pub(super) fn product(sizes: &[usize]) -> Option<usize> {
     sizes.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))
 }
 

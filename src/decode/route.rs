@@ -74,7 +74,10 @@ impl TryFrom<String> for Protocol {
 impl Protocol {
     /// Whether [`super::decode`] reads it; what it does not read passes untouched and is counted.
     pub fn is_decoded(self) -> bool {
-        matches!(self, Self::KserveV1 | Self::OpenInference | Self::Configured)
+        !matches!(
+            self,
+            Self::OpenInferenceGrpc | Self::TensorflowGrpc | Self::SeldonGrpc | Self::TorchServeGrpc
+        )
     }
 
     /// The word used in messages.
