@@ -4,13 +4,17 @@
 //! answer that is an error: each is a [`DecodeFailure`] with a stable reason, so that nothing is lost unseen.
 
 mod columns;
+mod datatype;
 pub mod events;
+pub mod grpc;
 mod ids;
+pub mod inflate;
 mod json;
 mod kserve_v1;
 mod lenient;
 mod open_inference;
 pub mod predictions;
+pub mod protobuf;
 mod route;
 mod table;
 
