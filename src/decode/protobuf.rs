@@ -108,7 +108,8 @@ fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Malformed> {
     Ok(*bytes)
 }
 
-fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
+/// Takes one varint off the front of `rest`.
+pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0_u64;
     for (at, byte) in rest.iter().enumerate().take(10) {
         // The tenth byte has room for one bit.
