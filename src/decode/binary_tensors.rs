@@ -63,11 +63,6 @@ pub(super) struct Tail<'b> {
 }
 
 impl<'b> Tail<'b> {
-    /// For a body that is nothing but its document.
-    pub(super) fn none() -> Self {
-        Self { rest: &[], unsized_bytes: None }
-    }
-
     /// For the tensors of one message; `tensors` are all of them.
     pub(super) fn new(bytes: &'b [u8], tensors: &[Node]) -> Self {
         let mut left = Some(bytes.len());
@@ -79,7 +74,8 @@ impl<'b> Tail<'b> {
                 Place::Here | Place::SharedMemory => {}
             }
         }
-        Self { rest: bytes, unsized_bytes: left.filter(|_| without_size == 1) }
+        let unsized_bytes = left.filter(|_| without_size == 1 && !bytes.is_empty());
+        Self { rest: bytes, unsized_bytes }
     }
 
     /// The bytes of the next tensor; absent when they are not there.
@@ -124,6 +120,14 @@ pub(super) fn place(tensor: &Node) -> Place {
             None => Place::Behind(None),
         }
     }
+}
+
+/// Whether any tensor of a document says that its bytes stand behind it.
+pub(super) fn claims_bytes(root: &Node) -> bool {
+    ["inputs", "outputs"].iter().any(|member| {
+        matches!(root.get(member), Some(Node::List(tensors))
+            if tensors.iter().any(|tensor| matches!(place(tensor), Place::Behind(_))))
+    })
 }
 
 /// A whole number from 0 up.
@@ -186,8 +190,10 @@ mod tests {
 
     #[test]
     fn a_raw_request_is_read_only_where_the_names_tell() {
-        let naming =
-            |width: usize| Naming { features: (0..width).map(|j| format!("f{j}")).collect(), ..Naming::default() };
+        let naming = |width: usize| Naming {
+            features: (0..width).map(|j| format!("f{j}")).collect(),
+            ..Naming::default()
+        };
         let floats: Vec<u8> = [1.0_f32, 0.0, -3.5, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(raw_request(&floats, &naming(4)).map(|tensor| tensor.shape), Ok(vec![1, 4]));
         let doubles: Vec<u8> = [1.0_f64, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -3,11 +3,14 @@
 //! Every wire format is a module of its own. A format that is recognised and not read yet, a body that was cut, an
 //! answer that is an error: each is a [`DecodeFailure`] with a stable reason, so that nothing is lost unseen.
 
+mod binary_tensors;
+mod body;
 mod classification;
 mod columns;
 mod datatype;
 pub mod events;
 mod format;
+mod generate;
 pub mod grpc;
 mod ids;
 pub mod inflate;
@@ -19,7 +22,10 @@ pub mod predictions;
 pub mod protobuf;
 mod route;
 mod side;
+mod sse;
 mod table;
+mod tensor;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +34,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::binary_tensors::Halves;
 pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
 pub use self::json::MAX_DEPTH;
@@ -147,6 +154,14 @@ pub struct Notes {
     pub ragged_rows: u64,
     /// Inputs with another number of rows than the exchange; they were left out.
     pub inputs_left_out: u64,
+    /// Tensors in shared memory, which nobody on the wire sees; they were left out.
+    pub unobservable: u64,
+    /// Binary tensors that have not as many bytes as their shape says, and messages with bytes of none.
+    pub size_mismatch: u64,
+    /// Raw requests whose numbers were taken as floats.
+    pub assumed_datatype: u64,
+    /// Answers of a stream that could not be told to belong to one of its requests; they were left out.
+    pub unpaired: u64,
     /// Why the answer could not be read at all, as [`DecodeFailure::reason`]; the features are kept. Known only when
     /// both sides are joined.
     #[serde(skip)]
@@ -160,6 +175,10 @@ impl Notes {
         self.row_mismatch += other.row_mismatch;
         self.ragged_rows += other.ragged_rows;
         self.inputs_left_out += other.inputs_left_out;
+        self.unobservable += other.unobservable;
+        self.size_mismatch += other.size_mismatch;
+        self.assumed_datatype += other.assumed_datatype;
+        self.unpaired += other.unpaired;
         self.response_undecoded = self.response_undecoded.or(other.response_undecoded);
     }
 
@@ -170,6 +189,10 @@ impl Notes {
             ("row_mismatch", self.row_mismatch),
             ("ragged_rows", self.ragged_rows),
             ("inputs_left_out", self.inputs_left_out),
+            ("unobservable", self.unobservable),
+            ("size_mismatch", self.size_mismatch),
+            ("assumed_datatype", self.assumed_datatype),
+            ("unpaired", self.unpaired),
             ("response_undecoded", u64::from(self.response_undecoded.is_some())),
         ]
         .into_iter()
@@ -201,9 +224,31 @@ pub enum DecodeFailure {
     /// The body was longer than its copy.
     #[error("the copy of the {0} body was cut")]
     Truncated(Side),
-    /// The body is compressed.
-    #[error("the {0} body is compressed, which is not read yet")]
+    /// The body is compressed in a way that is not known.
+    #[error("the {0} body is compressed, and not with gzip, deflate, br or zstd")]
     UnsupportedEncoding(Side),
+    /// The compressed body cannot be inflated.
+    #[error("the compressed {0} body is damaged")]
+    Damaged(Side),
+    /// More comes out of a compressed body than is decoded.
+    #[error("the compressed {side} body inflates to more than {limit} bytes")]
+    InflatesTooFar {
+        /// Which message.
+        side: Side,
+        /// Bytes that are decoded.
+        limit: usize,
+    },
+    /// The body is not in the form that its protocol has.
+    #[error("the {side} body is not {format}")]
+    Malformed {
+        /// Which message.
+        side: Side,
+        /// What it should have been.
+        format: &'static str,
+    },
+    /// The body is numbers and nothing else; their type and shape are known to the model server.
+    #[error("the request is raw numbers, whose type and shape only the model server knows")]
+    NeedsMetadata,
     /// The protocol, or a part of it, is known and not read yet.
     #[error("{0} is not read yet")]
     UnsupportedFormat(&'static str),
@@ -235,6 +280,9 @@ pub enum DecodeFailure {
     /// The answer is an error, so there was no prediction.
     #[error("the answer has status {0}")]
     ErrorStatus(u16),
+    /// The answer says that there was no prediction, though its status does not.
+    #[error("the answer is an error under a status of success")]
+    ErrorAnswer,
     /// There is not one row.
     #[error("there is not one row")]
     NoRows,
@@ -247,6 +295,11 @@ impl DecodeFailure {
             Self::Truncated(_) => "truncated",
             Self::UnsupportedEncoding(_) => "unsupported_encoding",
             Self::UnsupportedFormat(_) => "unsupported_format",
+            Self::Damaged(_) => "damaged_compression",
+            Self::InflatesTooFar { .. } => "inflates_too_far",
+            Self::Malformed { .. } => "malformed",
+            Self::NeedsMetadata => "needs_metadata",
+            Self::ErrorAnswer => "error_answer",
             Self::NotJson { .. } => "not_json",
             Self::TooDeep(_) => "too_deep",
             Self::TooLarge { .. } => "too_large",
@@ -280,21 +333,31 @@ pub fn decode(exchange: &RawExchange<'_>, naming: &Naming) -> Result<Decoded, De
 ///
 /// [`DecodeFailure`] says why there are no columns.
 pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    if !raw.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    let protocol = raw.route.protocol;
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    let document = document(Side::Request, raw)?;
-    let (event_id, root) = unwrap_event(&document.root);
-    let mut side = match raw.route.protocol {
-        Protocol::OpenInference => open_inference::request(root, naming)?,
-        Protocol::Configured if open_inference::has_tensors(root, "inputs") => {
-            open_inference::request(root, naming)?
-        }
-        _ => kserve_v1::request(root, naming)?,
+    let body = body::whole(Side::Request, raw)?;
+    let mut side = if protocol.is_grpc() {
+        grpc::request(protocol, raw.headers, &body, naming)?
+    } else if body::is_raw_tensor(raw) {
+        open_inference::raw_request(&body, naming)?
+    } else {
+        let (document, tail) = document(Side::Request, raw.headers, &body)?;
+        let (event_id, root) = unwrap_event(&document.root);
+        let mut side = match protocol {
+            Protocol::OpenInference => open_inference::request(root, tail, naming)?,
+            Protocol::Configured if open_inference::has_tensors(root, "inputs") => {
+                open_inference::request(root, tail, naming)?
+            }
+            Protocol::OpenInferenceStream => generate::request(root, naming)?,
+            _ => kserve_v1::request(root, naming)?,
+        };
+        side.body_id = side.body_id.or(event_id);
+        side.notes.nonfinite_tokens += document.nonfinite;
+        side
     };
-    side.body_id = side.body_id.or(event_id);
     side.model_version = side.model_version.or_else(|| raw.route.version.clone());
-    side.notes.nonfinite_tokens += document.nonfinite;
     Ok(side)
 }
 
@@ -311,15 +374,26 @@ pub fn decode_response(
     if !is_success(status) {
         return Err(DecodeFailure::ErrorStatus(status));
     }
-    if !raw.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    let protocol = raw.route.protocol;
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    let document = document(Side::Response, raw)?;
+    if protocol.is_grpc() {
+        grpc::check_status(raw.headers)?;
+    }
+    let body = body::whole(Side::Response, raw)?;
+    if protocol.is_grpc() {
+        return grpc::response(protocol, raw.headers, &body);
+    }
+    if protocol == Protocol::OpenInferenceStream {
+        return generate::response(&body);
+    }
+    let (document, tail) = document(Side::Response, raw.headers, &body)?;
     let (_, root) = unwrap_event(&document.root);
-    let mut side = match raw.route.protocol {
-        Protocol::OpenInference => open_inference::response(root)?,
+    let mut side = match protocol {
+        Protocol::OpenInference => open_inference::response(root, tail)?,
         Protocol::Configured if open_inference::has_tensors(root, "outputs") => {
-            open_inference::response(root)?
+            open_inference::response(root, tail)?
         }
         _ => kserve_v1::response(root)?,
     };
@@ -331,17 +405,29 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-fn document(side: Side, raw: &RawSide<'_>) -> Result<Document, DecodeFailure> {
-    if raw.truncated {
-        return Err(DecodeFailure::Truncated(side));
+/// The document of a body, and the bytes of tensors behind it.
+fn document<'b>(
+    side: Side,
+    headers: &Headers,
+    body: &'b [u8],
+) -> Result<(Document, &'b [u8]), DecodeFailure> {
+    if let Some(length) = headers.get("inference-header-content-length") {
+        let Halves { json, tail } = binary_tensors::split_at(body, length)?;
+        return Ok((parse(side, json)?, tail));
     }
-    if raw.headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-        return Err(DecodeFailure::UnsupportedEncoding(side));
+    let whole = parse(side, body);
+    if matches!(whole, Err(DecodeFailure::NotJson { .. }))
+        && let Some(Halves { json, tail }) = binary_tensors::split_behind_value(body)
+        && let Ok(document) = parse(side, json)
+        && binary_tensors::claims_bytes(unwrap_event(&document.root).1)
+    {
+        return Ok((document, tail));
     }
-    if raw.headers.get("inference-header-content-length").is_some() {
-        return Err(DecodeFailure::UnsupportedFormat("binary tensor data"));
-    }
-    json::parse(raw.body).map_err(|problem| match problem {
+    Ok((whole?, &[]))
+}
+
+fn parse(side: Side, json: &[u8]) -> Result<Document, DecodeFailure> {
+    json::parse(json).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },

@@ -128,7 +128,9 @@ impl<'b> Tensor<'b> {
             self.meaning = Meaning::Opaque;
         } else if !self.fits() {
             // Published examples get the shape wrong; the nesting of the data may still tell.
-            let Elements::Node(data) = self.elements else { return Err(DecodeFailure::ShapeMismatch(place())) };
+            let Elements::Node(data) = self.elements else {
+                return Err(DecodeFailure::ShapeMismatch(place()));
+            };
             self.shape = nested_shape(data);
             if self.shape.len() < 2 || !self.fits() {
                 return Err(DecodeFailure::ShapeMismatch(place()));

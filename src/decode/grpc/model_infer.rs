@@ -3,9 +3,7 @@
 use crate::decode::classification::split_evident;
 use crate::decode::columns::check_size;
 use crate::decode::datatype::Datatype;
-use crate::decode::protobuf::{
-    Field, Fields, Malformed, Wire, each_fixed32, each_fixed64, each_varint,
-};
+use crate::decode::protobuf::{Field, Fields, Malformed, Wire, each_fixed32, each_fixed64, each_varint};
 use crate::decode::side::{Part, RequestSide, ResponseSide};
 use crate::decode::tensor::{Elements, Meaning, Tensor};
 use crate::decode::{DecodeFailure, Naming, Side};

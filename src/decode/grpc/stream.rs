@@ -10,14 +10,13 @@ pub(super) fn requests<'m>(
     messages: impl Iterator<Item = &'m [u8]>,
     naming: &Naming,
 ) -> Result<RequestSide, DecodeFailure> {
-    let turns = messages.map(|message| model_infer::request(message, naming)).collect::<Result<Vec<_>, _>>()?;
+    let turns =
+        messages.map(|message| model_infer::request(message, naming)).collect::<Result<Vec<_>, _>>()?;
     Ok(RequestSide::of_turns(turns))
 }
 
 /// Reads every answer of a stream; one that is an error has no columns.
-pub(super) fn responses<'m>(
-    messages: impl Iterator<Item = &'m [u8]>,
-) -> Result<ResponseSide, DecodeFailure> {
+pub(super) fn responses<'m>(messages: impl Iterator<Item = &'m [u8]>) -> Result<ResponseSide, DecodeFailure> {
     let mut turns = Vec::new();
     let mut failed = false;
     for message in messages {

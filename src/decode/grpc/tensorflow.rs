@@ -2,9 +2,7 @@
 
 use crate::decode::columns::check_size;
 use crate::decode::datatype::{Datatype, brain, half};
-use crate::decode::protobuf::{
-    Field, Fields, Malformed, Wire, each_fixed32, each_fixed64, each_varint,
-};
+use crate::decode::protobuf::{Field, Fields, Malformed, Wire, each_fixed32, each_fixed64, each_varint};
 use crate::decode::side::{RequestSide, ResponseSide};
 use crate::decode::tensor::{Elements, Meaning, Tensor, product};
 use crate::decode::{DecodeFailure, Naming, Side};
@@ -14,10 +12,8 @@ const MAX_DIMENSIONS: usize = 254;
 
 /// Reads the inputs of a `PredictRequest`.
 pub(super) fn request(message: &[u8], naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    let (spec, inputs) =
-        predict(message, 1, 2).map_err(|Malformed| malformed(Side::Request))?;
-    let mut side =
-        RequestSide { model: spec.name, model_version: spec.version, ..RequestSide::default() };
+    let (spec, inputs) = predict(message, 1, 2).map_err(|Malformed| malformed(Side::Request))?;
+    let mut side = RequestSide { model: spec.name, model_version: spec.version, ..RequestSide::default() };
     let naming = (inputs.len() == 1).then_some(naming);
     for input in inputs {
         let place = format!("inputs.{}", input.name);
@@ -29,10 +25,8 @@ pub(super) fn request(message: &[u8], naming: &Naming) -> Result<RequestSide, De
 
 /// Reads the outputs of a `PredictResponse`; those that cannot be read are noted.
 pub(super) fn response(message: &[u8]) -> Result<ResponseSide, DecodeFailure> {
-    let (spec, outputs) =
-        predict(message, 2, 1).map_err(|Malformed| malformed(Side::Response))?;
-    let mut side =
-        ResponseSide { model: spec.name, model_version: spec.version, ..ResponseSide::default() };
+    let (spec, outputs) = predict(message, 2, 1).map_err(|Malformed| malformed(Side::Response))?;
+    let mut side = ResponseSide { model: spec.name, model_version: spec.version, ..ResponseSide::default() };
     for output in outputs {
         match output.part(None, String::new) {
             Ok(part) => side.parts.push(part),
@@ -155,7 +149,11 @@ pub(super) fn tensor_proto<'b>(name: &'b str, message: &'b [u8]) -> Result<Tenso
 }
 
 /// The values of a list, whichever of the typed fields they stand in.
-fn numbers<'b>(dtype: Datatype, values: &[(u32, Wire<'b>)], shape: &[usize]) -> Result<Elements<'b>, Malformed> {
+fn numbers<'b>(
+    dtype: Datatype,
+    values: &[(u32, Wire<'b>)],
+    shape: &[usize],
+) -> Result<Elements<'b>, Malformed> {
     // The usual case: one packed list with every value.
     if let [(5 | 6, Wire::Bytes(packed))] = values
         && let Some(size) = dtype.size()
