@@ -5,18 +5,19 @@ use super::json::{self, Document, Node};
 use super::side::{RequestSide, ResponseSide};
 use super::sniff::{self, Shape};
 use super::{
-    DecodeFailure, MAX_ROWS, Naming, Notes, Protocol, RawSide, Side, document, examples, free, kserve_v1,
-    mlflow, open_inference, openai, seldon, unwrap_event,
+    DecodeFailure, Headers, MAX_ROWS, Naming, Notes, Protocol, Side, document, examples, free, generate,
+    kserve_v1, mlflow, open_inference, openai, parse, seldon, unwrap_event,
 };
 
 /// Reads a request.
 pub(super) fn request(
     protocol: Protocol,
-    raw: &RawSide<'_>,
+    headers: &Headers,
+    body: &[u8],
     naming: &Naming,
 ) -> Result<RequestSide, DecodeFailure> {
-    let document = match content(Side::Request, protocol, raw)? {
-        Content::Json(document) => document,
+    let (document, tail) = match content(Side::Request, protocol, headers, body)? {
+        Content::Json(document, tail) => (document, tail),
         Content::Lines(lines) => {
             let mut notes = Notes { nonfinite_tokens: lines.nonfinite, ..Notes::default() };
             let part = free::lines(&lines.root, Side::Request, naming, &mut notes)?;
@@ -30,13 +31,14 @@ pub(super) fn request(
             };
             let mut notes = Notes::default();
             let names = naming.positional(Side::Request);
-            let part = delimited::request(raw.body, header, names, &mut notes)?;
+            let part = delimited::request(body, header, names, &mut notes)?;
             return Ok(RequestSide { parts: vec![part], notes, ..RequestSide::default() });
         }
     };
     let (event_id, root) = unwrap_event(&document.root);
     let mut side = match request_shape(protocol, root) {
-        Shape::OpenInference => open_inference::request(root, naming)?,
+        _ if protocol == Protocol::OpenInferenceStream => generate::request(root, naming)?,
+        Shape::OpenInference => open_inference::request(root, tail, naming)?,
         Shape::KserveV1 => kserve_v1::request(root, naming)?,
         Shape::Examples => examples::request(root, naming)?,
         Shape::Mlflow => mlflow::request(root, naming)?,
@@ -54,11 +56,15 @@ pub(super) fn request(
 /// Reads an answer.
 pub(super) fn response(
     protocol: Protocol,
-    raw: &RawSide<'_>,
+    headers: &Headers,
+    body: &[u8],
     naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
-    let document = match content(Side::Response, protocol, raw)? {
-        Content::Json(document) => document,
+    if protocol == Protocol::OpenInferenceStream {
+        return generate::response(body);
+    }
+    let (document, tail) = match content(Side::Response, protocol, headers, body)? {
+        Content::Json(document, tail) => (document, tail),
         Content::Lines(lines) => {
             let mut notes = Notes { nonfinite_tokens: lines.nonfinite, ..Notes::default() };
             let part = free::lines(&lines.root, Side::Response, naming, &mut notes)?;
@@ -67,13 +73,13 @@ pub(super) fn response(
         Content::Csv => {
             let mut notes = Notes::default();
             let names = naming.positional(Side::Response);
-            let part = delimited::response(raw.body, names, &mut notes)?;
+            let part = delimited::response(body, names, &mut notes)?;
             return Ok(ResponseSide { parts: vec![part], notes, ..ResponseSide::default() });
         }
     };
     let (_, root) = unwrap_event(&document.root);
     let mut side = match response_shape(protocol, root) {
-        Shape::OpenInference => open_inference::response(root)?,
+        Shape::OpenInference => open_inference::response(root, tail)?,
         Shape::KserveV1 | Shape::Mlflow => kserve_v1::response(root)?,
         Shape::Examples => examples::response(root)?,
         Shape::Seldon => seldon::response(root, naming)?,
@@ -131,16 +137,23 @@ fn response_shape(protocol: Protocol, root: &Node) -> Shape {
 }
 
 /// What a body is before it is looked into.
-enum Content {
-    Json(Document),
+enum Content<'b> {
+    /// A document, and the bytes of tensors behind it.
+    Json(Document, &'b [u8]),
     /// A document per line, as one array.
     Lines(Document),
     Csv,
 }
 
-fn content(side: Side, protocol: Protocol, raw: &RawSide<'_>) -> Result<Content, DecodeFailure> {
-    let kind = raw.headers.get("content-type").unwrap_or("").to_ascii_lowercase();
-    let body = raw.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw.body).trim_ascii();
+fn content<'b>(
+    side: Side,
+    protocol: Protocol,
+    headers: &Headers,
+    whole: &'b [u8],
+) -> Result<Content<'b>, DecodeFailure> {
+    let json = || document(side, headers, whole).map(|(document, tail)| Content::Json(document, tail));
+    let kind = headers.get("content-type").unwrap_or("").to_ascii_lowercase();
+    let body = whole.strip_prefix(b"\xef\xbb\xbf").unwrap_or(whole).trim_ascii();
     // Paths whose format the path tells are JSON, whatever the header says: loggers and clients mislabel it.
     let tells = matches!(
         protocol,
@@ -152,7 +165,7 @@ fn content(side: Side, protocol: Protocol, raw: &RawSide<'_>) -> Result<Content,
             | Protocol::Configured
     );
     if !tells {
-        return document(side, raw.body).map(Content::Json);
+        return json();
     }
     if body.starts_with(b"PAR1") {
         return Err(DecodeFailure::UnsupportedFormat("a Parquet body"));
@@ -163,12 +176,12 @@ fn content(side: Side, protocol: Protocol, raw: &RawSide<'_>) -> Result<Content,
         return lines(side, body).map(Content::Lines);
     }
     if looks_like_json {
-        return match document(side, raw.body) {
+        return match json() {
             // Several documents, one per line, under no or another content type.
             Err(failure @ DecodeFailure::NotJson { .. }) if body.contains(&b'\n') => {
                 lines(side, body).map(Content::Lines).map_err(|_| failure)
             }
-            document => document.map(Content::Json),
+            read => read,
         };
     }
     let unreadable = [
@@ -190,11 +203,11 @@ fn content(side: Side, protocol: Protocol, raw: &RawSide<'_>) -> Result<Content,
     if csv {
         return Ok(Content::Csv);
     }
-    match document(side, raw.body) {
+    match json() {
         Err(DecodeFailure::NotJson { .. }) if protocol == Protocol::TorchServe => {
             Err(DecodeFailure::UnsupportedFormat("a body that is not JSON"))
         }
-        document => document.map(Content::Json),
+        read => read,
     }
 }
 
@@ -208,7 +221,7 @@ fn lines(side: Side, body: &[u8]) -> Result<Document, DecodeFailure> {
         if nodes.len() >= MAX_ROWS {
             return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
         }
-        let parsed = document(side, line)?;
+        let parsed = parse(side, line)?;
         // What a document takes is bounded by its length, roughly.
         if !budget.take(line.len().saturating_mul(8)) {
             return Err(DecodeFailure::TooLarge { what: "values", limit: super::MAX_CELLS });

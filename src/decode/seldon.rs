@@ -5,6 +5,7 @@ use super::json::Node;
 use super::kserve_v1;
 use super::side::{Part, RequestSide, ResponseSide};
 use super::table::{Items, Table};
+use super::tensor::product;
 use super::{DecodeFailure, Naming, Notes, Side, free, open_inference};
 use crate::model::Value;
 
@@ -103,7 +104,7 @@ fn tensor(tensor: &Node, names: Names<'_>) -> Result<Part, DecodeFailure> {
         Some(shape) => open_inference::dimensions(shape).ok_or_else(|| field("shape"))?,
         None => vec![items.len()],
     };
-    if open_inference::product(&shape) != Some(items.len()) {
+    if product(&shape) != Some(items.len()) {
         return Err(DecodeFailure::ShapeMismatch("data.tensor".to_owned()));
     }
     named_tensor(&shape, names, |push| items.values().into_iter().for_each(push))

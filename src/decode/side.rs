@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
-use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes};
+use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes, turns};
 use crate::model::{Batch, Column, Value};
 
 /// Columns that have their rows in common: a tensor, a data frame, a list of records.
@@ -165,6 +165,9 @@ pub struct RequestSide {
     /// When it happened, as the body says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
+    /// The requests of a stream, where there are several; nothing else is set then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<RequestSide>,
     /// What was odd about it.
     #[serde(default)]
     pub notes: Notes,
@@ -187,6 +190,9 @@ pub struct ResponseSide {
     /// When it happened, as the body says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
+    /// The answers of a stream, where there are several; nothing else is set then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<ResponseSide>,
     /// What was odd about it.
     #[serde(default)]
     pub notes: Notes,
@@ -195,29 +201,34 @@ pub struct ResponseSide {
 impl RequestSide {
     /// Calls `visit` with the name and the values of every column, under every name that [`join`] may give them.
     pub fn visit_values(&mut self, mut visit: impl FnMut(&str, &mut [Value])) {
-        self.parts.iter_mut().for_each(|part| part.visit(&mut visit));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.visit(&mut visit));
     }
 
     /// Leaves out what `keep` says no to, under every name that [`join`] may give it.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.parts.iter_mut().for_each(|part| part.retain(&mut keep));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.retain(&mut keep));
     }
 
     /// Number of rows, as far as the request alone tells.
     pub fn rows(&self) -> usize {
-        self.parts.first().map_or(0, Part::usual_rows)
+        let own = self.parts.first().map_or(0, Part::usual_rows);
+        self.turns.iter().map(Self::rows).fold(own, usize::saturating_add)
     }
 }
 
 impl ResponseSide {
     /// Calls `visit` with the name and the values of every column, under every name that [`join`] may give them.
     pub fn visit_values(&mut self, mut visit: impl FnMut(&str, &mut [Value])) {
-        self.parts.iter_mut().for_each(|part| part.visit(&mut visit));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.visit(&mut visit));
     }
 
     /// Leaves out what `keep` says no to, under every name that [`join`] may give it.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.parts.iter_mut().for_each(|part| part.retain(&mut keep));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.retain(&mut keep));
     }
 
     /// The outputs as rows of their own, for an answer whose request is not known.
@@ -226,6 +237,9 @@ impl ResponseSide {
     ///
     /// [`DecodeFailure`] when there is not one row, or more than are decoded.
     pub fn alone(self) -> Result<Decoded, DecodeFailure> {
+        if !self.turns.is_empty() {
+            return turns::alone(self);
+        }
         let mut notes = self.notes;
         let rows = self.parts.iter().map(Part::usual_rows).find(|rows| *rows > 0);
         let rows = rows.ok_or(DecodeFailure::NoRows)?;
@@ -255,10 +269,16 @@ pub fn join(
     response: Option<Result<ResponseSide, DecodeFailure>>,
     naming: &Naming,
 ) -> Result<Decoded, DecodeFailure> {
+    let answered_in_turns = matches!(&response, Some(Ok(response)) if !response.turns.is_empty());
+    if answered_in_turns || !request.turns.is_empty() {
+        return turns::join(request, response, naming);
+    }
     let RequestSide { mut parts, classified, body_id, model_version, event_time, mut notes, .. } = request;
     let response = match response {
         Some(Ok(side)) => side,
-        Some(Err(DecodeFailure::ErrorStatus(status))) => return Err(DecodeFailure::ErrorStatus(status)),
+        Some(Err(failure @ (DecodeFailure::ErrorStatus(_) | DecodeFailure::ErrorAnswer))) => {
+            return Err(failure);
+        }
         Some(Err(failure)) => {
             notes.response_undecoded = Some(failure.reason());
             ResponseSide::default()
