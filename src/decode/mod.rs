@@ -421,7 +421,12 @@ fn document<'b>(
         return Ok((parse(side, json)?, tail));
     }
     let whole = parse(side, body);
-    if matches!(whole, Err(DecodeFailure::NotJson { .. }))
+    let may_have_tail = match &whole {
+        // Bytes behind it that happen to be white space.
+        Ok(document) => binary_tensors::claims_bytes(unwrap_event(&document.root).1),
+        Err(failure) => matches!(failure, DecodeFailure::NotJson { .. }),
+    };
+    if may_have_tail
         && let Some(Halves { json, tail }) = binary_tensors::split_behind_value(body)
         && let Ok(document) = parse(side, json)
         && binary_tensors::claims_bytes(unwrap_event(&document.root).1)
@@ -448,7 +453,11 @@ fn unwrap_event(root: &Node) -> (Option<String>, &Node) {
 }
 
 #[cfg(test)]
+mod binary_tests;
+#[cfg(test)]
 mod captured;
+#[cfg(test)]
+mod captured_grpc;
 #[cfg(test)]
 mod free_tests;
 #[cfg(test)]

@@ -317,7 +317,7 @@ fn what_cannot_be_read_has_its_reason() {
         (
             Protocol::OpenInference,
             r#"{"inputs":[{"name":"x","shape":[1],"parameters":{"binary_data_size":4}}]}"#,
-            "unsupported_format",
+            "shape_mismatch",
         ),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[0],"data":[]}]}"#, "no_rows"),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[99999999,0],"data":[]}]}"#, "too_large"),
@@ -359,9 +359,12 @@ fn headers_flags_and_status_decide_before_the_body() {
     let gzip = Headers::pick([("Content-Encoding", b"gzip".as_slice())]);
     assert_eq!(reason(RawExchange { status: 500, ..good }), "error_status");
     assert_eq!(reason(RawExchange { request_truncated: true, ..good }), "truncated");
-    assert_eq!(reason(RawExchange { request_headers: &gzip, ..good }), "unsupported_encoding");
+    assert_eq!(reason(RawExchange { request_headers: &gzip, ..good }), "damaged_compression");
+    let lzma = Headers::pick([("Content-Encoding", b"lzma".as_slice())]);
+    assert_eq!(reason(RawExchange { request_headers: &lzma, ..good }), "unsupported_encoding");
     assert_eq!(undecoded(RawExchange { response_truncated: true, ..good }), Some("truncated"));
-    assert_eq!(undecoded(RawExchange { response_headers: &gzip, ..good }), Some("unsupported_encoding"));
+    assert_eq!(undecoded(RawExchange { response_headers: &gzip, ..good }), Some("damaged_compression"));
+    assert_eq!(undecoded(RawExchange { response_headers: &lzma, ..good }), Some("unsupported_encoding"));
     assert_eq!(undecoded(RawExchange { response: b"<html>", ..good }), Some("not_json"));
 }
 
