@@ -78,6 +78,9 @@ pub(super) fn response(
         }
     };
     let (_, root) = unwrap_event(&document.root);
+    if sniff::is_error(root) {
+        return Err(DecodeFailure::ErrorAnswer);
+    }
     let mut side = match response_shape(protocol, root) {
         Shape::OpenInference => open_inference::response(root, tail)?,
         Shape::KserveV1 | Shape::Mlflow => kserve_v1::response(root)?,

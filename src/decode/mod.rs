@@ -466,3 +466,5 @@ mod message_tests;
 mod side_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trap_tests;

@@ -322,7 +322,7 @@ fn what_cannot_be_read_has_its_reason() {
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[0],"data":[]}]}"#, "no_rows"),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[99999999,0],"data":[]}]}"#, "too_large"),
         (Protocol::Invocations, "{}", "no_rows"),
-        (Protocol::OpenInferenceGrpc, "{}", "unsupported_format"),
+        (Protocol::TensorflowGrpcExamples, "{}", "unsupported_format"),
     ];
     for (protocol, request, reason) in cases {
         let failure = decode_bytes(protocol, request.as_bytes(), b"{}", &[]).unwrap_err();
