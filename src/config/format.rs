@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::decode::{Columns, Format, Mapping, Protocol, Side};
+use crate::decode::{Columns, Format, Mapping, Pointer, Protocol, Side};
 
 /// What in `format` cannot be meant together; `features` are the names that the model's settings give to columns.
 pub(super) fn contradictions(format: &Format, features: &[String]) -> Vec<String> {
@@ -19,7 +19,7 @@ pub(super) fn contradictions(format: &Format, features: &[String]) -> Vec<String
         ));
     }
     for (field, pointer) in [("id", &format.id), ("time", &format.time)] {
-        if pointer.as_ref().is_some_and(|pointer| pointer.is_each()) {
+        if pointer.as_ref().is_some_and(Pointer::is_each) {
             problems.push(format!("format.{field} leads to one value, without `*`"));
         }
     }

@@ -58,7 +58,7 @@ pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Re
     match items {
         Items::Nodes(nodes) if items.has_lists() => {
             if let Some(columns) = even_rows(nodes) {
-                let names = Names { names: &[], prefix: name, alone: name };
+                let names = Names { given: &[], prefix: name, alone: name };
                 return push_columns(table, columns, names);
             }
             for (row, node) in nodes.iter().enumerate() {
@@ -74,7 +74,7 @@ pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Re
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names<'a> {
     /// Used where there are as many as columns.
-    pub(super) names: &'a [String],
+    pub(super) given: &'a [String],
     /// Of several columns, before `[j]`.
     pub(super) prefix: &'a str,
     /// Of a single column.
@@ -84,8 +84,8 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// The name of column `j` of `width`.
     pub(super) fn column(self, width: usize, j: usize) -> String {
-        match self.names.get(j) {
-            Some(name) if self.names.len() == width => name.clone(),
+        match self.given.get(j) {
+            Some(name) if self.given.len() == width => name.clone(),
             _ if width == 1 => self.alone.to_owned(),
             _ => format!("{}[{j}]", self.prefix),
         }
@@ -146,8 +146,8 @@ pub(super) fn tensor_part(
     naming: Option<&Naming>,
     values: impl FnOnce(&mut dyn FnMut(Value)),
 ) -> Result<Part, DecodeFailure> {
-    let names = naming.map_or(&[] as &[String], |naming| &naming.features);
-    named_tensor(shape, Names { names, prefix: name, alone: name }, values)
+    let given = naming.map_or(&[] as &[String], |naming| &naming.features);
+    named_tensor(shape, Names { given, prefix: name, alone: name }, values)
 }
 
 /// The columns of a tensor in row-major order: the names given where they fit, else `prefix[j]`.
@@ -184,7 +184,7 @@ pub(super) fn named_tensor(
     push_columns(&mut table, columns, names)?;
     let mut part = Part::new(table);
     if shape.len() == 1 {
-        part.may_be_one_row(names.names);
+        part.may_be_one_row(names.given);
     }
     Ok(part)
 }

@@ -28,7 +28,7 @@ pub(super) fn request(
     let header = match header {
         Header::Present => true,
         Header::Absent => false,
-        Header::Told => lines.first().is_some_and(|line| is_header(line, names.names)),
+        Header::Told => lines.first().is_some_and(|line| is_header(line, names.given)),
     };
     if !header || lines.is_empty() {
         let width = lines.iter().map(Vec::len).max().unwrap_or(0);
@@ -49,11 +49,12 @@ pub(super) fn request(
     table(lines, names.len(), &names, notes)
 }
 
-/// Reads the rows of an answer; a single line of many numbers may be many rows of one, as XGBoost's container writes.
+/// Reads the rows of an answer; a single line of many numbers may be many rows of one, as
+/// `XGBoost`'s container writes.
 pub(super) fn response(body: &[u8], names: Names<'_>, notes: &mut Notes) -> Result<Part, DecodeFailure> {
     let mut lines = records(body)?;
     let width = lines.iter().map(Vec::len).max().unwrap_or(0);
-    if lines.len() == 1 && width > 1 && names.names.len() != width {
+    if lines.len() == 1 && width > 1 && names.given.len() != width {
         let values = lines.swap_remove(0).into_iter().map(Field::value).collect();
         let mut part = Part::vector(names.whole(), values);
         if let Some(runs) = &mut part.runs {
@@ -95,13 +96,13 @@ fn table(
 /// A first line of names: those that are known, or nothing that is a number.
 fn is_header(line: &[Field], names: &[String]) -> bool {
     let known = |field: &Field| names.contains(&field.text);
-    let named = |(at, field): (usize, &Field)| match field.clone().value() {
+    let is_name = |(at, field): (usize, &Field)| match field.clone().value() {
         Value::Text(_) => true,
         // The place of the index of pandas.
         Value::Missing => at == 0 && line.len() > 1,
         _ => false,
     };
-    line.iter().any(known) || line.iter().enumerate().all(named)
+    line.iter().any(known) || line.iter().enumerate().all(is_name)
 }
 
 #[derive(Debug, Clone, Default)]
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     fn unnamed(names: &[String]) -> Names<'_> {
-        Names { names, prefix: "", alone: "[0]" }
+        Names { given: names, prefix: "", alone: "[0]" }
     }
 
     #[track_caller]

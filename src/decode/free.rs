@@ -255,10 +255,10 @@ fn frame(object: &[(String, Node)], side: Side, names: Names<'_>) -> Result<Part
     let mut part = Part::new(table);
     if rows > 1 {
         let alone = object.len() == 1;
-        let fits = alone && names.names.len() == rows;
+        let fits = alone && names.given.len() == rows;
         part.runs = Some(Runs {
             lengths: vec![rows],
-            names: if fits { names.names.to_vec() } else { Vec::new() },
+            names: if fits { names.given.to_vec() } else { Vec::new() },
             preferred: alone && side == Side::Request,
         });
     }
@@ -269,16 +269,15 @@ fn frame(object: &[(String, Node)], side: Side, names: Names<'_>) -> Result<Part
 fn one_row(root: &Node, side: Side, names: Names<'_>) -> Result<Vec<Part>, DecodeFailure> {
     let Some(object) = members(root) else {
         let name = names.whole();
-        let mut part = match flat_items(root) {
-            Some(items) => Part::vector(name, items.values()),
-            None => {
-                let mut table = Table::default();
-                let row = table.add_row()?;
-                table.set(row, name, scalar(root))?;
-                Part::new(table)
-            }
+        let mut part = if let Some(items) = flat_items(root) {
+            Part::vector(name, items.values())
+        } else {
+            let mut table = Table::default();
+            let row = table.add_row()?;
+            table.set(row, name, scalar(root))?;
+            Part::new(table)
         };
-        part.name_runs(names.names);
+        part.name_runs(names.given);
         if let Some(runs) = &mut part.runs {
             runs.preferred = side == Side::Request;
         }

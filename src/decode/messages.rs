@@ -63,6 +63,10 @@ pub(super) fn response(
     if protocol == Protocol::OpenInferenceStream {
         return generate::response(body);
     }
+    let starts = |field: &[u8]| body.starts_with(field);
+    if protocol == Protocol::OpenAi && [&b"data:"[..], b"event:", b":"].into_iter().any(starts) {
+        return openai::stream(body);
+    }
     let (document, tail) = match content(Side::Response, protocol, headers, body)? {
         Content::Json(document, tail) => (document, tail),
         Content::Lines(lines) => {

@@ -41,7 +41,7 @@ fn split_frame(split: &Node, field: &str, naming: &Naming, notes: &mut Notes) ->
             names(columns).ok_or_else(|| DecodeFailure::MissingField(format!("{field}.columns")))?
         }
     };
-    let names = Names { names: &names, ..naming.positional(Side::Request) };
+    let names = Names { given: &names, ..naming.positional(Side::Request) };
     match data {
         Node::List(elements) => kserve_v1::plain_rows(elements, names, &format!("{field}.data"), notes),
         // One column, whose rows are bare numbers.
@@ -61,7 +61,7 @@ fn unnamed(data: &Node, naming: &Naming) -> Vec<String> {
         Node::List(rows) => rows.iter().filter_map(Node::list_len).max().unwrap_or(0),
         _ => 1,
     };
-    let known = naming.positional(Side::Request).names;
+    let known = naming.positional(Side::Request).given;
     if known.len() == width || width > MAX_COLUMNS {
         return known.to_vec();
     }

@@ -141,12 +141,12 @@ impl Naming {
         let configured: &[String] = self.format.as_deref().map_or(&[], |format| &format.mapping(side).names);
         match side {
             Side::Request if configured.is_empty() => {
-                Names { names: &self.features, prefix: "", alone: "[0]" }
+                Names { given: &self.features, prefix: "", alone: "[0]" }
             }
-            Side::Request => Names { names: configured, prefix: "", alone: "[0]" },
+            Side::Request => Names { given: configured, prefix: "", alone: "[0]" },
             Side::Response => {
                 let prediction = kserve_v1::PREDICTION;
-                Names { names: configured, prefix: prediction, alone: prediction }
+                Names { given: configured, prefix: prediction, alone: prediction }
             }
         }
     }

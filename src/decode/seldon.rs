@@ -58,7 +58,7 @@ fn message(root: &Node, side: Side, naming: &Naming, notes: &mut Notes) -> Resul
     let own = names(data);
     let mut known = naming.positional(side);
     if !own.is_empty() {
-        known.names = &own;
+        known.given = &own;
     }
     if let Some(tensor) = data.get_set("tensor") {
         return Ok(vec![prefer(self::tensor(tensor, known)?, &own)]);
