@@ -1,5 +1,6 @@
 //! Bytes captured from real servers decode to the rows that were sent.
 
+use super::tests::show;
 use super::*;
 use crate::model::{Column, Value};
 
@@ -76,10 +77,11 @@ fn decode_capture_as(capture: &[u8], naming: &Naming) -> Vec<(String, Result<Dec
     for (request, response) in exchanges(capture) {
         let (request, response) = (message(&request), message(&response));
         let mut words = request.start.split(' ');
-        let Recognised::Prediction(route) =
-            Route::recognise(words.next().unwrap(), words.next().unwrap(), None)
-        else {
-            continue;
+        let route = match Route::recognise(words.next().unwrap(), words.next().unwrap(), None) {
+            Recognised::Prediction(route) => route,
+            Recognised::NeverTapped => continue,
+            // As if the settings named the path.
+            Recognised::Unknown => Route::configured(),
         };
         let exchange = RawExchange {
             route: &route,
@@ -231,11 +233,33 @@ fn triton_decodes() {
 }
 
 #[test]
-fn mlflow_is_recognised_and_its_nan_would_be_read() {
-    let capture = include_bytes!("../../tests/fixtures/captures/mlflow-3.17.2-nan.cap");
-    for (_, decoded) in decode_capture(capture) {
-        assert_eq!(decoded.unwrap_err().reason(), "unsupported_format");
-    }
-    let (_, response) = exchanges(capture).remove(0);
-    assert_eq!(json::parse(&message(&response).body).unwrap().nonfinite, 1);
+fn mlflow_decodes() {
+    let decoded = decode_capture(include_bytes!("../../tests/fixtures/captures/mlflow-3.17.2-nan.cap"));
+    assert_eq!(decoded.len(), 2);
+    let shown = |decoded: &Result<Decoded, DecodeFailure>| {
+        let decoded = decoded.as_ref().unwrap();
+        (show(&decoded.batch.features), show(&decoded.batch.outputs), decoded.notes.nonfinite_tokens)
+    };
+    let outputs = "score=NaN,0.5 label='a','a'".to_owned();
+    assert_eq!(shown(&decoded[0].1), ("x=1,2 c='u','v'".to_owned(), outputs.clone(), 1));
+    assert_eq!(shown(&decoded[1].1), ("x=NaN,2 c='u','v'".to_owned(), outputs, 2));
+}
+
+#[test]
+fn bentoml_decodes() {
+    let decoded = decode_capture(include_bytes!("../../tests/fixtures/captures/bentoml-1.4-http.cap"));
+    let shown: Vec<String> = decoded
+        .iter()
+        .map(|(_, decoded)| decoded.as_ref().unwrap())
+        .map(|decoded| format!("{} -> {}", show(&decoded.batch.features), show(&decoded.batch.outputs)))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "input_data[0]=1,3 input_data[1]=2,4 -> prediction=3,7",
+            "age=30,40 income=1.5,2.5 city='x','y' -> score=3,4 label='y','y'",
+            "a=1,3 b=2,4 -> s=3,7",
+            "a=1,3 b=2,4 -> s=3,7",
+        ]
+    );
 }

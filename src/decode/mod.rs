@@ -8,8 +8,11 @@ mod body;
 mod classification;
 mod columns;
 mod datatype;
+mod delimited;
 pub mod events;
+mod examples;
 mod format;
+mod free;
 mod generate;
 pub mod grpc;
 mod ids;
@@ -17,11 +20,16 @@ pub mod inflate;
 mod json;
 mod kserve_v1;
 mod lenient;
+mod messages;
+mod mlflow;
 mod open_inference;
+mod openai;
 pub mod predictions;
 pub mod protobuf;
 mod route;
+mod seldon;
 mod side;
+mod sniff;
 mod sse;
 mod table;
 mod tensor;
@@ -34,7 +42,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use self::binary_tensors::Halves;
+use self::columns::Names;
 pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
 pub use self::json::MAX_DEPTH;
@@ -117,12 +125,28 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// The name of column `j` of `width`; without a match `fallback[j]`, or `alone` when there is only one.
-    fn column(&self, width: usize, j: usize, fallback: &str, alone: &str) -> String {
-        match self.features.get(j) {
-            Some(name) if self.features.len() == width => name.clone(),
-            _ if width == 1 => alone.to_owned(),
-            _ => format!("{fallback}[{j}]"),
+    /// The protocol of a message that came by `route`: what settings force goes before the path.
+    fn protocol(&self, route: &Route) -> Protocol {
+        let Some(format) = &self.format else { return route.protocol };
+        if route.protocol.is_grpc() {
+            return route.protocol;
+        }
+        let pointed = format.request.points() || format.response.points();
+        format.protocol.or(pointed.then_some(Protocol::FreeJson)).unwrap_or(route.protocol)
+    }
+
+    /// How the columns of one side are called where the message does not say it.
+    fn positional(&self, side: Side) -> Names<'_> {
+        let configured: &[String] = self.format.as_deref().map_or(&[], |format| &format.mapping(side).names);
+        match side {
+            Side::Request if configured.is_empty() => {
+                Names { names: &self.features, prefix: "", alone: "[0]" }
+            }
+            Side::Request => Names { names: configured, prefix: "", alone: "[0]" },
+            Side::Response => {
+                let prediction = kserve_v1::PREDICTION;
+                Names { names: configured, prefix: prediction, alone: prediction }
+            }
         }
     }
 }
@@ -286,6 +310,9 @@ pub enum DecodeFailure {
     /// There is not one row.
     #[error("there is not one row")]
     NoRows,
+    /// The rows could be in several places.
+    #[error("more than one array of the {0} could be its rows; `format.{0}.rows` says which")]
+    Ambiguous(Side),
 }
 
 impl DecodeFailure {
@@ -307,6 +334,7 @@ impl DecodeFailure {
             Self::ShapeMismatch(_) => "shape_mismatch",
             Self::ErrorStatus(_) => "error_status",
             Self::NoRows => "no_rows",
+            Self::Ambiguous(_) => "ambiguous",
         }
     }
 }
@@ -333,29 +361,18 @@ pub fn decode(exchange: &RawExchange<'_>, naming: &Naming) -> Result<Decoded, De
 ///
 /// [`DecodeFailure`] says why there are no columns.
 pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    let protocol = raw.route.protocol;
+    let protocol = naming.protocol(raw.route);
     if !protocol.is_decoded() {
         return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
     let body = body::whole(Side::Request, raw)?;
+    let raw = &RawSide { body: &body, ..*raw };
     let mut side = if protocol.is_grpc() {
-        grpc::request(protocol, raw.headers, &body, naming)?
-    } else if body::is_raw_tensor(raw) {
-        open_inference::raw_request(&body, naming)?
+        grpc::request(protocol, raw, naming)?
+    } else if binary_tensors::is_raw_request(protocol, raw) {
+        open_inference::raw_request(raw.body, naming)?
     } else {
-        let (document, tail) = document(Side::Request, raw.headers, &body)?;
-        let (event_id, root) = unwrap_event(&document.root);
-        let mut side = match protocol {
-            Protocol::OpenInference => open_inference::request(root, tail, naming)?,
-            Protocol::Configured if open_inference::has_tensors(root, "inputs") => {
-                open_inference::request(root, tail, naming)?
-            }
-            Protocol::OpenInferenceStream => generate::request(root, naming)?,
-            _ => kserve_v1::request(root, naming)?,
-        };
-        side.body_id = side.body_id.or(event_id);
-        side.notes.nonfinite_tokens += document.nonfinite;
-        side
+        messages::request(protocol, raw, naming)?
     };
     side.model_version = side.model_version.or_else(|| raw.route.version.clone());
     Ok(side)
@@ -369,12 +386,12 @@ pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide,
 pub fn decode_response(
     raw: &RawSide<'_>,
     status: u16,
-    _naming: &Naming,
+    naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
     if !is_success(status) {
         return Err(DecodeFailure::ErrorStatus(status));
     }
-    let protocol = raw.route.protocol;
+    let protocol = naming.protocol(raw.route);
     if !protocol.is_decoded() {
         return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
@@ -382,57 +399,23 @@ pub fn decode_response(
         grpc::check_status(raw.headers)?;
     }
     let body = body::whole(Side::Response, raw)?;
+    let raw = &RawSide { body: &body, ..*raw };
     if protocol.is_grpc() {
-        return grpc::response(protocol, raw.headers, &body);
+        grpc::response(protocol, raw, naming)
+    } else if generate::is_stream(protocol, raw) {
+        generate::response(protocol, raw, naming)
+    } else {
+        messages::response(protocol, raw, naming)
     }
-    if protocol == Protocol::OpenInferenceStream {
-        return generate::response(&body);
-    }
-    let (document, tail) = document(Side::Response, raw.headers, &body)?;
-    let (_, root) = unwrap_event(&document.root);
-    let mut side = match protocol {
-        Protocol::OpenInference => open_inference::response(root, tail)?,
-        Protocol::Configured if open_inference::has_tensors(root, "outputs") => {
-            open_inference::response(root, tail)?
-        }
-        _ => kserve_v1::response(root)?,
-    };
-    side.notes.nonfinite_tokens += document.nonfinite;
-    Ok(side)
 }
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// The document of a body, and the bytes of tensors behind it.
-fn document<'b>(
-    side: Side,
-    headers: &Headers,
-    body: &'b [u8],
-) -> Result<(Document, &'b [u8]), DecodeFailure> {
-    if let Some(length) = headers.get("inference-header-content-length") {
-        let Halves { json, tail } = binary_tensors::split_at(body, length)?;
-        return Ok((parse(side, json)?, tail));
-    }
-    let whole = parse(side, body);
-    let may_have_tail = match &whole {
-        // Bytes behind it that happen to be white space.
-        Ok(document) => binary_tensors::claims_bytes(unwrap_event(&document.root).1),
-        Err(failure) => matches!(failure, DecodeFailure::NotJson { .. }),
-    };
-    if may_have_tail
-        && let Some(Halves { json, tail }) = binary_tensors::split_behind_value(body)
-        && let Ok(document) = parse(side, json)
-        && binary_tensors::claims_bytes(unwrap_event(&document.root).1)
-    {
-        return Ok((document, tail));
-    }
-    Ok((whole?, &[]))
-}
-
-fn parse(side: Side, json: &[u8]) -> Result<Document, DecodeFailure> {
-    json::parse(json).map_err(|problem| match problem {
+/// Parses a body as JSON.
+fn document(side: Side, body: &[u8]) -> Result<Document, DecodeFailure> {
+    json::parse(body).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },
@@ -454,6 +437,12 @@ mod captured;
 #[cfg(test)]
 mod captured_grpc;
 #[cfg(test)]
+mod free_tests;
+#[cfg(test)]
+mod message_tests;
+#[cfg(test)]
 mod side_tests;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,8 @@ pub(super) fn request(root: &Node, tail: &[u8], naming: &Naming) -> Result<Reque
         return Err(DecodeFailure::MissingField("inputs".to_owned()));
     };
     let naming = (inputs.len() == 1).then_some(naming);
-    let mut side = RequestSide { classified: classified(root), body_id: id(root), ..RequestSide::default() };
+    let mut side =
+        RequestSide { classified: classified(root), body_id: text(root, "id"), ..RequestSide::default() };
     let mut tail = Tail::new(tail, inputs);
     let mut mismatch = None;
     for (at, node) in inputs.iter().enumerate() {
@@ -59,7 +60,7 @@ pub(super) fn raw_request(body: &[u8], naming: &Naming) -> Result<RequestSide, D
 /// Reads the outputs of an answer; those that cannot be read are noted.
 pub(super) fn response(root: &Node, tail: &[u8]) -> Result<ResponseSide, DecodeFailure> {
     let mut side = ResponseSide {
-        body_id: id(root),
+        body_id: text(root, "id"),
         model: text(root, "model_name"),
         model_version: text(root, "model_version"),
         ..ResponseSide::default()
@@ -82,12 +83,8 @@ pub(super) fn response(root: &Node, tail: &[u8]) -> Result<ResponseSide, DecodeF
     Ok(side)
 }
 
-/// The id of a message; KServe and MLServer invent one for the answer where the request has none.
-fn id(root: &Node) -> Option<String> {
-    text(root, "id")
-}
-
-fn text(root: &Node, name: &str) -> Option<String> {
+/// The text of a member, when it is one and not empty.
+pub(super) fn text(root: &Node, name: &str) -> Option<String> {
     root.get(name).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
@@ -129,7 +126,7 @@ fn part<'b>(
 }
 
 /// Sizes that are whole numbers from 0 up.
-fn dimensions(shape: &Node) -> Option<Vec<usize>> {
+pub(super) fn dimensions(shape: &Node) -> Option<Vec<usize>> {
     match shape {
         Node::List(none) if none.is_empty() => Some(Vec::new()),
         Node::Numbers(sizes) if sizes.len() <= 16 => sizes.iter().map(|size| whole(*size)).collect(),

@@ -76,17 +76,7 @@ impl TryFrom<String> for Protocol {
 impl Protocol {
     /// Whether [`super::decode`] reads it; what it does not read passes untouched and is counted.
     pub fn is_decoded(self) -> bool {
-        matches!(
-            self,
-            Self::KserveV1
-                | Self::OpenInference
-                | Self::OpenInferenceStream
-                | Self::OpenInferenceGrpc
-                | Self::TensorflowGrpc
-                | Self::SeldonGrpc
-                | Self::TorchServeGrpc
-                | Self::Configured
-        )
+        self != Self::TensorflowGrpcExamples
     }
 
     /// Whether its bodies are gRPC frames.

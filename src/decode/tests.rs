@@ -54,7 +54,14 @@ pub(super) fn show(columns: &[Column]) -> String {
 }
 
 #[track_caller]
-fn check(protocol: Protocol, request: &str, response: &str, names: &[&str], features: &str, outputs: &str) {
+pub(super) fn check(
+    protocol: Protocol,
+    request: &str,
+    response: &str,
+    names: &[&str],
+    features: &str,
+    outputs: &str,
+) {
     let decoded = decode_bytes(protocol, request.as_bytes(), response.as_bytes(), names).unwrap();
     assert_eq!(show(&decoded.batch.features), features, "features of {request}");
     assert_eq!(show(&decoded.batch.outputs), outputs, "outputs of {response}");
@@ -314,7 +321,8 @@ fn what_cannot_be_read_has_its_reason() {
         ),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[0],"data":[]}]}"#, "no_rows"),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[99999999,0],"data":[]}]}"#, "too_large"),
-        (Protocol::Invocations, "{}", "unsupported_format"),
+        (Protocol::Invocations, "{}", "no_rows"),
+        (Protocol::TensorflowGrpcExamples, "{}", "unsupported_format"),
     ];
     for (protocol, request, reason) in cases {
         let failure = decode_bytes(protocol, request.as_bytes(), b"{}", &[]).unwrap_err();
