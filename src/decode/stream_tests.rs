@@ -13,7 +13,7 @@ fn tensor(name: &str, values: &[u64]) -> Writer {
     Writer::default()
         .bytes(1, name)
         .bytes(2, "INT64")
-        .packed(3, [rows])
+        .packed(3, [rows, 1])
         .message(5, Writer::default().packed(3, values.iter().copied()))
 }
 
