@@ -37,10 +37,30 @@ pub(super) fn set_cells(table: &mut Table, row: usize, name: &str, node: &Node) 
     }
 }
 
+/// The columns of rows of nothing but numbers, of which all have as many; the shape of most traffic.
+pub(super) fn even_rows(rows: &[Node]) -> Option<Vec<Vec<Value>>> {
+    let width = rows.first()?.list_len().filter(|width| *width <= MAX_COLUMNS)?;
+    let mut columns: Vec<Vec<Value>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
+    for row in rows {
+        let Node::Numbers(numbers) = row else { return None };
+        if numbers.len() != width {
+            return None;
+        }
+        for (column, number) in columns.iter_mut().zip(numbers) {
+            column.push(Value::Number(*number));
+        }
+    }
+    Some(columns)
+}
+
 /// Adds a tensor given as a nested array whose first dimension is the rows of `table`.
 pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Result<(), DecodeFailure> {
     match items {
         Items::Nodes(nodes) if items.has_lists() => {
+            if let Some(columns) = even_rows(nodes) {
+                let names = Names { names: &[], prefix: name, alone: name };
+                return push_columns(table, columns, names);
+            }
             for (row, node) in nodes.iter().enumerate() {
                 set_cells(table, row, name, node)?;
             }
@@ -106,6 +126,19 @@ pub(super) fn add_positional(
     Ok(())
 }
 
+/// Adds whole columns.
+pub(super) fn push_columns(
+    table: &mut Table,
+    columns: Vec<Vec<Value>>,
+    names: Names<'_>,
+) -> Result<(), DecodeFailure> {
+    let width = columns.len();
+    for (j, values) in columns.into_iter().enumerate() {
+        table.push_column(&names.column(width, j), values)?;
+    }
+    Ok(())
+}
+
 /// Adds the columns of a tensor called `name` in row-major order; see [`named_tensor`].
 pub(super) fn tensor_part(
     name: &str,
@@ -148,9 +181,7 @@ pub(super) fn named_tensor(
         }
         j = if j + 1 < width { j + 1 } else { 0 };
     });
-    for (j, values) in columns.into_iter().enumerate() {
-        table.push_column(&names.column(width, j), values)?;
-    }
+    push_columns(&mut table, columns, names)?;
     let mut part = Part::new(table);
     if shape.len() == 1 {
         part.may_be_one_row(names.names);

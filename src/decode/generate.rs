@@ -3,7 +3,7 @@
 use super::side::{Part, ResponseSide};
 use super::sse::{self, MAX_EVENTS};
 use super::table::Table;
-use super::{DecodeFailure, Naming, Protocol, RawSide, Side, document, messages, open_inference};
+use super::{DecodeFailure, Naming, Protocol, RawSide, Side, document, messages};
 use crate::model::Value;
 
 /// Columns that are summed over the events of a text; of the others the last one stands.
@@ -29,13 +29,15 @@ pub(super) fn response(
     for event in &events {
         let document = document(Side::Response, event)?;
         let root = &document.root;
-        is_text &= !open_inference::has_tensors(root, "outputs");
-        // Once the first event is on its way the status can no longer say it.
-        if root.get("outputs").is_none() && root.get_set("error").is_some() {
-            failed = true;
-            continue;
-        }
-        let mut turn = messages::response_document(protocol, root, &[], naming)?;
+        is_text &= root.get("outputs").is_none();
+        let mut turn = match messages::response_document(protocol, root, &[], naming) {
+            // Once the first event is on its way the status can no longer say it.
+            Err(DecodeFailure::ErrorAnswer) => {
+                failed = true;
+                continue;
+            }
+            turn => turn?,
+        };
         turn.notes.nonfinite_tokens += document.nonfinite;
         turns.push(turn);
     }

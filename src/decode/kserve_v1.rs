@@ -1,6 +1,8 @@
 //! `KServe` V1 and `TensorFlow` Serving REST: `instances` or `inputs`, and `predictions` or `outputs`.
 
-use super::columns::{Names, add_positional, check_size, members, push_tensor, set_cells};
+use super::columns::{
+    Names, add_positional, check_size, even_rows, members, push_columns, push_tensor, set_cells,
+};
 use super::json::Node;
 use super::side::{Part, RequestSide, ResponseSide, Runs};
 use super::table::{Items, Table, scalar};
@@ -73,6 +75,12 @@ pub(super) fn plain_rows(
     field: &str,
     notes: &mut Notes,
 ) -> Result<Part, DecodeFailure> {
+    if let Some(columns) = even_rows(elements) {
+        let mut table = Table::default();
+        table.add_rows(elements.len())?;
+        push_columns(&mut table, columns, names)?;
+        return Ok(Part::new(table));
+    }
     let width = elements.iter().filter_map(positional_width).max().unwrap_or(0);
     let positional = names.all(width);
     let names = if positional.is_empty() { Names { prefix: field, ..names } } else { names };

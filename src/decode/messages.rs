@@ -96,6 +96,9 @@ pub(super) fn response_document(
     tail: &[u8],
     naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
+    if sniff::is_error(root) {
+        return Err(DecodeFailure::ErrorAnswer);
+    }
     let mut side = match response_shape(protocol, root) {
         Shape::OpenInference => open_inference::response(root, tail)?,
         Shape::KserveV1 | Shape::Mlflow => kserve_v1::response(root)?,

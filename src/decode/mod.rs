@@ -446,3 +446,5 @@ mod side_tests;
 mod stream_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trap_tests;

@@ -59,6 +59,19 @@ pub(super) fn response(root: &Node) -> Shape {
     }
 }
 
+/// Whether an answer says that something went wrong, and holds nothing that could be a prediction; such a text may
+/// repeat what was sent.
+pub(super) fn is_error(root: &Node) -> bool {
+    let said = |name: &str| match root.get(name) {
+        Some(Node::Text(text)) => !text.is_empty(),
+        Some(Node::Object(_)) => true,
+        _ => false,
+    };
+    let answers = ["predictions", "outputs", "results", "result", "data", "choices"];
+    let failed = said("error") || said("error_code") || said("detail");
+    failed && !answers.iter().any(|name| root.get_set(name).is_some())
+}
+
 fn is_seldon(root: &Node) -> bool {
     let data = root.get_set("data");
     let in_data = |name: &str| data.and_then(|data| data.get_set(name)).is_some();
