@@ -1,30 +1,60 @@
 //! Open Inference's binary tensor data over HTTP: a JSON document, and behind it the bytes of its tensors.
 
 use super::datatype::Datatype;
-use super::json::Node;
+use super::json::{Document, Node};
 use super::tensor::{Elements, Meaning, Tensor};
-use super::{DecodeFailure, MAX_COLUMNS, Naming};
+use super::{DecodeFailure, MAX_COLUMNS, Naming, Protocol, RawSide, Side, unwrap_event};
 
 /// The two halves of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Halves<'b> {
+struct Halves<'b> {
     /// The document.
-    pub(super) json: &'b [u8],
+    json: &'b [u8],
     /// What stands behind it.
-    pub(super) tail: &'b [u8],
+    tail: &'b [u8],
+}
+
+/// The name of the header that says where the document ends.
+const LENGTH: &str = "inference-header-content-length";
+
+/// Whether a request has no document, only the numbers of its one input.
+pub(super) fn is_raw_request(protocol: Protocol, raw: &RawSide<'_>) -> bool {
+    raw.headers.get(LENGTH) == Some("0") && matches!(protocol, Protocol::OpenInference | Protocol::Configured)
+}
+
+/// The document of a body, and the bytes of tensors behind it.
+pub(super) fn document<'b>(side: Side, raw: &RawSide<'b>) -> Result<(Document, &'b [u8]), DecodeFailure> {
+    if let Some(length) = raw.headers.get(LENGTH) {
+        let Halves { json, tail } = split_at(raw.body, length)?;
+        return Ok((super::document(side, json)?, tail));
+    }
+    let whole = super::document(side, raw.body);
+    let may_have_tail = match &whole {
+        // Bytes behind it that happen to be white space.
+        Ok(document) => claims_bytes(unwrap_event(&document.root).1),
+        Err(failure) => matches!(failure, DecodeFailure::NotJson { .. }),
+    };
+    if may_have_tail
+        && let Some(Halves { json, tail }) = split_behind_value(raw.body)
+        && let Ok(document) = super::document(side, json)
+        && claims_bytes(unwrap_event(&document.root).1)
+    {
+        return Ok((document, tail));
+    }
+    Ok((whole?, &[]))
 }
 
 /// Splits a body where its header says, which counts bytes of the inflated document.
-pub(super) fn split_at<'b>(body: &'b [u8], header: &str) -> Result<Halves<'b>, DecodeFailure> {
+fn split_at<'b>(body: &'b [u8], header: &str) -> Result<Halves<'b>, DecodeFailure> {
     let length = header.parse::<usize>().ok();
     let (json, tail) = length
         .and_then(|length| body.split_at_checked(length))
-        .ok_or_else(|| DecodeFailure::MissingField("inference-header-content-length".to_owned()))?;
+        .ok_or_else(|| DecodeFailure::MissingField(LENGTH.to_owned()))?;
     Ok(Halves { json, tail })
 }
 
 /// Splits a body behind its first JSON value, for loggers that lose the header; absent when nothing stands there.
-pub(super) fn split_behind_value(body: &[u8]) -> Option<Halves<'_>> {
+fn split_behind_value(body: &[u8]) -> Option<Halves<'_>> {
     let (json, tail) = body.split_at_checked(end_of_object(body)?)?;
     (!tail.is_empty()).then_some(Halves { json, tail })
 }
@@ -123,7 +153,7 @@ pub(super) fn place(tensor: &Node) -> Place {
 }
 
 /// Whether any tensor of a document says that its bytes stand behind it.
-pub(super) fn claims_bytes(root: &Node) -> bool {
+fn claims_bytes(root: &Node) -> bool {
     ["inputs", "outputs"].iter().any(|member| {
         matches!(root.get(member), Some(Node::List(tensors))
             if tensors.iter().any(|tensor| matches!(place(tensor), Place::Behind(_))))

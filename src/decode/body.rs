@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::inflate::{InflateProblem, inflate};
-use super::{DecodeFailure, Headers, Protocol, RawSide, Side};
+use super::{DecodeFailure, RawSide, Side};
 
 /// Bytes that a compressed body may inflate to; more than this carries more values than are decoded.
 pub(super) const MAX_INFLATED: usize = 32 << 20;
@@ -24,10 +24,4 @@ pub(super) fn failure(side: Side, problem: InflateProblem) -> DecodeFailure {
         InflateProblem::Damaged => DecodeFailure::Damaged(side),
         InflateProblem::TooLarge { limit } => DecodeFailure::InflatesTooFar { side, limit },
     }
-}
-
-/// Whether an Open Inference request has no document, only the numbers of its one input.
-pub(super) fn is_raw_tensor(protocol: Protocol, headers: &Headers) -> bool {
-    headers.get("inference-header-content-length") == Some("0")
-        && matches!(protocol, Protocol::OpenInference | Protocol::Configured)
 }

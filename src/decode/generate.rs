@@ -1,86 +1,81 @@
-//! Open Inference over server-sent events: MLServer's `infer_stream`, Triton's `generate` and `generate_stream`.
+//! Answers as server-sent events: MLServer's `infer_stream`, Triton's `generate_stream`, the `OpenAI` API's streams.
 
-use super::columns::set_cells;
-use super::json::Node;
-use super::open_inference::text;
-use super::side::{Part, RequestSide, ResponseSide};
+use super::side::{Part, ResponseSide};
 use super::sse::{self, MAX_EVENTS};
 use super::table::Table;
-use super::{DecodeFailure, Naming, Side, open_inference, openai, parse};
+use super::{DecodeFailure, Naming, Protocol, RawSide, Side, document, messages};
+use crate::model::Value;
 
-/// Members of a `generate` message that are no inputs or outputs of the model.
-const ENVELOPE: [&str; 5] = ["id", "model_name", "model_version", "parameters", "stream"];
+/// Columns that are summed over the events of a text; of the others the last one stands.
+const SUMMED: &str = "completion_chars";
 
-/// Reads a request: tensors, or an object whose members are the inputs of one row.
-pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    if open_inference::has_tensors(root, "inputs") {
-        return open_inference::request(root, &[], naming);
-    }
-    if root.get_set("text_input").is_some() {
-        return openai::request(root);
-    }
-    Ok(RequestSide {
-        parts: vec![row(root, Side::Request)?],
-        body_id: text(root, "id"),
-        ..RequestSide::default()
-    })
+/// Whether an answer is a stream of events, and not one document.
+pub(super) fn is_stream(protocol: Protocol, raw: &RawSide<'_>) -> bool {
+    matches!(protocol, Protocol::OpenInferenceStream | Protocol::OpenAi)
+        && !raw.body.trim_ascii_start().starts_with(b"{")
 }
 
-/// Reads an answer: one document, or one per event.
-pub(super) fn response(body: &[u8]) -> Result<ResponseSide, DecodeFailure> {
-    if body.trim_ascii_start().starts_with(b"{") {
-        return document(body);
-    }
-    let events = sse::events(body).ok_or(DecodeFailure::TooLarge { what: "events", limit: MAX_EVENTS })?;
-    if events.is_empty() && !body.trim_ascii().is_empty() {
-        return Err(DecodeFailure::Malformed { side: Side::Response, format: "server-sent events" });
-    }
+/// Reads an answer in events: tensors in each of them, or one text in pieces.
+pub(super) fn response(
+    protocol: Protocol,
+    raw: &RawSide<'_>,
+    naming: &Naming,
+) -> Result<ResponseSide, DecodeFailure> {
+    let events =
+        sse::events(raw.body).ok_or(DecodeFailure::TooLarge { what: "events", limit: MAX_EVENTS })?;
     let mut turns = Vec::new();
-    let mut failed = None;
+    let mut failed = false;
+    let mut is_text = true;
     for event in &events {
-        match document(event) {
-            Err(failure @ DecodeFailure::ErrorAnswer) => failed = Some(failure),
-            turn => turns.push(turn?),
-        }
+        let document = document(Side::Response, event)?;
+        let root = &document.root;
+        is_text &= root.get("outputs").is_none();
+        let mut turn = match messages::response_document(protocol, root, &[], naming) {
+            // Once the first event is on its way the status can no longer say it.
+            Err(DecodeFailure::ErrorAnswer) => {
+                failed = true;
+                continue;
+            }
+            turn => turn?,
+        };
+        turn.notes.nonfinite_tokens += document.nonfinite;
+        turns.push(turn);
     }
-    match failed {
-        Some(failure) if turns.is_empty() => Err(failure),
+    match turns.len() {
+        0 if failed => Err(DecodeFailure::ErrorAnswer),
+        0 => Err(DecodeFailure::Malformed { side: Side::Response, format: "server-sent events" }),
+        _ if is_text && !failed => in_pieces(turns),
+        _ if is_text => Err(DecodeFailure::ErrorAnswer),
         _ => Ok(ResponseSide::of_turns(turns)),
     }
 }
 
-fn document(json: &[u8]) -> Result<ResponseSide, DecodeFailure> {
-    let document = parse(Side::Response, json)?;
-    let root = &document.root;
-    let mut side = if root.get("outputs").is_some() {
-        open_inference::response(root, &[])?
-    } else if root.get_set("error").is_some() {
-        // After the first event the status can no longer say it.
-        return Err(DecodeFailure::ErrorAnswer);
-    } else if root.get_set("text_output").is_some() {
-        openai::response(root)?
-    } else {
-        ResponseSide {
-            parts: vec![row(root, Side::Response)?],
-            body_id: text(root, "id"),
-            model: text(root, "model_name"),
-            model_version: text(root, "model_version"),
-            ..ResponseSide::default()
-        }
-    };
-    side.notes.nonfinite_tokens += document.nonfinite;
-    Ok(side)
-}
-
-/// One row with a column per member.
-fn row(root: &Node, side: Side) -> Result<Part, DecodeFailure> {
-    let Node::Object(members) = root else {
-        return Err(DecodeFailure::Malformed { side, format: "an object" });
-    };
+/// One row out of the pieces of a text.
+fn in_pieces(turns: Vec<ResponseSide>) -> Result<ResponseSide, DecodeFailure> {
+    let mut side = ResponseSide::default();
     let mut table = Table::default();
     let row = table.add_row()?;
-    for (name, node) in members.iter().filter(|(name, _)| !ENVELOPE.contains(&name.as_str())) {
-        set_cells(&mut table, row, name, node)?;
+    let events = turns.len();
+    let mut sum = None;
+    for turn in turns {
+        side.notes.add(&turn.notes);
+        side.body_id = side.body_id.or(turn.body_id);
+        side.model = side.model.or(turn.model);
+        side.model_version = side.model_version.or(turn.model_version);
+        for column in turn.parts.into_iter().flat_map(|part| part.columns) {
+            match column.values.into_iter().next() {
+                Some(Value::Number(number)) if column.name == SUMMED => {
+                    sum = Some(sum.unwrap_or(0.0) + number);
+                }
+                None | Some(Value::Missing) => {}
+                Some(value) => table.set(row, &column.name, value)?,
+            }
+        }
     }
-    Ok(Part::new(table))
+    if let Some(sum) = sum {
+        table.set(row, SUMMED, Value::Number(sum))?;
+    }
+    table.set(row, "events", Value::Number(events as f64))?;
+    side.parts.push(Part::new(table));
+    Ok(side)
 }

@@ -5,18 +5,17 @@ use super::json::{self, Document, Node};
 use super::side::{RequestSide, ResponseSide};
 use super::sniff::{self, Shape};
 use super::{
-    DecodeFailure, Headers, MAX_ROWS, Naming, Notes, Protocol, Side, document, examples, free, generate,
-    kserve_v1, mlflow, open_inference, openai, parse, seldon, unwrap_event,
+    DecodeFailure, MAX_ROWS, Naming, Notes, Protocol, RawSide, Side, binary_tensors, document, examples,
+    free, kserve_v1, mlflow, open_inference, openai, seldon, unwrap_event,
 };
 
 /// Reads a request.
 pub(super) fn request(
     protocol: Protocol,
-    headers: &Headers,
-    body: &[u8],
+    raw: &RawSide<'_>,
     naming: &Naming,
 ) -> Result<RequestSide, DecodeFailure> {
-    let (document, tail) = match content(Side::Request, protocol, headers, body)? {
+    let (document, tail) = match content(Side::Request, protocol, raw)? {
         Content::Json(document, tail) => (document, tail),
         Content::Lines(lines) => {
             let mut notes = Notes { nonfinite_tokens: lines.nonfinite, ..Notes::default() };
@@ -31,13 +30,25 @@ pub(super) fn request(
             };
             let mut notes = Notes::default();
             let names = naming.positional(Side::Request);
-            let part = delimited::request(body, header, names, &mut notes)?;
+            let part = delimited::request(raw.body, header, names, &mut notes)?;
             return Ok(RequestSide { parts: vec![part], notes, ..RequestSide::default() });
         }
     };
     let (event_id, root) = unwrap_event(&document.root);
+    let mut side = request_document(protocol, root, tail, naming)?;
+    side.body_id = side.body_id.or(event_id);
+    side.notes.nonfinite_tokens += document.nonfinite;
+    Ok(side)
+}
+
+/// Reads the document of a request; `tail` are the bytes behind it.
+pub(super) fn request_document(
+    protocol: Protocol,
+    root: &Node,
+    tail: &[u8],
+    naming: &Naming,
+) -> Result<RequestSide, DecodeFailure> {
     let mut side = match request_shape(protocol, root) {
-        _ if protocol == Protocol::OpenInferenceStream => generate::request(root, naming)?,
         Shape::OpenInference => open_inference::request(root, tail, naming)?,
         Shape::KserveV1 => kserve_v1::request(root, naming)?,
         Shape::Examples => examples::request(root, naming)?,
@@ -47,27 +58,18 @@ pub(super) fn request(
         Shape::Free => free::request(root, naming)?,
     };
     let client_id = open_inference::text(root, "client_request_id");
-    side.body_id = pointed_id(root, naming).or(side.body_id).or(client_id).or(event_id);
+    side.body_id = pointed_id(root, naming).or(side.body_id).or(client_id);
     side.event_time = pointed_time(root, naming);
-    side.notes.nonfinite_tokens += document.nonfinite;
     Ok(side)
 }
 
 /// Reads an answer.
 pub(super) fn response(
     protocol: Protocol,
-    headers: &Headers,
-    body: &[u8],
+    raw: &RawSide<'_>,
     naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
-    if protocol == Protocol::OpenInferenceStream {
-        return generate::response(body);
-    }
-    let starts = |field: &[u8]| body.starts_with(field);
-    if protocol == Protocol::OpenAi && [&b"data:"[..], b"event:", b":"].into_iter().any(starts) {
-        return openai::stream(body);
-    }
-    let (document, tail) = match content(Side::Response, protocol, headers, body)? {
+    let (document, tail) = match content(Side::Response, protocol, raw)? {
         Content::Json(document, tail) => (document, tail),
         Content::Lines(lines) => {
             let mut notes = Notes { nonfinite_tokens: lines.nonfinite, ..Notes::default() };
@@ -77,11 +79,23 @@ pub(super) fn response(
         Content::Csv => {
             let mut notes = Notes::default();
             let names = naming.positional(Side::Response);
-            let part = delimited::response(body, names, &mut notes)?;
+            let part = delimited::response(raw.body, names, &mut notes)?;
             return Ok(ResponseSide { parts: vec![part], notes, ..ResponseSide::default() });
         }
     };
     let (_, root) = unwrap_event(&document.root);
+    let mut side = response_document(protocol, root, tail, naming)?;
+    side.notes.nonfinite_tokens += document.nonfinite;
+    Ok(side)
+}
+
+/// Reads the document of an answer; `tail` are the bytes behind it.
+pub(super) fn response_document(
+    protocol: Protocol,
+    root: &Node,
+    tail: &[u8],
+    naming: &Naming,
+) -> Result<ResponseSide, DecodeFailure> {
     if sniff::is_error(root) {
         return Err(DecodeFailure::ErrorAnswer);
     }
@@ -100,7 +114,6 @@ pub(super) fn response(
     }
     side.body_id = pointed_id(root, naming).or(side.body_id);
     side.event_time = pointed_time(root, naming);
-    side.notes.nonfinite_tokens += document.nonfinite;
     Ok(side)
 }
 
@@ -152,15 +165,10 @@ enum Content<'b> {
     Csv,
 }
 
-fn content<'b>(
-    side: Side,
-    protocol: Protocol,
-    headers: &Headers,
-    whole: &'b [u8],
-) -> Result<Content<'b>, DecodeFailure> {
-    let json = || document(side, headers, whole).map(|(document, tail)| Content::Json(document, tail));
-    let kind = headers.get("content-type").unwrap_or("").to_ascii_lowercase();
-    let body = whole.strip_prefix(b"\xef\xbb\xbf").unwrap_or(whole).trim_ascii();
+fn content<'b>(side: Side, protocol: Protocol, raw: &RawSide<'b>) -> Result<Content<'b>, DecodeFailure> {
+    let json = |document| Content::Json(document, &[]);
+    let kind = raw.headers.get("content-type").unwrap_or("").to_ascii_lowercase();
+    let body = raw.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw.body).trim_ascii();
     // Paths whose format the path tells are JSON, whatever the header says: loggers and clients mislabel it.
     let tells = matches!(
         protocol,
@@ -171,8 +179,14 @@ fn content<'b>(
             | Protocol::AzureScore
             | Protocol::Configured
     );
+    if protocol == Protocol::OpenInference || (protocol == Protocol::Configured && body.starts_with(b"{")) {
+        match binary_tensors::document(side, raw) {
+            Err(DecodeFailure::NotJson { .. }) if protocol == Protocol::Configured => {}
+            document => return document.map(|(document, tail)| Content::Json(document, tail)),
+        }
+    }
     if !tells {
-        return json();
+        return document(side, raw.body).map(json);
     }
     if body.starts_with(b"PAR1") {
         return Err(DecodeFailure::UnsupportedFormat("a Parquet body"));
@@ -183,12 +197,12 @@ fn content<'b>(
         return lines(side, body).map(Content::Lines);
     }
     if looks_like_json {
-        return match json() {
+        return match document(side, raw.body) {
             // Several documents, one per line, under no or another content type.
             Err(failure @ DecodeFailure::NotJson { .. }) if body.contains(&b'\n') => {
                 lines(side, body).map(Content::Lines).map_err(|_| failure)
             }
-            read => read,
+            document => document.map(json),
         };
     }
     let unreadable = [
@@ -210,11 +224,11 @@ fn content<'b>(
     if csv {
         return Ok(Content::Csv);
     }
-    match json() {
+    match document(side, raw.body) {
         Err(DecodeFailure::NotJson { .. }) if protocol == Protocol::TorchServe => {
             Err(DecodeFailure::UnsupportedFormat("a body that is not JSON"))
         }
-        read => read,
+        document => document.map(json),
     }
 }
 
@@ -228,7 +242,7 @@ fn lines(side: Side, body: &[u8]) -> Result<Document, DecodeFailure> {
         if nodes.len() >= MAX_ROWS {
             return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
         }
-        let parsed = parse(side, line)?;
+        let parsed = document(side, line)?;
         // What a document takes is bounded by its length, roughly.
         if !budget.take(line.len().saturating_mul(8)) {
             return Err(DecodeFailure::TooLarge { what: "values", limit: super::MAX_CELLS });

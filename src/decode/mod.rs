@@ -42,7 +42,6 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use self::binary_tensors::Halves;
 use self::columns::Names;
 pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
@@ -128,10 +127,10 @@ pub struct Naming {
 impl Naming {
     /// The protocol of a message that came by `route`: what settings force goes before the path.
     fn protocol(&self, route: &Route) -> Protocol {
-        // gRPC is how a message travels, and leaves no choice.
-        let Some(format) = self.format.as_ref().filter(|_| !route.protocol.is_grpc()) else {
+        let Some(format) = &self.format else { return route.protocol };
+        if route.protocol.is_grpc() {
             return route.protocol;
-        };
+        }
         let pointed = format.request.points() || format.response.points();
         format.protocol.or(pointed.then_some(Protocol::FreeJson)).unwrap_or(route.protocol)
     }
@@ -367,12 +366,13 @@ pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide,
         return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
     let body = body::whole(Side::Request, raw)?;
+    let raw = &RawSide { body: &body, ..*raw };
     let mut side = if protocol.is_grpc() {
-        grpc::request(protocol, raw.headers, &body, naming)?
-    } else if body::is_raw_tensor(protocol, raw.headers) {
-        open_inference::raw_request(&body, naming)?
+        grpc::request(protocol, raw, naming)?
+    } else if binary_tensors::is_raw_request(protocol, raw) {
+        open_inference::raw_request(raw.body, naming)?
     } else {
-        messages::request(protocol, raw.headers, &body, naming)?
+        messages::request(protocol, raw, naming)?
     };
     side.model_version = side.model_version.or_else(|| raw.route.version.clone());
     Ok(side)
@@ -399,10 +399,13 @@ pub fn decode_response(
         grpc::check_status(raw.headers)?;
     }
     let body = body::whole(Side::Response, raw)?;
+    let raw = &RawSide { body: &body, ..*raw };
     if protocol.is_grpc() {
-        grpc::response(protocol, raw.headers, &body)
+        grpc::response(protocol, raw, naming)
+    } else if generate::is_stream(protocol, raw) {
+        generate::response(protocol, raw, naming)
     } else {
-        messages::response(protocol, raw.headers, &body, naming)
+        messages::response(protocol, raw, naming)
     }
 }
 
@@ -410,34 +413,9 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// The document of a body, and the bytes of tensors behind it.
-fn document<'b>(
-    side: Side,
-    headers: &Headers,
-    body: &'b [u8],
-) -> Result<(Document, &'b [u8]), DecodeFailure> {
-    if let Some(length) = headers.get("inference-header-content-length") {
-        let Halves { json, tail } = binary_tensors::split_at(body, length)?;
-        return Ok((parse(side, json)?, tail));
-    }
-    let whole = parse(side, body);
-    let may_have_tail = match &whole {
-        // Bytes behind it that happen to be white space.
-        Ok(document) => binary_tensors::claims_bytes(unwrap_event(&document.root).1),
-        Err(failure) => matches!(failure, DecodeFailure::NotJson { .. }),
-    };
-    if may_have_tail
-        && let Some(Halves { json, tail }) = binary_tensors::split_behind_value(body)
-        && let Ok(document) = parse(side, json)
-        && binary_tensors::claims_bytes(unwrap_event(&document.root).1)
-    {
-        return Ok((document, tail));
-    }
-    Ok((whole?, &[]))
-}
-
-fn parse(side: Side, json: &[u8]) -> Result<Document, DecodeFailure> {
-    json::parse(json).map_err(|problem| match problem {
+/// Parses a body as JSON.
+fn document(side: Side, body: &[u8]) -> Result<Document, DecodeFailure> {
+    json::parse(body).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },
@@ -464,6 +442,8 @@ mod free_tests;
 mod message_tests;
 #[cfg(test)]
 mod side_tests;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

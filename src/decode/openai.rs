@@ -4,7 +4,6 @@ use super::DecodeFailure;
 use super::json::Node;
 use super::open_inference::text;
 use super::side::{Part, RequestSide, ResponseSide};
-use super::sse::{self, MAX_EVENTS};
 use super::table::{Items, Table};
 use crate::model::Value;
 
@@ -107,49 +106,6 @@ pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
         model,
         ..ResponseSide::default()
     })
-}
-
-/// Reads an answer that came in events: what their last word is on everything, and how many brought text.
-pub(super) fn stream(body: &[u8]) -> Result<ResponseSide, DecodeFailure> {
-    let events = sse::events(body).ok_or(DecodeFailure::TooLarge { what: "events", limit: MAX_EVENTS })?;
-    if events.is_empty() {
-        return Err(DecodeFailure::Malformed { side: Side::Response, format: "server-sent events" });
-    }
-    let mut whole: Vec<(String, Node)> = Vec::new();
-    let mut choice = None;
-    let mut chunks = 0_u32;
-    for event in &events {
-        let Node::Object(members) = parse(Side::Response, event)?.root else { continue };
-        for (name, node) in members {
-            match (name.as_str(), node) {
-                ("error", Node::Text(_) | Node::Object(_)) => return Err(DecodeFailure::ErrorAnswer),
-                ("id" | "model" | "usage", node @ (Node::Text(_) | Node::Object(_))) => {
-                    whole.retain(|(known, _)| *known != name);
-                    whole.push((name, node));
-                }
-                ("choices", Node::List(choices)) => {
-                    let Some(first) = choices.into_iter().next() else { continue };
-                    chunks += u32::from(brings_text(&first));
-                    if choice.is_none() || first.get_set("finish_reason").is_some() {
-                        choice = Some(first);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    whole.extend(choice.map(|choice| ("choices".to_owned(), Node::List(vec![choice]))));
-    let mut side = response(&Node::Object(whole))?;
-    if let Some(part) = side.parts.first_mut() {
-        part.columns
-            .push(Column { name: "chunks".to_owned(), values: vec![Value::Number(f64::from(chunks))] });
-    }
-    Ok(side)
-}
-
-fn brings_text(choice: &Node) -> bool {
-    let text = choice.get("text").or_else(|| choice.get("delta").and_then(|delta| delta.get("content")));
-    text.and_then(Node::text).is_some_and(|text| !text.is_empty())
 }
 
 /// Characters of the texts of a prompt: a text, a list of them, or messages whose content is one or the other.

@@ -31,6 +31,8 @@ pub(super) fn join(
 ) -> Result<Decoded, DecodeFailure> {
     let requests = if request.turns.is_empty() { vec![request] } else { request.turns };
     let (answers, failure) = match response {
+        // A stream without any answer.
+        Some(Ok(response)) if response == ResponseSide::default() => (Vec::new(), None),
         Some(Ok(response)) if response.turns.is_empty() => (vec![response], None),
         Some(Ok(response)) => (response.turns, None),
         Some(Err(failure @ (DecodeFailure::ErrorStatus(_) | DecodeFailure::ErrorAnswer))) => {

@@ -7,20 +7,20 @@ mod stream;
 mod tensorflow;
 mod torchserve;
 
+use std::borrow::Cow;
+
 use self::frames::{FrameProblem, MAX_MESSAGES, messages};
 use super::body::{self, MAX_INFLATED};
 use super::side::{RequestSide, ResponseSide};
-use super::{DecodeFailure, Headers, Naming, Protocol, Side};
+use super::{DecodeFailure, Headers, Naming, Protocol, RawSide, Side};
 
 /// Reads what a client sent.
 pub(super) fn request(
     protocol: Protocol,
-    headers: &Headers,
-    body: &[u8],
+    raw: &RawSide<'_>,
     naming: &Naming,
 ) -> Result<RequestSide, DecodeFailure> {
-    let messages = messages(body, headers.get("grpc-encoding"), MAX_INFLATED)
-        .map_err(|problem| failure(Side::Request, problem))?;
+    let messages = split(Side::Request, raw)?;
     let mut messages = messages.iter().map(AsRef::as_ref);
     match protocol {
         Protocol::OpenInferenceGrpc => stream::requests(messages, naming),
@@ -34,19 +34,28 @@ pub(super) fn request(
 /// Reads what a model server answered, once [`check_status`] has found no error.
 pub(super) fn response(
     protocol: Protocol,
-    headers: &Headers,
-    body: &[u8],
+    raw: &RawSide<'_>,
+    naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
-    let messages = messages(body, headers.get("grpc-encoding"), MAX_INFLATED)
-        .map_err(|problem| failure(Side::Response, problem))?;
+    let messages = split(Side::Response, raw)?;
     let mut messages = messages.iter().map(AsRef::as_ref);
     match protocol {
         Protocol::OpenInferenceGrpc => stream::responses(messages),
         Protocol::TensorflowGrpc => tensorflow::response(one(&mut messages, Side::Response)?),
-        Protocol::SeldonGrpc => seldon::response(one(&mut messages, Side::Response)?),
-        Protocol::TorchServeGrpc => torchserve::response(one(&mut messages, Side::Response)?),
+        Protocol::SeldonGrpc => seldon::response(one(&mut messages, Side::Response)?, naming),
+        Protocol::TorchServeGrpc => torchserve::response(one(&mut messages, Side::Response)?, naming),
         other => Err(DecodeFailure::UnsupportedFormat(other.as_str())),
     }
+}
+
+/// The messages of a body; loggers give a single one without its frame.
+fn split<'b>(side: Side, raw: &RawSide<'b>) -> Result<Vec<Cow<'b, [u8]>>, DecodeFailure> {
+    // A frame starts with 0 or 1, a message with the number of a field.
+    if raw.body.first().is_some_and(|flag| *flag > 1) {
+        return Ok(vec![Cow::Borrowed(raw.body)]);
+    }
+    messages(raw.body, raw.headers.get("grpc-encoding"), MAX_INFLATED)
+        .map_err(|problem| failure(side, problem))
 }
 
 /// The status in the trailers; the one of HTTP is always 200.
@@ -75,3 +84,6 @@ fn failure(side: Side, problem: FrameProblem) -> DecodeFailure {
         FrameProblem::Inflate(problem) => body::failure(side, problem),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,21 +3,21 @@
 use crate::decode::json::{Budget, ListBuilder, MAX_DEPTH, Node};
 use crate::decode::protobuf::{Field, Fields, Malformed, each_fixed64, each_varint};
 use crate::decode::side::{RequestSide, ResponseSide};
-use crate::decode::{DecodeFailure, MAX_CELLS, Naming, Side};
+use crate::decode::{DecodeFailure, MAX_CELLS, Naming, Protocol, Side, messages};
 
 /// Reads a request.
 pub(super) fn request(message: &[u8], naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    let _ = (root(message, Side::Request)?, naming);
-    Err(DecodeFailure::UnsupportedFormat("seldon_grpc"))
+    let root = root(message, Side::Request)?;
+    messages::request_document(Protocol::SeldonV1, &root, &[], naming)
 }
 
 /// Reads an answer.
-pub(super) fn response(message: &[u8]) -> Result<ResponseSide, DecodeFailure> {
+pub(super) fn response(message: &[u8], naming: &Naming) -> Result<ResponseSide, DecodeFailure> {
     let root = root(message, Side::Response)?;
     if root.get("status").and_then(|status| status.get("status")) == Some(&Node::Number(1.0)) {
         return Err(DecodeFailure::ErrorAnswer);
     }
-    Err(DecodeFailure::UnsupportedFormat("seldon_grpc"))
+    messages::response_document(Protocol::SeldonV1, &root, &[], naming)
 }
 
 /// Why a message could not be turned into JSON.
