@@ -54,19 +54,30 @@ pub(super) fn even_rows(rows: &[Node]) -> Option<Vec<Vec<Value>>> {
 }
 
 /// Adds a tensor given as a nested array whose first dimension is the rows of `table`.
-pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Result<(), DecodeFailure> {
+pub(super) fn push_tensor(
+    table: &mut Table,
+    names: Names<'_>,
+    items: Items<'_>,
+) -> Result<(), DecodeFailure> {
     match items {
         Items::Nodes(nodes) if items.has_lists() => {
             if let Some(columns) = even_rows(nodes) {
-                let names = Names { given: &[], prefix: name, alone: name };
                 return push_columns(table, columns, names);
             }
+            let width = nodes.iter().filter_map(Node::list_len).max().unwrap_or(1);
             for (row, node) in nodes.iter().enumerate() {
-                set_cells(table, row, name, node)?;
+                match cell(node) {
+                    Cell::One(value) => table.set(row, &names.column(1, 0), value)?,
+                    Cell::Vector(items) => {
+                        for j in 0..items.len() {
+                            table.set(row, &names.column(width, j), items.value(j))?;
+                        }
+                    }
+                }
             }
             Ok(())
         }
-        flat => table.push_column(name, flat.values()),
+        flat => table.push_column(&names.column(1, 0), flat.values()),
     }
 }
 

@@ -31,16 +31,16 @@ pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, Decod
 
 /// Reads the results of an answer: a number per example, or a list of label and score; the documentation calls them
 /// `result`, the server `results`.
-pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
+pub(super) fn response(root: &Node, naming: &Naming) -> Result<ResponseSide, DecodeFailure> {
     let Some(results) = root.get_set("results").or_else(|| root.get_set("result")) else {
-        return kserve_v1::response(root);
+        return kserve_v1::response(root, naming);
     };
     let is_classes = |node: &Node| classes(node).is_some();
     let parts = match results {
         Node::List(examples) if !examples.is_empty() && examples.iter().all(is_classes) => {
             vec![classified(examples)?]
         }
-        results => kserve_v1::predictions(results)?,
+        results => kserve_v1::predictions(results, naming)?,
     };
     Ok(ResponseSide { parts, ..ResponseSide::default() })
 }

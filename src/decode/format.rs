@@ -37,7 +37,7 @@ pub struct Mapping {
     pub rows: Option<Pointer>,
     /// `auto`, or pointers by column, relative to a row: `{age: /person/age}`.
     pub columns: Columns,
-    /// Names of the values of a row that is an array, in order.
+    /// Names of the values of a row that is an array, in order; tensors and columns that have a name keep it.
     pub names: Vec<String>,
 }
 

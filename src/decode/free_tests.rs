@@ -140,6 +140,23 @@ fn pointers_say_where_rows_and_columns_are() {
 }
 
 #[test]
+fn outputs_take_the_names_of_the_settings() {
+    let named = Mapping { names: vec!["no".into(), "yes".into()], ..Mapping::default() };
+    let naming = format(Mapping::default(), named);
+    let two = r#"{"instances":[[1],[2]]}"#;
+    pointed(&naming, two, r#"{"predictions":[[0.1,0.9],[0.8,0.2]]}"#, "[0]=1,2 -> no=0.1,0.8 yes=0.9,0.2");
+    pointed(&naming, two, r#"{"predictions":[[0.1,"x"],[0.8,"y"]]}"#, "[0]=1,2 -> no=0.1,0.8 yes='x','y'");
+    pointed(&naming, r#"{"instances":[[1]]}"#, r#"{"predictions":[0.1,0.9]}"#, "[0]=1 -> no=0.1 yes=0.9");
+    pointed(&naming, two, r#"{"predictions":[5,6]}"#, "[0]=1,2 -> prediction=5,6");
+    pointed(
+        &naming,
+        two,
+        r#"{"outputs":{"p":[[0.1,0.9],[0.8,0.2]]}}"#,
+        "[0]=1,2 -> p[0]=0.1,0.8 p[1]=0.9,0.2",
+    );
+}
+
+#[test]
 fn what_a_pointer_does_not_find_has_its_reason() {
     let naming = format(rows_at("/rows"), rows_at("/results"));
     let absent = mapped(&naming, r#"{"row":[]}"#, "{}").unwrap_err();

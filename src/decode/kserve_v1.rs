@@ -26,10 +26,10 @@ pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, Decod
 }
 
 /// Reads the predictions of an answer.
-pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
+pub(super) fn response(root: &Node, naming: &Naming) -> Result<ResponseSide, DecodeFailure> {
     let mut side = ResponseSide::default();
     match root.get_set("predictions").or_else(|| root.get_set("outputs")) {
-        Some(answer) => side.parts = predictions(answer)?,
+        Some(answer) => side.parts = predictions(answer, naming)?,
         None => side.notes.row_mismatch += 1,
     }
     Ok(side)
@@ -48,7 +48,7 @@ pub(super) fn rows(
     let elements = match items {
         Items::Numbers(_) => {
             table.add_rows(items.len())?;
-            push_tensor(&mut table, &names.column(1, 0), items)?;
+            push_tensor(&mut table, names, items)?;
             return Ok(Part::new(table));
         }
         Items::Nodes(elements) => elements,
@@ -175,7 +175,7 @@ pub(super) fn columns(inputs: &[(String, Node)]) -> Result<Vec<Part>, DecodeFail
         if name.ends_with("_bytes") {
             table.push_column(name, vec![Value::Opaque; items.len()])?;
         } else {
-            push_tensor(&mut table, name, items)?;
+            push_tensor(&mut table, Names { given: &[], prefix: name, alone: name }, items)?;
         }
         parts.push(Part::new(table));
     }
@@ -184,24 +184,23 @@ pub(super) fn columns(inputs: &[(String, Node)]) -> Result<Vec<Part>, DecodeFail
 }
 
 /// The predictions: a list with an element per row, a tensor per name, or a bare value.
-pub(super) fn predictions(answer: &Node) -> Result<Vec<Part>, DecodeFailure> {
-    if let Node::Object(tensors) = answer {
-        let parts = tensors
-            .iter()
-            .map(|(name, node)| tensor(name, node))
-            .collect::<Result<Vec<_>, DecodeFailure>>()?;
-        check_size(&parts)?;
-        return Ok(parts);
-    }
-    tensor(PREDICTION, answer).map(|part| vec![part])
+pub(super) fn predictions(answer: &Node, naming: &Naming) -> Result<Vec<Part>, DecodeFailure> {
+    let Node::Object(tensors) = answer else {
+        return tensor(naming.positional(Side::Response), answer).map(|part| vec![part]);
+    };
+    let named = |name| Names { given: &[], prefix: name, alone: name };
+    let parts = tensors.iter().map(|(name, node)| tensor(named(name), node));
+    let parts = parts.collect::<Result<Vec<_>, DecodeFailure>>()?;
+    check_size(&parts)?;
+    Ok(parts)
 }
 
 /// An output: rows, of which a bare vector may also be one row, or a bare value.
-fn tensor(name: &str, node: &Node) -> Result<Part, DecodeFailure> {
+fn tensor(names: Names<'_>, node: &Node) -> Result<Part, DecodeFailure> {
     let mut table = Table::default();
     let Some(items) = Items::of(node) else {
         let row = table.add_row()?;
-        table.set(row, name, scalar(node))?;
+        table.set(row, &names.column(1, 0), scalar(node))?;
         return Ok(Part::new(table));
     };
     table.add_rows(items.len())?;
@@ -214,15 +213,19 @@ fn tensor(name: &str, node: &Node) -> Result<Part, DecodeFailure> {
                             set_cells(&mut table, row, name, value)?;
                         }
                     }
-                    None => set_cells(&mut table, row, name, node)?,
+                    None => set_cells(&mut table, row, names.prefix, node)?,
                 }
             }
             Ok(Part::new(table))
         }
         Items::Nodes(_) if items.has_lists() => {
-            push_tensor(&mut table, name, items)?;
+            push_tensor(&mut table, names, items)?;
             Ok(Part::new(table))
         }
-        _ => Ok(Part::vector(name, items.values())),
+        _ => {
+            let mut part = Part::vector(&names.column(1, 0), items.values());
+            part.name_runs(names.given);
+            Ok(part)
+        }
     }
 }

@@ -252,6 +252,28 @@ fn an_error_that_repeats_the_input_is_not_read() {
 }
 
 #[test]
+fn structured_events_are_unwrapped_in_both_forms() {
+    // {"instances":[[7]]} and {"predictions":[8]}
+    let encoded = |data: &str| {
+        format!(r#"{{"specversion":"1.0","id":"e1","type":"t","source":"s","data_base64":"{data}"}}"#)
+    };
+    let plain =
+        |data: &str| format!(r#"{{"specversion":"1.0","id":"e1","type":"t","source":"s","data":{data}}}"#);
+    let pairs = [
+        (encoded("eyJpbnN0YW5jZXMiOltbN11dfQ=="), encoded("eyJwcmVkaWN0aW9ucyI6WzhdfQ==")),
+        (plain(r#"{"instances":[[7]]}"#), plain(r#"{"predictions":[8]}"#)),
+    ];
+    for (request, response) in pairs {
+        let decoded = decode_bytes(Protocol::KserveV1, request.as_bytes(), response.as_bytes(), &[]).unwrap();
+        assert_eq!(show(&decoded.batch.features), "[0]=7");
+        assert_eq!(show(&decoded.batch.outputs), "prediction=8");
+        assert_eq!(decoded.body_id.as_deref(), Some("e1"));
+    }
+    let failure = decode_bytes(Protocol::KserveV1, encoded("*").as_bytes(), b"{}", &[]).unwrap_err();
+    assert_eq!(failure, DecodeFailure::MissingField("data_base64".into()));
+}
+
+#[test]
 fn what_is_cut_is_not_read() {
     let route = route(Protocol::Invocations);
     let body = br#"{"instances":[[1],[2]"#;
