@@ -1,6 +1,6 @@
 //! What real servers and clients send although no specification would have it so, a test each.
 
-use super::tests::{check, decode_bytes, names, raw, route, show};
+use super::tests::{check, decode_bytes, raw, route, show};
 use super::*;
 
 #[track_caller]
