@@ -1,10 +1,12 @@
 //! Tensors into columns, by the one rule that all formats share: `[N]` and `[N,1]` are a column, `[N,K]` are K.
 
+use std::collections::HashSet;
+
 use super::json::Node;
 use super::side::Part;
 use super::table::{Items, Table, is_bytes, scalar};
 use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, Naming, Notes};
-use crate::model::Value;
+use crate::model::{Column, Value};
 
 /// What became of a value that stands where one row has one column.
 pub(super) enum Cell<'n> {
@@ -102,6 +104,12 @@ impl Names<'_> {
         }
     }
 
+    /// Whether two of `width` columns may have the same name.
+    fn may_repeat(self, width: usize) -> bool {
+        let mut seen = HashSet::with_capacity(self.names.len());
+        self.names.len() == width && !self.names.iter().all(|name| seen.insert(name.as_str()))
+    }
+
     /// The names of all columns; none when they are more than columns can be.
     pub(super) fn all(self, width: usize) -> Vec<String> {
         if width > MAX_COLUMNS { Vec::new() } else { (0..width).map(|j| self.column(width, j)).collect() }
@@ -192,8 +200,15 @@ pub(super) fn named_tensor(
         }
         j = if j + 1 < width { j + 1 } else { 0 };
     });
-    push_columns(&mut table, columns, names)?;
-    let mut part = Part::new(table);
+    let mut part = if names.may_repeat(width) {
+        push_columns(&mut table, columns, names)?;
+        Part::new(table)
+    } else {
+        let fitting = names.names.iter().filter(|_| names.names.len() == width);
+        fitting.map(String::as_str).chain([names.whole()]).try_for_each(Table::check_name)?;
+        let column = |(j, values)| Column { name: names.column(width, j), values };
+        Part { rows, columns: columns.into_iter().enumerate().map(column).collect(), runs: None }
+    };
     if shape.len() == 1 {
         part.may_be_one_row(names.given);
     }
