@@ -106,8 +106,8 @@ impl Names<'_> {
 
     /// Whether two of `width` columns may have the same name.
     fn may_repeat(self, width: usize) -> bool {
-        let mut seen = HashSet::with_capacity(self.names.len());
-        self.names.len() == width && !self.names.iter().all(|name| seen.insert(name.as_str()))
+        let mut seen = HashSet::with_capacity(self.given.len());
+        self.given.len() == width && !self.given.iter().all(|name| seen.insert(name.as_str()))
     }
 
     /// The names of all columns; none when they are more than columns can be.
@@ -204,7 +204,7 @@ pub(super) fn named_tensor(
         push_columns(&mut table, columns, names)?;
         Part::new(table)
     } else {
-        let fitting = names.names.iter().filter(|_| names.names.len() == width);
+        let fitting = names.given.iter().filter(|_| names.given.len() == width);
         fitting.map(String::as_str).chain([names.whole()]).try_for_each(Table::check_name)?;
         let column = |(j, values)| Column { name: names.column(width, j), values };
         Part { rows, columns: columns.into_iter().enumerate().map(column).collect(), runs: None }
