@@ -133,7 +133,9 @@ mod tests {
         }
         assert!(half(0x7c01).is_nan() && half(0xffff).is_nan());
         assert_eq!(half(0x8000).to_bits(), f64::to_bits(-0.0));
-        assert_eq!([brain(0x3f80), brain(0xc049), brain(0x7f80)], [1.0, -3.140_625, f64::INFINITY]);
+        for (bits, expected) in [(0x3f80, 1.0), (0xc049, -3.140_625), (0x7f80, f64::INFINITY)] {
+            assert_eq!(brain(bits).to_bits(), f64::to_bits(expected), "{bits:04x}");
+        }
     }
 
     #[test]

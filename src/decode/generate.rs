@@ -1,4 +1,4 @@
-//! Answers as server-sent events: MLServer's `infer_stream`, Triton's `generate_stream`, the `OpenAI` API's streams.
+//! Answers as server-sent events: `MLServer`'s `infer_stream`, Triton's `generate_stream`, the `OpenAI` API's streams.
 
 use super::side::{Part, ResponseSide};
 use super::sse::{self, MAX_EVENTS};

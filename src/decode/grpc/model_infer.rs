@@ -1,4 +1,4 @@
-//! Open Inference V2 over gRPC: `ModelInferRequest` and `ModelInferResponse`, alike in KServe, Triton and MLServer.
+//! Open Inference V2 over gRPC: `ModelInferRequest` and `ModelInferResponse`, alike in `KServe`, Triton and `MLServer`.
 
 use crate::decode::classification::split_evident;
 use crate::decode::columns::check_size;
@@ -210,12 +210,8 @@ fn contents<'b>(bytes: &'b [u8], elements: &mut Option<Elements<'b>>) -> Result<
                 let numbers = numbers(elements)?;
                 each_varint(wire, |value| numbers.push(f64::from(u8::from(value != 0))))?;
             }
-            (2, wire) => {
-                let numbers = numbers(elements)?;
-                // An int32 is written as the int64 that it is.
-                each_varint(wire, |value| numbers.push(value.cast_signed() as f64))?;
-            }
-            (3, wire) => {
+            // An int32 is written as the int64 that it is.
+            (2 | 3, wire) => {
                 let numbers = numbers(elements)?;
                 each_varint(wire, |value| numbers.push(value.cast_signed() as f64))?;
             }

@@ -46,7 +46,7 @@ enum Answer<'m> {
 }
 
 /// Tells Triton's `ModelStreamInferResponse{error_message=1, infer_response=2}` from the plain
-/// `ModelInferResponse{model_name=1, model_version=2, …}` of MLServer and Seldon.
+/// `ModelInferResponse{model_name=1, model_version=2, …}` of `MLServer` and Seldon.
 fn answer(message: &[u8]) -> Result<Answer<'_>, Malformed> {
     let (mut error, mut inner) = (false, None);
     for field in Fields::new(message) {

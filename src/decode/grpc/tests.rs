@@ -1,4 +1,4 @@
-//! TensorFlow Serving, Seldon and TorchServe over gRPC, rule by rule.
+//! TensorFlow Serving, Seldon and `TorchServe` over gRPC, rule by rule.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! TorchServe's `PredictionsRequest` and `PredictionResponse`: named bytes in, bytes out, read as over HTTP where JSON.
+//! `TorchServe`'s `PredictionsRequest` and `PredictionResponse`: named bytes in, bytes out, read as over HTTP where JSON.
 
 use crate::decode::json::{self, Node};
 use crate::decode::kserve_v1::PREDICTION;
