@@ -280,6 +280,16 @@ fn seldon_messages() {
 }
 
 #[test]
+fn a_list_with_a_name_for_each_value_is_one_row() {
+    let rows = |body: &str| {
+        let side = decode_request(&raw(&route(Protocol::SeldonV1), body.as_bytes()), &Naming::default());
+        show(&join(side.unwrap(), None, &Naming::default()).unwrap().batch.features)
+    };
+    assert_eq!(rows(r#"{"data":{"names":["a","b"],"ndarray":[1,2]}}"#), "a=1 b=2");
+    assert_eq!(rows(r#"{"data":{"ndarray":[1,2]}}"#), "[0]=1,2");
+}
+
+#[test]
 fn seldon_names_the_prediction_and_the_version() {
     let request = r#"{"data":{"ndarray":[[1]]}}"#;
     let version = |meta: &str| {
