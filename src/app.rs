@@ -22,11 +22,12 @@ use crate::http::{self, AppState};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
+use crate::privacy::Policy;
 use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::{self, Ledger, Proxy, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Notifier, Recorder, Retention};
+use crate::tasks::{self, CatalogTask, Evaluator, Labels, Notifier, Recorder, Retention};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -333,6 +334,7 @@ impl App {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
             intake: Arc::new(move |exchange| intake.push(&exchange)),
+            labels: Arc::new(tasks::label_rules(&settings, |_| Policy::default())),
             now,
         };
         let proxy_address = proxy.as_ref().map(Proxy::local_addr);
@@ -350,6 +352,8 @@ impl App {
         tasks.spawn(recorder.run(drained));
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let wake = Arc::new(Notify::new());
+        let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
+        tasks.spawn(labels.run(shutdown.clone()));
         let evaluator =
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
                 .expecting(expectations);

@@ -18,7 +18,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
+pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id, other_ids};
 pub use self::json::MAX_DEPTH;
 use self::json::{Document, JsonProblem, Node};
 pub use self::route::{Protocol, Recognised, Route};

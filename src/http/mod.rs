@@ -1,5 +1,6 @@
 //! The admin port: health, metrics, predictions and labels in, models and reports out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,10 +15,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::model::Exchange;
+use crate::model::{Exchange, ModelName};
+use crate::store::label::Rules;
 
 mod error;
 mod ingest;
+mod labels;
 mod read;
 
 pub use error::ApiError;
@@ -37,6 +40,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// The recorder.
     pub intake: Intake,
+    /// What the settings say of the labels of each model.
+    pub labels: Arc<HashMap<ModelName, Rules>>,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
 }
@@ -48,7 +53,7 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/predictions", post(ingest::predictions))
-        .route("/v1/labels", post(ingest::labels))
+        .route("/v1/labels", post(labels::labels))
         .route("/v1/models", get(read::models))
         .route("/v1/models/{model}/drift", get(read::drift))
         .route("/v1/models/{model}/baselines", get(read::baselines))

@@ -25,8 +25,17 @@ pub struct Entry {
     pub layout: Option<Arc<Layout>>,
     /// Names for the columns of an unnamed tensor: configured, else the baseline's.
     pub features: Arc<Vec<String>>,
-    /// Whether rows are kept for training.
-    pub captures: bool,
+    /// What is kept of its rows, for training and labels.
+    pub captures: Captures,
+}
+
+/// What is kept of the rows of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Whether rows are kept at all.
+    pub rows: bool,
+    /// The column that is the business key of labels.
+    pub key: Option<Arc<str>>,
 }
 
 /// Every monitored model.
@@ -56,7 +65,8 @@ impl CatalogTask {
             .models
             .iter()
             .map(|model| {
-                let captures = model.training.is_some();
+                let key = model.labels.as_ref().and_then(|labels| labels.key.as_deref()).map(Arc::from);
+                let captures = Captures { rows: model.keeps_rows(), key };
                 let features = Arc::new(model.features.clone());
                 (model.name.clone(), Entry { features, captures, ..Entry::default() })
             })

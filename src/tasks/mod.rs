@@ -3,15 +3,17 @@
 mod catalog;
 mod dispatch;
 mod evaluator;
+mod labels;
 mod minutes;
 pub mod notifier;
 mod recorder;
 mod retention;
 mod supervisor;
 
-pub use catalog::{Catalog, CatalogTask, Entry};
+pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
+pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
 pub use recorder::{Intake, Recorder};
 pub use retention::Retention;

@@ -8,6 +8,7 @@ mod compare;
 mod compare_bad_input;
 mod database;
 mod expectations;
+mod labels;
 mod outage;
 mod retrain;
 mod smtp;
