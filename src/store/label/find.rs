@@ -79,7 +79,7 @@ impl Ids {
                  from reading join exchange_alias a on a.model = $1 and a.alias = reading.exchange
                  where a.exchange is not null
              )
-             select distinct on (label) label, row_id, c.event_time
+             select distinct on (label) label, c.row_id, c.event_time
              from named join captured_row c on c.model = $1 and c.row_id = named.row_id
              order by label, rank, way",
         );
