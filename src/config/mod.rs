@@ -13,11 +13,13 @@ use crate::model::ModelName;
 
 mod model;
 mod receivers;
+mod sink;
 mod tap;
 mod units;
 
 pub use model::{ModelSettings, Training};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
+pub use sink::Sink;
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub baselines_dir: PathBuf,
     /// The tap in front of the model server.
     pub tap: Tap,
+    /// Messages that are pushed, streamed or read from files.
+    pub sink: Sink,
     /// The monitored models.
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
@@ -87,6 +91,7 @@ impl Default for Settings {
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
+            sink: Sink::default(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
             smtp: None,
@@ -242,6 +247,7 @@ impl Settings {
         if let Some(smtp) = &mut self.smtp {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
+        self.sink.token_file.iter_mut().for_each(resolve);
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
@@ -282,6 +288,9 @@ impl Settings {
                 }
             }
         }
+        let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();
+        problems.extend(self.sink.contradictions(&models));
+        problems.extend(model::aliases(&self.models));
         for (name, receiver) in &self.receivers {
             match receiver {
                 Receiver::Email(email) => {
