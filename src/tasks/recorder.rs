@@ -66,7 +66,10 @@ impl Shared {
             let catalog = self.catalog.borrow();
             catalog.get(recorded.model()).map(|entry| Arc::clone(&entry.features))
         };
-        let naming = Naming { features: features.map(|names| names.to_vec()).unwrap_or_default() };
+        let naming = Naming {
+            features: features.map(|names| names.to_vec()).unwrap_or_default(),
+            ..Naming::default()
+        };
         let model = recorded.model().clone();
         // Only a log line needs it, and only at this level.
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
