@@ -12,11 +12,13 @@ use thiserror::Error;
 use crate::model::ModelName;
 
 mod model;
+mod privacy;
 mod receivers;
 mod tap;
 mod units;
 
 pub use model::{ModelSettings, Training};
+pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub baselines_dir: PathBuf,
     /// The tap in front of the model server.
     pub tap: Tap,
+    /// What is dropped, hashed or masked, for all models.
+    pub privacy: Privacy,
     /// The monitored models.
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
@@ -87,6 +91,7 @@ impl Default for Settings {
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
+            privacy: Privacy::default(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
             smtp: None,
@@ -243,6 +248,9 @@ impl Settings {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
+        self.privacy.key_file.iter_mut().for_each(resolve);
+        let of_models = self.models.iter_mut().filter_map(|model| model.privacy.as_mut());
+        of_models.filter_map(|privacy| privacy.key_file.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
         }
@@ -282,6 +290,7 @@ impl Settings {
                 }
             }
         }
+        problems.extend(self.privacy.contradictions(&self.models));
         for (name, receiver) in &self.receivers {
             match receiver {
                 Receiver::Email(email) => {
