@@ -5,8 +5,6 @@
 struct Pattern {
     whole: String,
     parts: Vec<String>,
-    /// Whether it names an element of an array; one that does not means all of them.
-    has_index: bool,
 }
 
 /// A list of names. One means a column when its parts stand one after another anywhere in the column's path, whatever
@@ -59,18 +57,20 @@ impl Pattern {
         if is_like(&self.whole, name) {
             return true;
         }
-        if self.parts.len() == 1 {
-            return parts(name).any(|part| is_like(&self.parts[0], part));
-        }
-        let mut rest = parts(name).filter(|part| self.has_index || !is_index(part));
+        let without_elements = || parts(name).filter(|part| !is_index(part));
+        self.stands_in(parts(name)) || self.parts.len() > 1 && self.stands_in(without_elements())
+    }
+
+    /// Whether its parts stand one after another in `path`.
+    fn stands_in<'n>(&self, mut path: impl Iterator<Item = &'n str> + Clone) -> bool {
         loop {
-            let mut here = rest.clone();
+            let mut here = path.clone();
             if !self.parts.is_empty()
                 && self.parts.iter().all(|wanted| here.next().is_some_and(|part| is_like(wanted, part)))
             {
                 return true;
             }
-            if rest.next().is_none() {
+            if path.next().is_none() {
                 return false;
             }
         }
@@ -80,10 +80,9 @@ impl Pattern {
 impl Fields {
     /// The list of these names; spaces around them do not count.
     pub fn new<'n>(names: impl IntoIterator<Item = &'n String>) -> Self {
-        let pattern = |name: &String| {
-            let parts: Vec<String> = parts(name.trim()).map(str::to_owned).collect();
-            let has_index = parts.iter().any(|part| is_index(part));
-            Pattern { whole: name.trim().to_owned(), parts, has_index }
+        let pattern = |name: &String| Pattern {
+            whole: name.trim().to_owned(),
+            parts: parts(name.trim()).map(str::to_owned).collect(),
         };
         Self(names.into_iter().map(pattern).collect())
     }
