@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{FalseAlarms, Span};
+use super::{FalseAlarms, Privacy, Span};
 use crate::baseline::Season;
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
@@ -62,6 +62,9 @@ pub struct ModelSettings {
     /// File of what is expected of its rows and columns; absent: nothing.
     #[serde(default)]
     pub expectations: Option<PathBuf>,
+    /// What of this model is dropped, hashed or masked, beside what is said for all.
+    #[serde(default)]
+    pub privacy: Option<Privacy>,
     /// How the model is retrained; absent: never.
     #[serde(default)]
     pub training: Option<Training>,
