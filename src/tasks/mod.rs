@@ -13,7 +13,7 @@ mod supervisor;
 pub use catalog::{Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
-pub use ingest::{Ingestion, Names};
+pub use ingest::Ingestion;
 pub use notifier::Notifier;
 pub use recorder::Recorder;
 pub use retention::Retention;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::account::{Account, Tally};
 use super::half::{Alone, Half, Made, UNREADABLE};
 use super::prepare::{Item, Prepared};
-use crate::decode::{Naming, Side};
+use crate::decode::Side;
 use crate::model::{Exchange, ModelName};
 use crate::store::captured::CapturedRow;
 use crate::store::pending_side::Waited;
@@ -99,19 +99,19 @@ impl Counting<'_> {
             }
             Work::Pair(model, one, other) => {
                 let made =
-                    Arc::unwrap_or_clone(one).with(Arc::unwrap_or_clone(other), &model, &self.naming(&model));
+                    Arc::unwrap_or_clone(one).with(Arc::unwrap_or_clone(other), &model);
                 self.made(&model, &made);
             }
             Work::Found(half, waited) => {
                 let (model, half) = (waited.side.key.model, Arc::unwrap_or_clone(half));
                 let made = match Half::decode(&waited.side.content) {
-                    Some(other) => half.with(other, &model, &self.naming(&model)),
+                    Some(other) => half.with(other, &model),
                     None => Made::Lost(half.event_time(), UNREADABLE.to_owned()),
                 };
                 self.made(&model, &made);
             }
             Work::Alone(model, half, why) => {
-                let made = Arc::unwrap_or_clone(half).alone(&model, &self.naming(&model), why);
+                let made = Arc::unwrap_or_clone(half).alone(&model, why);
                 self.made(&model, &made);
             }
             Work::Expired(waited) => {
@@ -122,17 +122,12 @@ impl Counting<'_> {
                 self.tally.sides(outcome, 1);
                 let model = waited.side.key.model;
                 let made = match Half::decode(&waited.side.content) {
-                    Some(half) => half.alone(&model, &self.naming(&model), Alone::Missing),
+                    Some(half) => half.alone(&model, Alone::Missing),
                     None => Made::Lost(waited.since, UNREADABLE.to_owned()),
                 };
                 self.made(&model, &made);
             }
         }
-    }
-
-    fn naming(&self, model: &ModelName) -> Naming {
-        let entry = self.catalog.get(model);
-        Naming { features: entry.map(|entry| entry.features.to_vec()).unwrap_or_default() }
     }
 
     fn made(&mut self, model: &ModelName, made: &Made) {

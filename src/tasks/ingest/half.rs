@@ -109,10 +109,10 @@ impl Half {
     }
 
     /// What the side makes without the other: features and a note, or the loss of an answer for `why`.
-    pub(super) fn alone(self, model: &ModelName, naming: &Naming, why: Alone) -> Made {
+    pub(super) fn alone(self, model: &ModelName, why: Alone) -> Made {
         match self.content {
             Content::Request(_) => {
-                let mut made = join(self, None, model, naming);
+                let mut made = join(self, None, model);
                 if let Made::Exchange(_, notes) = &mut made {
                     notes.push((why.note(), 1));
                 }
@@ -126,16 +126,16 @@ impl Half {
     }
 
     /// What the side makes with the other one of its exchange.
-    pub(super) fn with(self, other: Self, model: &ModelName, naming: &Naming) -> Made {
+    pub(super) fn with(self, other: Self, model: &ModelName) -> Made {
         match (&self.content, &other.content) {
-            (Content::Request(_), Content::Response(_)) => join(self, Some(other), model, naming),
-            (Content::Response(_), Content::Request(_)) => join(other, Some(self), model, naming),
+            (Content::Request(_), Content::Response(_)) => join(self, Some(other), model),
+            (Content::Response(_), Content::Request(_)) => join(other, Some(self), model),
             _ => Made::Lost(self.event_time(), UNREADABLE.to_owned()),
         }
     }
 }
 
-fn join(request: Half, response: Option<Half>, model: &ModelName, naming: &Naming) -> Made {
+fn join(request: Half, response: Option<Half>, model: &ModelName) -> Made {
     let answered = response.as_ref().and_then(|response| response.time);
     let event_time = request.time.or(answered).unwrap_or(request.received_at);
     let lost = |reason: String| Made::Lost(event_time, reason);
@@ -153,7 +153,9 @@ fn join(request: Half, response: Option<Half>, model: &ModelName, naming: &Namin
         Content::Response(_) => return lost(UNREADABLE.to_owned()),
     };
     let undecoded = matches!(&answer, Some(Err(_)));
-    let decoded = match decode::join(columns, answer.and_then(Result::ok).map(Ok), naming) {
+    // Names were given when the sides were read; others now could bring to light what privacy did not know of.
+    let naming = Naming::default();
+    let decoded = match decode::join(columns, answer.and_then(Result::ok).map(Ok), &naming) {
         Ok(decoded) => decoded,
         Err(failure) => return lost(failure.reason().to_owned()),
     };

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::config::Sink;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
+use crate::tap::Names;
 use crate::tap::ingest::Waiting;
 use crate::tasks::catalog::{Catalog, error_chain};
 
@@ -23,11 +24,9 @@ mod account;
 mod attempt;
 mod count;
 mod half;
-mod names;
 mod pairs;
 mod prepare;
-
-pub use names::Names;
+mod private;
 
 use attempt::{Attempt, Batch, Staged};
 use prepare::Preparation;

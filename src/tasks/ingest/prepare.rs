@@ -8,14 +8,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Names;
 use super::half::{Alone, Content as Sided, Half, Made};
+use super::private;
 use crate::decode::events::{self, Event, SideEvent};
 use crate::decode::predictions::Submitted;
 use crate::decode::{self, Headers, Naming, RawSide, Side};
 use crate::model::{Exchange, ModelName};
 use crate::privacy::Policy;
 use crate::store::ingested::Key;
+use crate::tap::Names;
 use crate::tap::ingest::{Content, EVENTS, MODEL_MESH, Message, Position, Room, Stored, Waiting, label};
 use crate::tasks::catalog::Catalog;
 
@@ -231,7 +232,7 @@ impl Reading<'_> {
         let Some(model) = self.model(event.model.as_deref()) else { return };
         let (half, time_invalid) = self.half(event, &model);
         if event.pair.is_empty() {
-            let made = half.alone(&model, &self.naming(&model), Alone::Missing);
+            let made = half.alone(&model, Alone::Missing);
             self.made(None, model, time_invalid, made);
             return;
         }
@@ -253,7 +254,7 @@ impl Reading<'_> {
         let time_invalid = request_time || response_time;
         let known = !request.pair.is_empty() && !self.reuses_ids();
         let named = known.then(|| key(&["both", model.as_str(), &request.pair]));
-        let made = asked.with(answered, &model, &self.naming(&model));
+        let made = asked.with(answered, &model);
         self.made(named, model, time_invalid, made);
     }
 
@@ -262,16 +263,27 @@ impl Reading<'_> {
         let naming = self.naming(model);
         let raw =
             RawSide { route: &event.route, headers: &event.headers, body: &event.body, truncated: false };
+        let policy = self.policy(model);
         let (content, body_id, body_time) = match event.side {
             Side::Request => {
-                let read = decode::decode_request(&raw, &naming);
-                let (id, time) = read.as_ref().map_or((None, None), |s| (s.body_id.clone(), s.event_time));
-                (Sided::Request(read.map_err(|failure| failure.reason().to_owned())), id, time)
+                let mut read = decode::decode_request(&raw, &naming).map_err(|failure| failure.reason().to_owned());
+                let said = read.as_mut().map_or((None, None), |side| {
+                    private::parts(&policy, &mut side.parts);
+                    private::version(&policy, &mut side.model_version);
+                    (side.body_id.take(), side.event_time.take())
+                });
+                (Sided::Request(read), said.0, said.1)
             }
             Side::Response => {
-                let read = decode::decode_response(&raw, event.status.unwrap_or(OK), &naming);
-                let (id, time) = read.as_ref().map_or((None, None), |s| (s.body_id.clone(), s.event_time));
-                (Sided::Response(read.map_err(|failure| failure.reason().to_owned())), id, time)
+                let status = event.status.unwrap_or(OK);
+                let mut read =
+                    decode::decode_response(&raw, status, &naming).map_err(|failure| failure.reason().to_owned());
+                let said = read.as_mut().map_or((None, None), |side| {
+                    private::parts(&policy, &mut side.parts);
+                    private::version(&policy, &mut side.model_version);
+                    (side.body_id.take(), side.event_time.take())
+                });
+                (Sided::Response(read), said.0, said.1)
             }
         };
         let (time, time_invalid) = self.believe(event.time.or(body_time));
@@ -279,6 +291,7 @@ impl Reading<'_> {
             let id = decode::exchange_id(&event.headers, &Headers::default(), body_id.as_deref(), String::new);
             (!id.is_empty()).then_some(id)
         });
+        let id = id.map(|id| policy.id(&id).into_owned());
         (Half { id, time, received_at: self.received_at, content }, time_invalid)
     }
 }
