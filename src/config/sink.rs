@@ -107,14 +107,17 @@ mod tests {
     fn a_sink_that_others_reach_wants_a_token() {
         let open = problems("sink: {listen: '0.0.0.0:9465'}\n");
         assert!(open.contains("`sink.token_file` is not set"), "{open}");
-        for fine in ["sink: {listen: '127.0.0.1:9465'}\n", "sink: {listen: '[::]:9465', token_file: tokens}\n"] {
+        for fine in
+            ["sink: {listen: '127.0.0.1:9465'}\n", "sink: {listen: '[::]:9465', token_file: tokens}\n"]
+        {
             assert!(Settings::parse(fine, "s.yaml").is_ok(), "{fine}");
         }
     }
 
     #[test]
     fn contradictions_are_reported_together() {
-        let found = problems("sink: {model: other, patience: 0s, waiting_messages: 0}\nmodels: [{name: m}]\n");
+        let found =
+            problems("sink: {model: other, patience: 0s, waiting_messages: 0}\nmodels: [{name: m}]\n");
         for part in ["`sink.model` is `other`", "`sink.patience`", "`sink.waiting_messages`"] {
             assert!(found.contains(part), "{found}");
         }

@@ -33,10 +33,7 @@ pub async fn bound_waits(transaction: &mut Transaction<'_, Postgres>) -> Result<
 /// # Errors
 ///
 /// [`StoreError::Database`].
-pub async fn insert(
-    db: impl PgExecutor<'_>,
-    keys: &[(&str, Key)],
-) -> Result<Vec<(String, Key)>, StoreError> {
+pub async fn insert(db: impl PgExecutor<'_>, keys: &[(&str, Key)]) -> Result<Vec<(String, Key)>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }

@@ -18,8 +18,11 @@ pub const PREDICTIONS: &str = "predictions";
 pub const EVENTS: &str = "events";
 /// Source of what the collector of Azure ML posts.
 pub const AZURE: &str = "azure";
-/// Source of what `ModelMesh` posts; followed by `:` and the address of the peer, as its ids are only unique to a pod.
+/// Source of what `ModelMesh` posts; its ids are used again, so that none names a message for ever.
 pub const MODEL_MESH: &str = "modelmesh";
+
+/// The header by which a source tells the format of its messages, if it knows it.
+pub const FORMAT: &str = "driftline-format";
 
 /// Bytes that messages may take unless told otherwise.
 const DEFAULT_BYTES: usize = 64 << 20;
@@ -55,7 +58,8 @@ pub struct Position {
 /// What a message holds.
 #[derive(Debug)]
 pub enum Content {
-    /// Headers (lower-case names) and a body, to be read as [`crate::decode::events`] reads them.
+    /// Headers (lower-case names) and a body, to be read as [`crate::decode::events`] reads them; a header called
+    /// [`FORMAT`] tells the format as settings name it.
     Wire {
         /// Headers of the message.
         headers: Vec<(String, String)>,
@@ -89,7 +93,7 @@ fn event_bytes(event: &Event) -> usize {
             Event::Side(side) => side.body.len(),
             Event::Both { request, response } => request.body.len() + response.body.len(),
             Event::Rows(rows) => batch_bytes(&rows.batch),
-            Event::Label(label) => label.id.len(),
+            Event::Label(_) => 0,
         }
 }
 
@@ -298,14 +302,9 @@ impl Ingest {
     /// Counts a message of `source` for which there was no room.
     pub fn count_refused(&self, source: &str, error: IngestError) {
         if let (IngestError::Busy, Some(metrics)) = (error, &self.budget.metrics) {
-            metrics.messages.with_label_values(&[label(source), "busy"]).inc();
+            metrics.messages.with_label_values(&[source, "busy"]).inc();
         }
     }
-}
-
-/// A source as the label of a metric: without what is particular to a peer.
-pub fn label(source: &str) -> &str {
-    source.split(':').next().unwrap_or(source)
 }
 
 #[cfg(test)]
@@ -357,10 +356,5 @@ mod tests {
         assert_eq!(metrics.ingest.messages.with_label_values(&["s", "busy"]).get(), 1);
         drop(receiver);
         assert_eq!(ingest.submit(message(1)).await.unwrap_err(), IngestError::Closed);
-    }
-
-    #[test]
-    fn a_peer_is_no_label() {
-        assert_eq!((label("modelmesh:10.0.0.1"), label("events")), ("modelmesh", "events"));
     }
 }

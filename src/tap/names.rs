@@ -42,10 +42,9 @@ impl Names {
         };
         let mut parts = named.split('/');
         let (service, component) = (parts.next()?, parts.next());
-        self.known
-            .get(named)
-            .or_else(|| self.known.get(&format!("{service}/{}", component?)))
-            .or_else(|| self.known.get(service).filter(|_| component.is_some_and(|c| c == PREDICTOR || c.is_empty())))
+        self.known.get(named).or_else(|| self.known.get(&format!("{service}/{}", component?))).or_else(|| {
+            self.known.get(service).filter(|_| component.is_some_and(|c| c == PREDICTOR || c.is_empty()))
+        })
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-pub(super) use super::count::Staged;
 use super::account::Tally;
+pub(super) use super::count::Staged;
 use super::count::{Counted, Work, count};
 use super::half::{Alone, Half};
 use super::pairs;
@@ -19,7 +19,7 @@ use crate::store::ingested::Key;
 use crate::store::pending_side::{PairKey, PendingSize};
 use crate::store::source_position::SourcePosition;
 use crate::store::{self, StoreError};
-use crate::tap::ingest::{Stored, label};
+use crate::tap::ingest::Stored;
 use crate::tasks::catalog::Catalog;
 
 /// How long a try may take altogether.
@@ -89,7 +89,7 @@ impl Done {
         for (entry, stored) in batch.entries.drain(..).zip(self.stored) {
             let Entry { prepared, stored: waits, room } = entry;
             let outcome = if stored.duplicate { "duplicate" } else { "stored" };
-            metrics.ingest.messages.with_label_values(&[label(&prepared.source), outcome]).inc();
+            metrics.ingest.messages.with_label_values(&[&prepared.source, outcome]).inc();
             // Whoever left will send it again, and find it stored.
             waits.send(stored).ok();
             drop(room);
@@ -162,7 +162,8 @@ impl Attempt {
         batch.entries.retain(|entry| !entry.stored.is_closed());
         let mut sorted = sort(&mut transaction, &batch.entries).await?;
         if batch.expiring {
-            let expired = store::pending_side::take_expired(&mut *transaction, sink.pending_for.0, SWEPT).await?;
+            let expired =
+                store::pending_side::take_expired(&mut *transaction, sink.pending_for.0, SWEPT).await?;
             for waited in expired {
                 sorted.taken.sides += 1;
                 sorted.taken.bytes += waited.side.content.len() as u64;
@@ -238,9 +239,8 @@ async fn sort(db: &mut PgConnection, entries: &[Entry]) -> Result<Sorted, StoreE
     for entry in entries {
         let prepared = &entry.prepared;
         // Within a batch the first of several has the key.
-        let mut is_new = |key: Option<Key>| {
-            key.is_none_or(|key| new.remove(&(prepared.source.to_string(), key)))
-        };
+        let mut is_new =
+            |key: Option<Key>| key.is_none_or(|key| new.remove(&(prepared.source.to_string(), key)));
         let stored = if is_new(prepared.key) {
             sorted.message(prepared, &mut is_new)
         } else {

@@ -98,8 +98,7 @@ impl Counting<'_> {
                 }
             }
             Work::Pair(model, one, other) => {
-                let made =
-                    Arc::unwrap_or_clone(one).with(Arc::unwrap_or_clone(other), &model);
+                let made = Arc::unwrap_or_clone(one).with(Arc::unwrap_or_clone(other), &model);
                 self.made(&model, &made);
             }
             Work::Found(half, waited) => {

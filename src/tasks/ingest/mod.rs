@@ -194,7 +194,8 @@ impl Ingestion {
                     }
                 }
                 self.report(&error);
-                if shutdown.is_cancelled() && *gives_up.get_or_insert(Instant::now() + LAST_TRIES) <= Instant::now()
+                if shutdown.is_cancelled()
+                    && *gives_up.get_or_insert(Instant::now() + LAST_TRIES) <= Instant::now()
                 {
                     return Ok(());
                 }

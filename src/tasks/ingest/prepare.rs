@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::half::{Alone, Content as Sided, Half, Made};
 use super::private;
-use crate::decode::events::{self, Event, SideEvent};
+use crate::decode::events::{self, Event, EventFormat, SideEvent};
 use crate::decode::predictions::Submitted;
 use crate::decode::{self, Headers, Naming, RawSide, Side};
 use crate::model::{Exchange, ModelName};
 use crate::privacy::Policy;
 use crate::store::ingested::Key;
 use crate::tap::Names;
-use crate::tap::ingest::{Content, EVENTS, MODEL_MESH, Message, Position, Room, Stored, Waiting, label};
+use crate::tap::ingest::{Content, EVENTS, FORMAT, MODEL_MESH, Message, Position, Room, Stored, Waiting};
 use crate::tasks::catalog::Catalog;
 
 /// How far an event may lie in the future; producers' clocks differ by less.
@@ -120,7 +120,7 @@ impl Preparation {
             refused: 0,
         };
         match content {
-            Content::Wire { headers, body } => match events::read(&headers, &body, None) {
+            Content::Wire { headers, body } => match events::read(&headers, &body, format(&headers)) {
                 Ok(read) => {
                     read.refused.iter().for_each(|refused| reading.refuse(refused.reason));
                     read.events.into_iter().for_each(|event| reading.event(event));
@@ -128,12 +128,19 @@ impl Preparation {
                 Err(failure) => reading.refuse(failure.reason()),
             },
             Content::Events(events) => events.into_iter().for_each(|event| reading.event(event)),
-            Content::Exchanges(exchanges) => exchanges.into_iter().for_each(|exchange| reading.whole(exchange)),
+            Content::Exchanges(exchanges) => {
+                exchanges.into_iter().for_each(|exchange| reading.whole(exchange))
+            }
         }
         let Reading { items, unmonitored, refused, .. } = reading;
         let key = named.map(|named| key(&["message", &named]));
         Prepared { source, key, position, items, unmonitored, refused }
     }
+}
+
+/// The format that a source says its messages have.
+fn format(headers: &[(String, String)]) -> Option<EventFormat> {
+    headers.iter().find(|(name, _)| name == FORMAT).and_then(|(_, format)| format.parse().ok())
 }
 
 /// A message that is being read.
@@ -160,7 +167,8 @@ impl Reading<'_> {
 
     fn naming(&self, model: &ModelName) -> Naming {
         let entry = self.preparation.catalog.get(model);
-        Naming { features: entry.map(|entry| entry.features.to_vec()).unwrap_or_default() }
+        let features = entry.map(|entry| entry.features.to_vec()).unwrap_or_default();
+        Naming { features, ..Naming::default() }
     }
 
     fn policy(&self, _model: &ModelName) -> Policy {
@@ -225,7 +233,7 @@ impl Reading<'_> {
 
     /// Whether ids of this source are used again for other exchanges.
     fn reuses_ids(&self) -> bool {
-        label(self.source) == MODEL_MESH
+        self.source == MODEL_MESH
     }
 
     fn side(&mut self, event: &SideEvent) {
@@ -266,7 +274,8 @@ impl Reading<'_> {
         let policy = self.policy(model);
         let (content, body_id, body_time) = match event.side {
             Side::Request => {
-                let mut read = decode::decode_request(&raw, &naming).map_err(|failure| failure.reason().to_owned());
+                let mut read =
+                    decode::decode_request(&raw, &naming).map_err(|failure| failure.reason().to_owned());
                 let said = read.as_mut().map_or((None, None), |side| {
                     private::parts(&policy, &mut side.parts);
                     private::version(&policy, &mut side.model_version);
@@ -276,8 +285,8 @@ impl Reading<'_> {
             }
             Side::Response => {
                 let status = event.status.unwrap_or(OK);
-                let mut read =
-                    decode::decode_response(&raw, status, &naming).map_err(|failure| failure.reason().to_owned());
+                let mut read = decode::decode_response(&raw, status, &naming)
+                    .map_err(|failure| failure.reason().to_owned());
                 let said = read.as_mut().map_or((None, None), |side| {
                     private::parts(&policy, &mut side.parts);
                     private::version(&policy, &mut side.model_version);
@@ -288,7 +297,8 @@ impl Reading<'_> {
         };
         let (time, time_invalid) = self.believe(event.time.or(body_time));
         let id = event.id.clone().or_else(|| {
-            let id = decode::exchange_id(&event.headers, &Headers::default(), body_id.as_deref(), String::new);
+            let id =
+                decode::exchange_id(&event.headers, &Headers::default(), body_id.as_deref(), String::new);
             (!id.is_empty()).then_some(id)
         });
         let id = id.map(|id| policy.id(&id).into_owned());

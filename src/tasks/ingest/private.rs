@@ -21,8 +21,10 @@ pub(super) fn parts(policy: &Policy, parts: &mut [Part]) {
         {
             // The values may become a row with a column each.
             for (name, value) in names.iter().zip(&mut column.values) {
-                let mut alone =
-                    vec![Column { name: name.clone(), values: vec![std::mem::replace(value, Value::Missing)] }];
+                let mut alone = vec![Column {
+                    name: name.clone(),
+                    values: vec![std::mem::replace(value, Value::Missing)],
+                }];
                 policy.apply_to_columns(&mut alone);
                 if let Some(kept) = alone.pop().and_then(|mut column| column.values.pop()) {
                     *value = kept;
