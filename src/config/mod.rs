@@ -13,13 +13,17 @@ use crate::model::ModelName;
 
 mod labels;
 mod model;
+mod privacy;
 mod receivers;
+mod sink;
 mod tap;
 mod units;
 
 pub use labels::Labels;
 pub use model::{ModelSettings, Training};
+pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
+pub use sink::Sink;
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
@@ -69,6 +73,10 @@ pub struct Settings {
     pub baselines_dir: PathBuf,
     /// The tap in front of the model server.
     pub tap: Tap,
+    /// Messages that are pushed, streamed or read from files.
+    pub sink: Sink,
+    /// What is dropped, hashed or masked, for all models.
+    pub privacy: Privacy,
     /// The monitored models.
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
@@ -89,6 +97,8 @@ impl Default for Settings {
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
+            sink: Sink::default(),
+            privacy: Privacy::default(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
             smtp: None,
@@ -244,7 +254,11 @@ impl Settings {
         if let Some(smtp) = &mut self.smtp {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
+        self.sink.token_file.iter_mut().for_each(resolve);
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
+        self.privacy.key_file.iter_mut().for_each(resolve);
+        let of_models = self.models.iter_mut().filter_map(|model| model.privacy.as_mut());
+        of_models.filter_map(|privacy| privacy.key_file.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
         }
@@ -286,6 +300,10 @@ impl Settings {
                 }
             }
         }
+        let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();
+        problems.extend(self.sink.contradictions(&models));
+        problems.extend(model::aliases(&self.models));
+        problems.extend(self.privacy.contradictions(&self.models));
         for (name, receiver) in &self.receivers {
             match receiver {
                 Receiver::Email(email) => {

@@ -20,8 +20,9 @@ pub use self::status::{LabelStatus, counts, fold_counts, status};
 pub use self::waiting::match_recent;
 pub(super) use self::waiting::{expire, match_rows};
 use super::StoreError;
+use super::captured::business_key;
 use crate::decode::events::{LabelEvent, LabelTarget};
-use crate::model::ModelName;
+use crate::model::{ModelName, Value};
 use crate::privacy::Policy;
 
 /// One true outcome.
@@ -269,7 +270,7 @@ impl Pending {
             }
         };
         let mut value = without_nul(label.value.clone());
-        rules.change(&mut value);
+        rules.policy.apply_to_label(&mut value);
         Self {
             waiting: None,
             target,
@@ -284,17 +285,18 @@ impl Pending {
 impl Rules {
     /// The ids under which a prediction may have been kept.
     fn ids(&self, id: &str) -> Vec<String> {
-        vec![id.replace('\0', "\u{fffd}")]
+        self.policy.ids_for_lookup(&id.replace('\0', "\u{fffd}"))
     }
 
     /// The values that the business key may have been kept as.
     fn keys(&self, key: &str) -> Vec<String> {
-        vec![key.replace('\0', "\u{fffd}")]
+        let given = Value::Text(key.to_owned());
+        let kept = match &self.key {
+            Some(column) => self.policy.values_for_lookup(column, &given),
+            None => vec![given],
+        };
+        kept.iter().filter_map(business_key).collect()
     }
-
-    /// Changes a label into what may be kept of it.
-    #[expect(clippy::unused_self, reason = "the policy has nothing to say yet")]
-    fn change(&self, _value: &mut Json) {}
 }
 
 /// JSON of the database has no NUL in its texts.
