@@ -9,10 +9,12 @@ ENVIRONMENT := $(TARGET)/setup.env
 LOG := $(TARGET)/test.log
 export DRIFTLINE_TIMES := $(TARGET)/times.tsv
 TIMED := tests/setup/timed.sh
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := exchange inflate predictions protobuf
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 
-.PHONY: help demo test build setup lint tests clean fresh
+.PHONY: help demo test build setup lint tests fuzz clean fresh
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +45,16 @@ lint: $(ENVIRONMENT) ## Formatting, clippy, and the core without any cargo featu
 tests: $(ENVIRONMENT) ## Only run the tests
 	@$(WITH) $(TIMED) 'build tests' cargo test --workspace --no-run
 	@$(WITH) $(TIMED) tests tests/setup/with_postgres.sh cargo test --workspace --no-fail-fast 2>&1 | tee "$(LOG)"
+
+fuzz: ## Look for crashes in what reads bytes from outside, FUZZ_SECONDS (600) per target
+	@command -v cargo-fuzz > /dev/null || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p "$(TARGET)/fuzz/corpus/$$target" "$(TARGET)/fuzz/artifacts/$$target" && \
+	  $(TIMED) "fuzz $$target" env RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none \
+	    --target-dir "$(TARGET)/fuzz/build" "$$target" "$(TARGET)/fuzz/corpus/$$target" "tests/fuzz/corpus/$$target" -- \
+	    -artifact_prefix="$(TARGET)/fuzz/artifacts/$$target/" -max_total_time=$(FUZZ_SECONDS) -max_len=16384 \
+	    -timeout=20 -rss_limit_mb=4096 || exit 1; \
+	done
 
 clean: ## Remove what was built; what was installed stays in the cache
 	cargo clean

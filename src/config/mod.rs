@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::model::ModelName;
 
+mod format;
 mod labels;
 mod model;
 mod privacy;
@@ -298,6 +299,10 @@ impl Settings {
                 if !(value.is_finite() && value >= 0.0) {
                     problems.push(format!("model `{name}`: {field} {value} is not a number of 0 or more"));
                 }
+            }
+            if let Some(format) = &model.format {
+                let of_format = format::contradictions(format, &model.features);
+                problems.extend(of_format.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             }
         }
         let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();

@@ -17,6 +17,7 @@ const KEPT: &[&str] = &[
     "ce-id",
     "traceparent",
     "grpc-status",
+    "grpc-encoding",
 ];
 
 /// The kept headers of one message.

@@ -160,14 +160,128 @@ pub(super) fn check_exchange(protocol: Protocol, asked: &[u8], answered: &[u8]) 
     Ok(())
 }
 
+const PROTOCOLS: [Protocol; 19] = [
+    Protocol::KserveV1,
+    Protocol::TensorflowExamples,
+    Protocol::OpenInference,
+    Protocol::OpenInferenceStream,
+    Protocol::Invocations,
+    Protocol::TorchServe,
+    Protocol::SeldonV1,
+    Protocol::AzureScore,
+    Protocol::Vertex,
+    Protocol::OpenAi,
+    Protocol::OpenInferenceGrpc,
+    Protocol::TensorflowGrpc,
+    Protocol::TensorflowGrpcExamples,
+    Protocol::SeldonGrpc,
+    Protocol::TorchServeGrpc,
+    Protocol::Mlflow,
+    Protocol::SageMaker,
+    Protocol::FreeJson,
+    Protocol::Configured,
+];
+
+/// Good bodies, from which nearly good ones are made.
+const BODIES: [&str; 24] = [
+    r#"{"instances":[[1,2],[3,4]]}"#,
+    r#"{"instances":[{"a":[1,2],"b":["x","y"]}]}"#,
+    r#"{"inputs":{"a":[1,2],"b":[[1],[2]]},"id":"q"}"#,
+    r#"{"inputs":[[{"a":1},{"b":2}]]}"#,
+    r#"{"predictions":[{"score":NaN,"label":"a"},{"score":0.5}]}"#,
+    r#"{"outputs":{"y":[0.1,0.9],"z":3}}"#,
+    r#"{"examples":[{"a":1},{"a":{"b64":"aGk="}}],"context":{"b":true}}"#,
+    r#"{"results":[[["cat",0.9],["dog",0.1]],[["cat",0.2],["dog",0.8]]]}"#,
+    r#"{"id":"1","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[[1,2],[3,4]]}],"outputs":[{"name":"y","parameters":{"classification":1}}]}"#,
+    r#"{"model_version":null,"outputs":[{"name":"y","shape":[2],"datatype":"BYTES","data":["0.500000:1:a","0.100000:0:b"]}]}"#,
+    r#"{"dataframe_split":{"columns":["a","b"],"index":[0],"data":[[1,"x"],[null,"y"]]}}"#,
+    r#"{"dataframe_records":[{"a":1},{"b":[1,2]}]}"#,
+    r#"{"input_data":{"columns":["a"],"data":[[1],[2]]}}"#,
+    r#"{"data":{"names":["a","b"],"tensor":{"shape":[2,2],"values":[1,2,3,4]}},"meta":{"puid":"p"}}"#,
+    r#"{"data":{"ndarray":[1,2,3]},"meta":{"requestPath":{"n":"i:1"}}}"#,
+    r#"{"jsonData":{"rows":[{"a":{"b":1}}]}}"#,
+    r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}],"max_tokens":3}"#,
+    r#"{"choices":[{"finish_reason":"stop"}],"usage":{"total_tokens":3}}"#,
+    r#"{"input":[1,2,3],"limit":7}"#,
+    r#"{"specversion":"1.0","id":"e","data":{"instances":[1]}}"#,
+    "a,b\n1,\"x,\"\"y\"\n2,\n",
+    "{\"features\":[1,2]}\n{\"features\":[3,4]}\n",
+    "0.1,0.9",
+    "data: {\"outputs\":[{\"name\":\"y\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1]}]}\n\ndata: [DONE]\n\n",
+];
+
+/// A good body with some bytes changed, left out, repeated or cut off.
+fn nearly_good() -> impl Strategy<Value = Vec<u8>> {
+    let tokens = proptest::sample::select(&[
+        "[", "]", "{", "}", ",", ":", "null", "1e400", "-1", "\"", "\n", "\\", "\u{0}", "[[[[",
+    ]);
+    let edit = (any::<proptest::sample::Index>(), 0..4_u8, tokens);
+    (proptest::sample::select(&BODIES), proptest::collection::vec(edit, 0..4)).prop_map(|(body, edits)| {
+        let mut bytes = body.as_bytes().to_vec();
+        for (at, kind, token) in edits {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match kind {
+                0 => drop(bytes.splice(at..=at, token.bytes())),
+                1 => drop(bytes.splice(at..at, token.bytes())),
+                2 => drop(bytes.remove(at)),
+                _ => {
+                    let tail = bytes[at..].to_vec();
+                    bytes.extend(tail);
+                }
+            }
+        }
+        bytes
+    })
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
     #[test]
     fn the_sides_joined_are_the_exchange(
-        request in "[\\[\\]{},:\"a1.eN-]{0,40}|\\{\"(instances|inputs)\":[\\[\\]{},:\"ab1-]{0,40}\\}",
-        response in "\\{\"(predictions|outputs)\":[\\[\\]{},:\"ab1-]{0,40}\\}",
+        request in nearly_good(),
+        response in nearly_good(),
+        protocol in proptest::sample::select(&PROTOCOLS),
     ) {
-        for protocol in [Protocol::KserveV1, Protocol::OpenInference, Protocol::Configured] {
-            check_exchange(protocol, request.as_bytes(), response.as_bytes())?;
+        check_exchange(protocol, &request, &response)?;
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_in_any_protocol(
+        request in proptest::collection::vec(any::<u8>(), 0..60),
+        response in proptest::collection::vec(any::<u8>(), 0..60),
+        protocol in proptest::sample::select(&PROTOCOLS),
+    ) {
+        check_exchange(protocol, &request, &response)?;
+    }
+
+    #[test]
+    fn any_side_survives_storage(body in nearly_good(), protocol in proptest::sample::select(&PROTOCOLS)) {
+        let route = route(protocol);
+        if let Ok(side) = decode_request(&raw(&route, &body), &names(&["a", "b"])) {
+            let text = serde_json::to_string(&side).unwrap();
+            let back: RequestSide = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(format!("{side:?}"), format!("{back:?}"));
         }
+        if let Ok(side) = decode_response(&raw(&route, &body), 200, &Naming::default()) {
+            let text = serde_json::to_string(&side).unwrap();
+            let back: ResponseSide = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(format!("{side:?}"), format!("{back:?}"));
+        }
+    }
+}
+
+#[test]
+fn good_bodies_are_good() {
+    for body in BODIES {
+        let read = |protocol: &Protocol| {
+            let route = route(*protocol);
+            decode_request(&raw(&route, body.as_bytes()), &Naming::default()).is_ok()
+                || decode_response(&raw(&route, body.as_bytes()), 200, &Naming::default()).is_ok()
+        };
+        assert!(PROTOCOLS.iter().any(read), "{body}");
     }
 }

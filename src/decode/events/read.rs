@@ -1,7 +1,6 @@
 //! From a message to its items: decompressed, split, and each item told by its fields.
 
 use std::borrow::Cow;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use super::cloud::{self, Attributes};
@@ -10,6 +9,7 @@ use super::{
     Event, EventFormat, Events, MAX_INFLATED, MonitorLog, MonitorSchema, Refusal, RefusedItem, bentoml,
     debezium, feedback, labels, lines, loggers, sagemaker,
 };
+use crate::decode::inflate::{InflateProblem, inflate};
 use crate::decode::predictions::{self, MAX_ITEMS};
 use crate::decode::{DecodeFailure, Side};
 
@@ -33,8 +33,9 @@ pub fn read(
         reader.monitor = Some(Arc::clone(log));
     }
     let body = reader.plain(body, header(headers, "content-encoding")).map_err(|problem| match problem {
-        Inflation::TooLarge => DecodeFailure::TooLarge { what: "bytes", limit: MAX_INFLATED },
-        Inflation::Broken | Inflation::Unknown => DecodeFailure::UnsupportedEncoding(Side::Request),
+        InflateProblem::TooLarge { .. } => DecodeFailure::TooLarge { what: "bytes", limit: MAX_INFLATED },
+        InflateProblem::Damaged => DecodeFailure::Damaged(Side::Request),
+        InflateProblem::UnknownCoding => DecodeFailure::UnsupportedEncoding(Side::Request),
     })?;
     reader.message(&body, hint.as_ref())?;
     Ok(reader.found)
@@ -45,22 +46,14 @@ pub(super) fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<
     headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim())
 }
 
-/// Why a body was not decompressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Inflation {
-    TooLarge,
-    Broken,
-    Unknown,
-}
-
-impl From<Inflation> for Refusal {
-    fn from(problem: Inflation) -> Self {
+impl From<InflateProblem> for Refusal {
+    fn from(problem: InflateProblem) -> Self {
         match problem {
-            Inflation::TooLarge => {
+            InflateProblem::TooLarge { .. } => {
                 Self::new("too_large", format!("the bodies have more than {MAX_INFLATED} bytes together"))
             }
-            Inflation::Broken => Self::new("bad_encoding", "the compressed body is broken"),
-            Inflation::Unknown => {
+            InflateProblem::Damaged => Self::new("damaged", "the compressed body is damaged"),
+            InflateProblem::UnknownCoding => {
                 Self::new("unsupported_encoding", "the body is compressed in an unknown way")
             }
         }
@@ -78,21 +71,20 @@ pub(super) struct Reader<'h> {
 }
 
 impl Reader<'_> {
-    /// The body without its compression, which is told by its first bytes, as loggers lose the header.
+    /// The body without its compression, which is told by its first bytes as well, as loggers lose the header.
     pub(super) fn plain<'b>(
         &mut self,
         body: &'b [u8],
         encoding: Option<&str>,
-    ) -> Result<Cow<'b, [u8]>, Inflation> {
-        if body.starts_with(&[0x1f, 0x8b]) {
-            let inflated = gunzip(body, self.left)?;
-            self.left -= inflated.len();
-            return Ok(Cow::Owned(inflated));
+    ) -> Result<Cow<'b, [u8]>, InflateProblem> {
+        let is_gzip = body.starts_with(&[0x1f, 0x8b]);
+        // Whoever undid it on the way may have left the header.
+        let encoding = encoding.filter(|coding| is_gzip || !["gzip", "x-gzip"].contains(coding));
+        let inflated = inflate(body, encoding, self.left)?;
+        if let Cow::Owned(bytes) = &inflated {
+            self.left = self.left.saturating_sub(bytes.len());
         }
-        match encoding {
-            None | Some("" | "identity" | "gzip" | "x-gzip") => Ok(Cow::Borrowed(body)),
-            Some(_) => Err(Inflation::Unknown),
-        }
+        Ok(inflated)
     }
 
     fn message(&mut self, body: &[u8], hint: Option<&EventFormat>) -> Result<(), DecodeFailure> {
@@ -323,15 +315,4 @@ fn problem(refused: &predictions::Refusal) -> String {
 
 pub(super) fn split_lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
-}
-
-/// Undoes gzip, as far as `limit` bytes.
-fn gunzip(body: &[u8], limit: usize) -> Result<Vec<u8>, Inflation> {
-    let mut inflated = Vec::new();
-    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    flate2::read::MultiGzDecoder::new(body)
-        .take(bound)
-        .read_to_end(&mut inflated)
-        .map_err(|_| Inflation::Broken)?;
-    if inflated.len() > limit { Err(Inflation::TooLarge) } else { Ok(inflated) }
 }
