@@ -415,3 +415,78 @@ async fn files_are_imported_once_and_checked_before() {
     assert!(table.out.contains("100.0 %"), "{}", table.out);
     assert_eq!(labels(folder.path(), &url, &["status", "-m", "nobody"], None).code, Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn labels_among_events_find_the_predictions_among_events() {
+    use bytes::Bytes;
+    use driftline::tap::ingest::Content;
+
+    use crate::ingest_support::{Replica, database, message, model};
+    let (pool, url) = database().await;
+    let replica = Replica::start(&url, "");
+    let mut sent = 0;
+    let mut send = async |pairs: &[(&str, &str)], body: Json| {
+        sent += 1;
+        let headers = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let body = Bytes::from(body.to_string());
+        let message = |key: usize| {
+            let content = Content::Wire { headers: Clone::clone(&headers), body: body.clone() };
+            let mut message = message(Some(format!("k{key}")), content);
+            message.model = Some(model("m"));
+            message
+        };
+        let headers: Vec<(String, String)> = headers;
+        let first = replica.ingest.submit(message(sent)).await.unwrap();
+        let again = replica.ingest.submit(message(sent)).await.unwrap();
+        assert!(again.duplicate && !first.duplicate, "{first:?} {again:?}");
+        assert_eq!(first.refused, 0, "{body:?}");
+    };
+    let logger = |side: &'static str| {
+        [
+            ("ce-id", "ce-1"),
+            ("ce-type", side),
+            ("ce-inferenceservicename", "iris"),
+            ("ce-metadata", r#"{"X-Request-Id":["rid-1"]}"#),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ]
+    };
+    // Before its prediction.
+    let early = json!({"model": "m", "id": "4bf92f3577b34da6a3ce929d0e0e4736", "row": 1, "label": 2});
+    send(&[], early).await;
+    send(&logger("a.response"), json!({"predictions": [{"y": 1}, {"y": 2}]})).await;
+    send(&logger("a.request"), json!({"instances": [{"x": 1}, {"x": 2}]})).await;
+    send(&[], json!([{"model": "iris", "id": "ce-1:0", "label": 1}])).await;
+    // Ground truth first, by the id that the caller gave; the platform's own finds the same row.
+    let truth = |id: &str| json!({"groundTruthData": {"data": "7", "encoding": "CSV"}, "eventMetadata": {"eventId": id}});
+    send(&[], truth("i1")).await;
+    let side =
+        |data: &str| json!({"data": data, "encoding": "JSON", "observedContentType": "application/json"});
+    send(
+        &[],
+        json!({
+            "captureData": {
+                "endpointInput": side(r#"{"instances": [{"x": 3}]}"#),
+                "endpointOutput": side(r#"{"predictions": [{"y": 3}]}"#),
+            },
+            "eventMetadata": {"eventId": "e1", "inferenceId": "i1"},
+        }),
+    )
+    .await;
+    send(&[], truth("e1")).await;
+    let feedback = json!({
+        "request": {"data": {"names": ["x"], "ndarray": [[4]]}}, "response": {"data": {"names": ["y"], "ndarray": [[4]]}},
+        "truth": {"data": {"ndarray": [[5]]}},
+    });
+    send(&[("ce-type", "io.seldon.serving.feedback")], feedback).await;
+    let held = held(&pool).await;
+    let expected = [("i1", json!(7.0)), ("rid-1_0", json!(1)), ("rid-1_1", json!(2))];
+    for (row, value) in expected {
+        assert_eq!(held.get(row), Some(&value), "{row}: {held:?}");
+    }
+    let (row, value) = held.iter().find(|(row, _)| row.starts_with("sha256-")).unwrap();
+    assert_eq!((value, row.len()), (&json!(5), 39));
+    let counts = label::counts(&pool).await.unwrap()[0].1;
+    let none = LabelCounts::default();
+    assert_eq!(counts, LabelCounts { new: 2, waiting: 2, early: 2, unchanged: 1, ..none });
+    replica.stop().await;
+}
