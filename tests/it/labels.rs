@@ -427,15 +427,15 @@ async fn labels_among_events_find_the_predictions_among_events() {
     let mut sent = 0;
     let mut send = async |pairs: &[(&str, &str)], body: Json| {
         sent += 1;
-        let headers = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let headers: Vec<(String, String)> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let body = Bytes::from(body.to_string());
         let message = |key: usize| {
-            let content = Content::Wire { headers: Clone::clone(&headers), body: body.clone() };
+            let content = Content::Wire { headers: headers.clone(), body: body.clone() };
             let mut message = message(Some(format!("k{key}")), content);
             message.model = Some(model("m"));
             message
         };
-        let headers: Vec<(String, String)> = headers;
         let first = replica.ingest.submit(message(sent)).await.unwrap();
         let again = replica.ingest.submit(message(sent)).await.unwrap();
         assert!(again.duplicate && !first.duplicate, "{first:?} {again:?}");
