@@ -23,12 +23,16 @@ pub struct Metrics {
     pub tap: TapMetrics,
     /// What the proxy forwarded.
     pub proxy: ProxyMetrics,
+    /// What was pushed, streamed or read from files.
+    pub ingest: IngestMetrics,
     /// What the evaluator found.
     pub drift: DriftMetrics,
     /// What the rules made of it.
     pub alert: AlertMetrics,
     /// What is being trained.
     pub training: TrainingMetrics,
+    /// What became of labels.
+    pub labels: LabelMetrics,
 }
 
 /// What the tap saw and where it went: `seen = kept + sampled_out + sum(dropped)` once all is settled.
@@ -67,6 +71,27 @@ pub struct ProxyMetrics {
     pub in_flight: IntGauge,
 }
 
+/// What was pushed, streamed or read from files.
+#[derive(Debug, Clone)]
+pub struct IngestMetrics {
+    /// Messages by source and what became of them.
+    pub messages: IntCounterVec,
+    /// What messages held, by what became of it.
+    pub items: IntCounterVec,
+    /// Sides of exchanges by what became of them.
+    pub sides: IntCounterVec,
+    /// Sides that wait for the other one, over all replicas.
+    pub pending_sides: IntGauge,
+    /// Messages that wait to be stored.
+    pub waiting_messages: IntGauge,
+    /// Bytes of messages that wait to be stored.
+    pub waiting_bytes: IntGauge,
+    /// Messages that were stored in one transaction.
+    pub batch_messages: Histogram,
+    /// Time from taking a batch to its commit, every try included.
+    pub commit_duration: Histogram,
+}
+
 /// What the evaluator found.
 #[derive(Debug, Clone)]
 pub struct DriftMetrics {
@@ -92,6 +117,19 @@ pub struct TrainingMetrics {
     pub runs: IntCounterVec,
 }
 
+/// What became of labels, over all replicas and imports, as the database has it.
+#[derive(Debug, Clone)]
+pub struct LabelMetrics {
+    /// Labels by what became of them.
+    pub outcomes: IntCounterVec,
+    /// Labels that wait for their prediction.
+    pub waiting: IntGaugeVec,
+    /// Share of the kept rows that have a label.
+    pub coverage: GaugeVec,
+    /// Time from a prediction to its label: the median, and what 95 % keep to.
+    pub delay: GaugeVec,
+}
+
 /// Declares metrics in one registry.
 struct Declare<'r>(&'r Registry);
 
@@ -103,6 +141,10 @@ impl Declare<'_> {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::new(name, help)?)
     }
 
     fn histograms(&self, name: &str, help: &str) -> prometheus::Result<HistogramVec> {
@@ -123,6 +165,7 @@ impl Metrics {
         let metrics = Self {
             tap: TapMetrics::declare(&declare)?,
             proxy: ProxyMetrics::declare(&declare)?,
+            ingest: IngestMetrics::declare(&declare)?,
             drift: DriftMetrics::declare(&declare)?,
             alert: AlertMetrics {
                 alerts: declare.add(IntGaugeVec::new(
@@ -137,6 +180,7 @@ impl Metrics {
                     &["model", "state"],
                 )?,
             },
+            labels: LabelMetrics::declare(&declare)?,
             registry: registry.clone(),
         };
         let build = declare.add(IntGaugeVec::new(
@@ -225,6 +269,49 @@ impl ProxyMetrics {
     }
 }
 
+impl IngestMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            declare.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+        };
+        Ok(Self {
+            messages: declare.counters(
+                "driftline_ingest_messages_total",
+                "Messages by source and outcome: stored, duplicate, busy",
+                &["source", "outcome"],
+            )?,
+            items: declare.counters(
+                "driftline_ingest_items_total",
+                "What messages held, by outcome: taken, duplicate, refused, unmonitored",
+                &["outcome"],
+            )?,
+            sides: declare.counters(
+                "driftline_ingest_sides_total",
+                "Sides of exchanges by outcome: paired, waiting, duplicate, unanswered, unasked, overflow",
+                &["outcome"],
+            )?,
+            pending_sides: declare.gauge(
+                "driftline_ingest_pending_sides",
+                "Sides of exchanges that wait for the other one, over all replicas",
+            )?,
+            waiting_messages: declare
+                .gauge("driftline_ingest_waiting_messages", "Messages that wait to be stored")?,
+            waiting_bytes: declare
+                .gauge("driftline_ingest_waiting_bytes", "Bytes of messages that wait to be stored")?,
+            batch_messages: histogram(
+                "driftline_ingest_batch_messages",
+                "Messages that were stored in one transaction",
+                prometheus::exponential_buckets(1.0, 2.0, 11)?,
+            )?,
+            commit_duration: histogram(
+                "driftline_ingest_commit_seconds",
+                "Time from taking a batch of messages to its commit, every try included",
+                LATENCY_SECONDS.to_vec(),
+            )?,
+        })
+    }
+}
+
 impl DriftMetrics {
     fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
         Ok(Self {
@@ -299,6 +386,62 @@ impl TrainingMetrics {
     }
 }
 
+impl LabelMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            declare.add(GaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        Ok(Self {
+            outcomes: declare.counters(
+                "driftline_labels_total",
+                "Labels by outcome: new, late, replaced, unchanged, stale, waiting, and of these later early or expired",
+                &["model", "outcome"],
+            )?,
+            waiting: declare.add(IntGaugeVec::new(
+                Opts::new("driftline_labels_waiting", "Labels that wait for their prediction"),
+                &["model"],
+            )?)?,
+            coverage: gauge(
+                "driftline_label_coverage_ratio",
+                "Share of the kept rows that have a label",
+                &["model"],
+            )?,
+            delay: gauge(
+                "driftline_label_delay_seconds",
+                "Time from a prediction to its label, by quantile",
+                &["model", "quantile"],
+            )?,
+        })
+    }
+
+    /// Shows what became of labels, by model and outcome.
+    pub fn show_counts<'c>(&self, counts: impl Iterator<Item = (&'c str, &'static str, u64)>) {
+        self.outcomes.reset();
+        for (model, outcome, labels) in counts {
+            self.outcomes.with_label_values(&[model, outcome]).inc_by(labels);
+        }
+    }
+
+    /// Shows how far the rows of a model are labelled; `delay` is a time in seconds by quantile.
+    pub fn show_status(
+        &self,
+        model: &str,
+        waiting: u64,
+        coverage: Option<f64>,
+        delay: [(&str, Option<f64>); 2],
+    ) {
+        self.waiting.with_label_values(&[model]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        if let Some(coverage) = coverage {
+            self.coverage.with_label_values(&[model]).set(coverage);
+        }
+        for (quantile, seconds) in delay {
+            if let Some(seconds) = seconds {
+                self.delay.with_label_values(&[model, quantile]).set(seconds);
+            }
+        }
+    }
+}
+
 /// The metrics of one monitored model, looked up once.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics {
@@ -351,13 +494,23 @@ mod tests {
         model.dropped("queue_full");
         model.note("row_mismatch", 2);
         metrics.proxy.requests.with_label_values(&["200"]).inc();
+        metrics.ingest.messages.with_label_values(&["events", "stored"]).inc();
+        metrics.ingest.items.with_label_values(&["taken"]).inc();
+        metrics.ingest.sides.with_label_values(&["paired"]).inc();
         metrics.drift.statistic.with_label_values(&["m", "temp", "psi"]).set(0.3);
         metrics.drift.verdict.with_label_values(&["m", "temp"]).set(1);
         metrics.drift.violations.with_label_values(&["m", "min"]).set(2);
         metrics.alert.alerts.with_label_values(&["m", "FeatureDrift", "firing"]).set(1);
         metrics.training.runs.with_label_values(&["m", "succeeded"]).inc();
+        metrics.labels.show_counts([("m", "new", 3), ("m", "expired", 0)].into_iter());
+        metrics.labels.show_status("m", 5, Some(0.25), [("0.5", Some(60.0)), ("0.95", None)]);
         let text = metrics.encode().unwrap();
         for line in [
+            "driftline_labels_total{model=\"m\",outcome=\"new\"} 3",
+            "driftline_labels_total{model=\"m\",outcome=\"expired\"} 0",
+            "driftline_labels_waiting{model=\"m\"} 5",
+            "driftline_label_coverage_ratio{model=\"m\"} 0.25",
+            "driftline_label_delay_seconds{model=\"m\",quantile=\"0.5\"} 60",
             "driftline_predictions_seen_total{model=\"m\"} 1",
             "driftline_predictions_kept_total{model=\"m\"} 0",
             "driftline_predictions_sampled_out_total{model=\"m\"} 0",
@@ -371,6 +524,14 @@ mod tests {
             "driftline_upstream_duration_seconds_count{model=\"m\"} 0",
             "driftline_proxy_requests_total{code=\"200\"} 1",
             "driftline_proxy_in_flight 0",
+            "driftline_ingest_messages_total{outcome=\"stored\",source=\"events\"} 1",
+            "driftline_ingest_items_total{outcome=\"taken\"} 1",
+            "driftline_ingest_sides_total{outcome=\"paired\"} 1",
+            "driftline_ingest_pending_sides 0",
+            "driftline_ingest_waiting_messages 0",
+            "driftline_ingest_waiting_bytes 0",
+            "driftline_ingest_batch_messages_count 0",
+            "driftline_ingest_commit_seconds_count 0",
             "driftline_drift_statistic{feature=\"temp\",model=\"m\",statistic=\"psi\"} 0.3",
             "driftline_drift_verdict{feature=\"temp\",model=\"m\"} 1",
             "driftline_expectation_violations{check=\"min\",model=\"m\"} 2",

@@ -12,13 +12,19 @@ use thiserror::Error;
 use crate::model::ModelName;
 
 mod format;
+mod labels;
 mod model;
+mod privacy;
 mod receivers;
+mod sink;
 mod tap;
 mod units;
 
+pub use labels::Labels;
 pub use model::{ModelSettings, Training};
+pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
+pub use sink::Sink;
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
@@ -68,6 +74,10 @@ pub struct Settings {
     pub baselines_dir: PathBuf,
     /// The tap in front of the model server.
     pub tap: Tap,
+    /// Messages that are pushed, streamed or read from files.
+    pub sink: Sink,
+    /// What is dropped, hashed or masked, for all models.
+    pub privacy: Privacy,
     /// The monitored models.
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
@@ -88,6 +98,8 @@ impl Default for Settings {
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
+            sink: Sink::default(),
+            privacy: Privacy::default(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
             smtp: None,
@@ -243,7 +255,11 @@ impl Settings {
         if let Some(smtp) = &mut self.smtp {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
+        self.sink.token_file.iter_mut().for_each(resolve);
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
+        self.privacy.key_file.iter_mut().for_each(resolve);
+        let of_models = self.models.iter_mut().filter_map(|model| model.privacy.as_mut());
+        of_models.filter_map(|privacy| privacy.key_file.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
         }
@@ -265,6 +281,8 @@ impl Settings {
             if self.models[..index].iter().any(|other| other.name == *name) {
                 problems.push(format!("model `{name}` is listed twice"));
             }
+            let labels = model.labels.as_ref().map(Labels::problems).unwrap_or_default();
+            problems.extend(labels.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let seconds = model.window.0.as_secs();
             let day = 86_400;
             if seconds < 60 || !(day % seconds.max(1) == 0 || seconds % day == 0) {
@@ -287,6 +305,10 @@ impl Settings {
                 problems.extend(of_format.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             }
         }
+        let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();
+        problems.extend(self.sink.contradictions(&models));
+        problems.extend(model::aliases(&self.models));
+        problems.extend(self.privacy.contradictions(&self.models));
         for (name, receiver) in &self.receivers {
             match receiver {
                 Receiver::Email(email) => {

@@ -7,6 +7,7 @@ mod body;
 mod headers;
 pub mod ingest;
 mod ledger;
+mod names;
 mod proxy;
 mod queue;
 mod record;
@@ -14,6 +15,7 @@ mod server;
 mod upstream;
 
 pub use self::ledger::{Ledger, MinuteLosses, Ticket};
+pub use self::names::Names;
 pub use self::proxy::{Proxy, ProxyError, TapSettings};
 pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
 pub use self::record::{DecodedExchange, Recorded};

@@ -13,7 +13,9 @@ use crate::baseline::Baseline;
 use crate::config::Settings;
 use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
+use crate::privacy::Policy;
 use crate::profile::Layout;
+use crate::store::label::Rules;
 use crate::store::{self, StoreError};
 
 /// One model.
@@ -25,8 +27,19 @@ pub struct Entry {
     pub layout: Option<Arc<Layout>>,
     /// Names for the columns of an unnamed tensor: configured, else the baseline's.
     pub features: Arc<Vec<String>>,
-    /// Whether rows are kept for training.
-    pub captures: bool,
+    /// What is kept of its rows, for training and labels.
+    pub captures: Captures,
+    /// How its labels find their predictions.
+    pub labels: Arc<Rules>,
+}
+
+/// What is kept of the rows of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Whether rows are kept at all.
+    pub rows: bool,
+    /// The column that is the business key of labels.
+    pub key: Option<Arc<str>>,
 }
 
 /// Every monitored model.
@@ -43,6 +56,7 @@ pub struct CatalogTask {
     expectations: Arc<ByModel>,
     current: watch::Sender<Arc<Catalog>>,
     migrated: AtomicBool,
+    known: AtomicBool,
 }
 
 impl CatalogTask {
@@ -56,13 +70,25 @@ impl CatalogTask {
             .models
             .iter()
             .map(|model| {
-                let captures = model.training.is_some();
+                let key = model.labels.as_ref().and_then(|labels| labels.key.as_deref()).map(Arc::from);
+                let captures = Captures { rows: model.keeps_rows(), key };
                 let features = Arc::new(model.features.clone());
-                (model.name.clone(), Entry { features, captures, ..Entry::default() })
+                let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::default()));
+                (model.name.clone(), Entry { features, captures, labels, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
-        (Self { db, settings, expectations, current, migrated: AtomicBool::new(false) }, receiver)
+        (
+            Self {
+                db,
+                settings,
+                expectations,
+                current,
+                migrated: AtomicBool::new(false),
+                known: AtomicBool::new(false),
+            },
+            receiver,
+        )
     }
 
     /// Registers the configured models and reads their active baselines.
@@ -104,7 +130,8 @@ impl CatalogTask {
                 changed = true;
             }
         }
-        if changed {
+        // The first look is told even when there is no baseline: whoever needs to know that waits for it.
+        if changed || !self.known.swap(true, Ordering::Relaxed) {
             self.current.send_replace(Arc::new(catalog));
         }
         Ok(())
@@ -117,7 +144,7 @@ impl CatalogTask {
     /// None; a database that is not reached is tried again.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut failing = false;
-        while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
+        loop {
             match self.refresh().await {
                 Ok(()) => failing = false,
                 Err(error) if !failing => {
@@ -126,8 +153,10 @@ impl CatalogTask {
                 }
                 Err(_) => {}
             }
+            if shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 

@@ -1,13 +1,15 @@
 //! The minutes being counted: profiles and captured rows that are not yet in the database.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Exchange, ModelName};
 use crate::profile::{self, Layout, Profile};
-use crate::store::captured::{self, CapturedRow};
+use crate::store::captured::{self, CapturedRow, ExchangeIds, MAX_OTHER_IDS};
 use crate::store::profile_part::ProfilePart;
+use crate::tasks::catalog::Captures;
 use crate::window::minute;
 
 /// Minutes held at once; past it rows are refused until the database has caught up.
@@ -27,9 +29,10 @@ struct ProfileKey {
     minute: DateTime<Utc>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenProfile {
-    profile: Profile,
+    /// Shared with copies of the minutes until one of them counts on it.
+    profile: Arc<Profile>,
     part: i32,
     dirty: bool,
 }
@@ -50,8 +53,8 @@ impl Flush {
     }
 }
 
-/// The minutes being counted by this process.
-#[derive(Debug)]
+/// The minutes being counted by this process; a copy costs as much as what is counted on it.
+#[derive(Debug, Clone)]
 pub(super) struct Minutes {
     replica: String,
     next_part: i32,
@@ -86,8 +89,8 @@ impl Minutes {
         self.next_part
     }
 
-    /// Counts the rows of `exchange` on the layout of `baseline`, given by version and columns, and keeps them for training when `captures`; returns how many
-    /// there was no room to keep.
+    /// Counts the rows of `exchange` on the layout of `baseline`, given by version and columns, and keeps them as `captures`
+    /// says; returns how many there was no room to keep.
     ///
     /// # Errors
     ///
@@ -96,7 +99,7 @@ impl Minutes {
         &mut self,
         exchange: &Exchange,
         baseline: Option<(&str, &Layout)>,
-        captures: bool,
+        captures: &Captures,
     ) -> Result<usize, Behind> {
         let minute = minute(exchange.event_time);
         let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
@@ -113,30 +116,50 @@ impl Minutes {
                     return Err(Behind);
                 }
                 let part = self.part();
-                let profile = Profile::empty(layout);
+                let profile = Arc::new(Profile::empty(layout));
                 self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
             }
             if let Some(open) = self.profiles.get_mut(&key) {
-                open.profile.record_exchange(layout, exchange);
-                open.profile.seen_at(exchange.event_time);
+                let profile = Arc::make_mut(&mut open.profile);
+                profile.record_exchange(layout, exchange);
+                profile.seen_at(exchange.event_time);
                 open.dirty = true;
             }
         }
-        Ok(if captures { self.capture(exchange) } else { 0 })
+        Ok(if captures.rows { self.capture(exchange, captures.key.as_deref()) } else { 0 })
     }
 
-    /// Keeps the rows for training as far as there is room; returns how many were left out.
-    fn capture(&mut self, exchange: &Exchange) -> usize {
+    /// Keeps the rows for training and labels as far as there is room; returns how many were left out.
+    fn capture(&mut self, exchange: &Exchange, key: Option<&str>) -> usize {
         let rows = self.captured.entry(exchange.model.clone()).or_default();
-        let room = MAX_CAPTURED.saturating_sub(rows.len()).min(exchange.batch.rows);
+        let batch = &exchange.batch;
+        let room = MAX_CAPTURED.saturating_sub(rows.len()).min(batch.rows);
+        let key = key.and_then(|key| batch.features.iter().chain(&batch.outputs).find(|c| c.name == key));
+        let ids = (!exchange.other_ids.is_empty()).then(|| {
+            Arc::new(ExchangeIds {
+                exchange: exchange.id.clone(),
+                rows: batch.rows,
+                others: exchange.other_ids.iter().take(MAX_OTHER_IDS).cloned().collect(),
+            })
+        });
         rows.extend((0..room).map(|row| CapturedRow {
             row_id: exchange.row_id(row),
             event_time: exchange.event_time,
             model_version: exchange.model_version.clone().unwrap_or_default(),
-            features: captured::row(&exchange.batch.features, row),
-            outputs: captured::row(&exchange.batch.outputs, row),
+            features: captured::row(&batch.features, row),
+            outputs: captured::row(&batch.outputs, row),
+            business_key: key.and_then(|key| key.values.get(row)).and_then(captured::business_key),
+            ids: ids.clone(),
         }));
-        exchange.batch.rows - room
+        batch.rows - room
+    }
+
+    /// Everything that has changed, with every minute let go of: later rows re-open them as other parts.
+    pub(super) fn close(&mut self) -> Flush {
+        let flush = self.flush();
+        self.profiles.clear();
+        self.captured.clear();
+        flush
     }
 
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush

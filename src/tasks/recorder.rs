@@ -43,28 +43,6 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// The recorder's entrance, for exchanges that need no decoding.
-#[derive(Debug, Clone)]
-pub struct Intake {
-    shared: Arc<Shared>,
-    ledger: Ledger,
-}
-
-impl Intake {
-    /// Counts an exchange that was pushed to driftline; false when its model is not monitored or the database is
-    /// too far behind.
-    pub fn push(&self, exchange: &Exchange) -> bool {
-        let Some(ticket) = self.ledger.open(&exchange.model, exchange.event_time) else { return false };
-        let taken = self.shared.record(exchange).is_ok();
-        if taken {
-            ticket.kept();
-        } else {
-            ticket.dropped(STORE_BEHIND);
-        }
-        taken
-    }
-}
-
 impl Shared {
     fn record(&self, exchange: &Exchange) -> Result<(), Behind> {
         let catalog = Arc::clone(&self.catalog.borrow());
@@ -72,7 +50,7 @@ impl Shared {
         let mut minutes = self.minutes.lock();
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
-        let left_out = minutes.record(exchange, baseline, entry.captures)?;
+        let left_out = minutes.record(exchange, baseline, &entry.captures)?;
         if left_out > 0 {
             let note = self.metrics.tap.notes.with_label_values(&[exchange.model.as_str(), "not_captured"]);
             note.inc_by(left_out as u64);
@@ -125,14 +103,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that reads `receiver`, and the entrance for pushed exchanges.
+    /// A recorder that reads `receiver`.
     pub fn new(
         db: PgPool,
         receiver: ExchangeReceiver,
         ledger: Ledger,
         catalog: watch::Receiver<Arc<Catalog>>,
         metrics: Metrics,
-    ) -> (Self, Intake) {
+    ) -> Self {
         let replica = Uuid::now_v7().to_string();
         let shared = Arc::new(Shared {
             minutes: Mutex::new(Minutes::new(replica.clone())),
@@ -140,8 +118,7 @@ impl Recorder {
             filling: Notify::new(),
             metrics,
         });
-        let intake = Intake { shared: Arc::clone(&shared), ledger: ledger.clone() };
-        (Self { shared, ledger, receiver, db, replica }, intake)
+        Self { shared, ledger, receiver, db, replica }
     }
 
     /// Records until `shutdown` is cancelled and the queue is empty, then writes what is left.
@@ -196,7 +173,7 @@ fn decode_all(shared: &Shared, receiver: &ExchangeReceiver, stop: &CancellationT
             Received::Nothing if stop.is_cancelled() => return,
             Received::Nothing => {}
             Received::Closed => {
-                // Without a proxy nothing ever comes; predictions may still be pushed.
+                // Without a proxy nothing ever comes.
                 if stop.is_cancelled() {
                     return;
                 }
