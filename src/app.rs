@@ -22,6 +22,7 @@ use crate::http::{self, AppState};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
+use crate::privacy::Policies;
 use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
@@ -216,6 +217,7 @@ pub struct App {
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
     expectations: Arc<ByModel>,
+    policies: Arc<Policies>,
     receivers: Arc<Receivers>,
     metrics: Metrics,
     proxy: Option<Proxy>,
@@ -238,6 +240,7 @@ impl App {
         let settings = Arc::new(settings);
         let rules = Arc::new(load_rules(&settings)?);
         let expectations = Arc::new(load_expectations(&settings)?);
+        let policies = Arc::new(tasks::load_privacy(&settings)?);
         let receivers = Receivers::build(&settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
@@ -270,6 +273,7 @@ impl App {
             settings,
             rules,
             expectations,
+            policies,
             receivers: Arc::new(receivers),
             metrics,
             proxy,
@@ -311,6 +315,7 @@ impl App {
             settings,
             rules,
             expectations,
+            policies,
             receivers,
             metrics,
             proxy,
@@ -326,13 +331,13 @@ impl App {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
         let (catalog, catalog_receiver) =
-            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations));
+            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), policies);
         let (recorder, intake) =
             Recorder::new(pool.clone(), receiver, ledger, catalog_receiver, metrics.clone());
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
-            intake: Arc::new(move |exchange| intake.push(&exchange)),
+            intake: Arc::new(move |exchange| intake.push(exchange)),
             now,
         };
         let proxy_address = proxy.as_ref().map(Proxy::local_addr);

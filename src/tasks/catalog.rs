@@ -13,6 +13,7 @@ use crate::baseline::Baseline;
 use crate::config::Settings;
 use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
+use crate::privacy::{Policies, Policy};
 use crate::profile::Layout;
 use crate::store::{self, StoreError};
 
@@ -25,6 +26,8 @@ pub struct Entry {
     pub layout: Option<Arc<Layout>>,
     /// Names for the columns of an unnamed tensor: configured, else the baseline's.
     pub features: Arc<Vec<String>>,
+    /// What is dropped, hashed and masked, as it suits the active baseline.
+    pub policy: Arc<Policy>,
     /// Whether rows are kept for training.
     pub captures: bool,
 }
@@ -41,6 +44,7 @@ pub struct CatalogTask {
     db: PgPool,
     settings: Arc<Settings>,
     expectations: Arc<ByModel>,
+    policies: Arc<Policies>,
     current: watch::Sender<Arc<Catalog>>,
     migrated: AtomicBool,
 }
@@ -51,6 +55,7 @@ impl CatalogTask {
         db: PgPool,
         settings: Arc<Settings>,
         expectations: Arc<ByModel>,
+        policies: Arc<Policies>,
     ) -> (Self, watch::Receiver<Arc<Catalog>>) {
         let catalog = settings
             .models
@@ -58,11 +63,13 @@ impl CatalogTask {
             .map(|model| {
                 let captures = model.training.is_some();
                 let features = Arc::new(model.features.clone());
-                (model.name.clone(), Entry { features, captures, ..Entry::default() })
+                let policy = Arc::clone(policies.of(&model.name));
+                (model.name.clone(), Entry { features, policy, captures, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
-        (Self { db, settings, expectations, current, migrated: AtomicBool::new(false) }, receiver)
+        let migrated = AtomicBool::new(false);
+        (Self { db, settings, expectations, policies, current, migrated }, receiver)
     }
 
     /// Registers the configured models and reads their active baselines.
@@ -99,6 +106,11 @@ impl CatalogTask {
                 {
                     tracing::warn!(model = %model.name, baseline = version, misfit, "an expectation cannot be checked");
                 }
+                let policy = self.policies.of(&model.name);
+                for misfit in policy.misfits(baseline.layout()) {
+                    tracing::warn!(model = %model.name, baseline = version, misfit, "the baseline does not suit `privacy`");
+                }
+                entry.policy = Arc::new(policy.bound_to(baseline.layout()));
                 entry.layout = Some(Arc::new(checked_layout(&baseline, expected)));
                 entry.baseline = Some(Arc::new(baseline));
                 changed = true;

@@ -53,9 +53,9 @@ pub struct Intake {
 impl Intake {
     /// Counts an exchange that was pushed to driftline; false when its model is not monitored or the database is
     /// too far behind.
-    pub fn push(&self, exchange: &Exchange) -> bool {
+    pub fn push(&self, mut exchange: Exchange) -> bool {
         let Some(ticket) = self.ledger.open(&exchange.model, exchange.event_time) else { return false };
-        let taken = self.shared.record(exchange).is_ok();
+        let taken = self.shared.record(&mut exchange).is_ok();
         if taken {
             ticket.kept();
         } else {
@@ -66,9 +66,11 @@ impl Intake {
 }
 
 impl Shared {
-    fn record(&self, exchange: &Exchange) -> Result<(), Behind> {
+    /// Counts and keeps what may be kept of `exchange`; afterwards that is all it holds.
+    fn record(&self, exchange: &mut Exchange) -> Result<(), Behind> {
         let catalog = Arc::clone(&self.catalog.borrow());
         let Some(entry) = catalog.get(&exchange.model) else { return Ok(()) };
+        entry.policy.apply(exchange);
         let mut minutes = self.minutes.lock();
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
@@ -84,18 +86,21 @@ impl Shared {
     }
 
     fn take(&self, recorded: Recorded) {
-        let features = {
+        let known = {
             let catalog = self.catalog.borrow();
-            catalog.get(recorded.model()).map(|entry| Arc::clone(&entry.features))
+            catalog
+                .get(recorded.model())
+                .map(|entry| (Arc::clone(&entry.features), Arc::clone(&entry.policy)))
         };
+        let (features, policy) = known.unzip();
         let naming = Naming { features: features.map(|names| names.to_vec()).unwrap_or_default() };
         let model = recorded.model().clone();
-        // Only a log line needs it, and only at this level.
+        // Only a log line needs it, and only at this level; it too has to be one that may be kept.
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| recorded.known_id().map(ToOwned::to_owned))
+            .then(|| Some(policy?.id(recorded.known_id()?).into_owned()))
             .flatten();
         match recorded.decode(&naming) {
-            Ok(decoded) => match self.record(&decoded.exchange) {
+            Ok(mut decoded) => match self.record(&mut decoded.exchange) {
                 Ok(()) => {
                     let (prediction, rows) = (&decoded.exchange.id, decoded.exchange.batch.rows);
                     tracing::debug!(%model, prediction, rows, "an exchange was profiled");

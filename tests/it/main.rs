@@ -9,6 +9,7 @@ mod compare_bad_input;
 mod database;
 mod expectations;
 mod outage;
+mod privacy;
 mod retrain;
 mod smtp;
 mod support;
