@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
+use driftline::app;
 use driftline::baseline::Baseline;
 use driftline::profile;
 use driftline::store::PgPool;
@@ -242,6 +243,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_secrets_are_found_nowhere() {
+    app::install_crypto();
     let mut planted = Planted::default();
     let mut sidecar = Sidecar::start(&mut planted).await;
     let cases = planted::cases(&mut planted);
