@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Exchange, ModelName};
 use crate::profile::{self, Layout, Profile};
+use crate::schema::Seen;
 use crate::store::captured::{self, CapturedRow};
 use crate::store::profile_part::ProfilePart;
 use crate::window::minute;
@@ -30,6 +31,7 @@ struct ProfileKey {
 #[derive(Debug)]
 struct OpenProfile {
     profile: Profile,
+    seen: Seen,
     part: i32,
     dirty: bool,
 }
@@ -114,10 +116,12 @@ impl Minutes {
                 }
                 let part = self.part();
                 let profile = Profile::empty(layout);
-                self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
+                self.profiles
+                    .insert(key.clone(), OpenProfile { profile, seen: Seen::default(), part, dirty: false });
             }
             if let Some(open) = self.profiles.get_mut(&key) {
                 open.profile.record_exchange(layout, exchange);
+                open.seen.record(layout, &exchange.batch);
                 open.profile.seen_at(exchange.event_time);
                 open.dirty = true;
             }
@@ -155,6 +159,7 @@ impl Minutes {
                 part: open.part,
                 rows: open.profile.rows(),
                 content: profile::encode(&open.profile),
+                seen: open.seen.clone(),
             })
             .collect();
         let captured = self
