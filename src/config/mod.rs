@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::model::{ModelName, Role};
 
+mod format;
 mod model;
 mod privacy;
 mod receivers;
@@ -300,6 +301,10 @@ impl Settings {
                 if !(value.is_finite() && value >= 0.0) {
                     problems.push(format!("model `{name}`: {field} {value} is not a number of 0 or more"));
                 }
+            }
+            if let Some(format) = &model.format {
+                let of_format = format::contradictions(format, &model.features);
+                problems.extend(of_format.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             }
         }
         problems.extend(self.privacy.contradictions(&self.models));

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{FalseAlarms, Privacy, Span};
 use crate::baseline::Season;
+use crate::decode::Format;
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
 use crate::retrain::{DeepSpec, Source, Task};
@@ -25,6 +26,9 @@ pub struct ModelSettings {
     /// Names for the columns of an unnamed tensor, in order; absent: those of the baseline.
     #[serde(default)]
     pub features: Vec<String>,
+    /// How its messages are read, where path, headers and body do not tell it.
+    #[serde(default)]
+    pub format: Option<Format>,
     /// Kinds that overrule what the baseline build would infer.
     #[serde(default)]
     pub kinds: BTreeMap<String, FeatureKind>,

@@ -1,8 +1,9 @@
 //! Tensors into columns, by the one rule that all formats share: `[N]` and `[N,1]` are a column, `[N,K]` are K.
 
 use super::json::Node;
+use super::side::Part;
 use super::table::{Items, Table, is_bytes, scalar};
-use super::{DecodeFailure, MAX_COLUMNS};
+use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, Naming, Notes};
 use crate::model::Value;
 
 /// What became of a value that stands where one row has one column.
@@ -39,19 +40,144 @@ pub(super) fn set_cells(table: &mut Table, row: usize, name: &str, node: &Node) 
 /// Adds a tensor given as a nested array whose first dimension is the rows of `table`.
 pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Result<(), DecodeFailure> {
     match items {
-        Items::Numbers(numbers) => {
-            table.push_column(name, numbers.iter().map(|number| Value::Number(*number)).collect())
-        }
-        Items::Nodes(nodes) if !items.has_lists() => {
-            table.push_column(name, nodes.iter().map(scalar).collect())
-        }
-        Items::Nodes(nodes) => {
+        Items::Nodes(nodes) if items.has_lists() => {
             for (row, node) in nodes.iter().enumerate() {
                 set_cells(table, row, name, node)?;
             }
             Ok(())
         }
+        flat => table.push_column(name, flat.values()),
     }
+}
+
+/// How the columns of something without names are called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// Used where there are as many as columns.
+    pub(super) names: &'a [String],
+    /// Of several columns, before `[j]`.
+    pub(super) prefix: &'a str,
+    /// Of a single column.
+    pub(super) alone: &'a str,
+}
+
+impl Names<'_> {
+    /// The name of column `j` of `width`.
+    pub(super) fn column(self, width: usize, j: usize) -> String {
+        match self.names.get(j) {
+            Some(name) if self.names.len() == width => name.clone(),
+            _ if width == 1 => self.alone.to_owned(),
+            _ => format!("{}[{j}]", self.prefix),
+        }
+    }
+
+    /// The names of all columns; none when they are more than columns can be.
+    pub(super) fn all(self, width: usize) -> Vec<String> {
+        if width > MAX_COLUMNS { Vec::new() } else { (0..width).map(|j| self.column(width, j)).collect() }
+    }
+
+    /// The name of everything together.
+    pub(super) fn whole(&self) -> &str {
+        if self.prefix.is_empty() { self.alone } else { self.prefix }
+    }
+}
+
+/// Sets a row that is a bare value or an array; `positional` are the names of its values, none when they are too many.
+pub(super) fn add_positional(
+    table: &mut Table,
+    row: usize,
+    node: &Node,
+    positional: &[String],
+    names: Names<'_>,
+    notes: &mut Notes,
+) -> Result<(), DecodeFailure> {
+    let Some(first) = positional.first() else {
+        // Wider than anything that could be columns: known to be there, not looked into.
+        return table.set(row, names.whole(), Value::Opaque);
+    };
+    let Some(items) = Items::of(node) else {
+        notes.ragged_rows += u64::from(positional.len() != 1);
+        return table.set(row, first, scalar(node));
+    };
+    notes.ragged_rows += u64::from(items.len() != positional.len());
+    for (j, name) in positional.iter().enumerate() {
+        table.set(row, name, items.value(j))?;
+    }
+    Ok(())
+}
+
+/// Adds the columns of a tensor called `name` in row-major order; see [`named_tensor`].
+pub(super) fn tensor_part(
+    name: &str,
+    shape: &[usize],
+    naming: Option<&Naming>,
+    values: impl FnOnce(&mut dyn FnMut(Value)),
+) -> Result<Part, DecodeFailure> {
+    let names = naming.map_or(&[] as &[String], |naming| &naming.features);
+    named_tensor(shape, Names { names, prefix: name, alone: name }, values)
+}
+
+/// The columns of a tensor in row-major order: the names given where they fit, else `prefix[j]`.
+///
+/// `shape` has the rows first; there are as many values as its product. A vector that has no second dimension may also
+/// be one row.
+pub(super) fn named_tensor(
+    shape: &[usize],
+    names: Names<'_>,
+    values: impl FnOnce(&mut dyn FnMut(Value)),
+) -> Result<Part, DecodeFailure> {
+    let rows = shape.first().copied().unwrap_or(1);
+    let per_row = shape.get(1..).unwrap_or_default();
+    let width =
+        per_row.iter().try_fold(1_usize, |width, size| width.checked_mul(*size)).unwrap_or(usize::MAX);
+    let mut table = Table::default();
+    table.add_rows(rows)?;
+    // `[N,K,1]` is `[N,K]`; what has more dimensions than that is no table.
+    if per_row.iter().filter(|size| **size != 1).count() > 1 || width > MAX_COLUMNS {
+        table.push_column(names.whole(), vec![Value::Opaque; rows])?;
+        return Ok(Part::new(table));
+    }
+    if rows.saturating_mul(width) > MAX_CELLS {
+        return Err(DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS });
+    }
+    let mut columns: Vec<Vec<Value>> = (0..width).map(|_| Vec::with_capacity(rows)).collect();
+    let mut j = 0;
+    values(&mut |value| {
+        if let Some(column) = columns.get_mut(j) {
+            column.push(value);
+        }
+        j = if j + 1 < width { j + 1 } else { 0 };
+    });
+    for (j, values) in columns.into_iter().enumerate() {
+        table.push_column(&names.column(width, j), values)?;
+    }
+    let mut part = Part::new(table);
+    if shape.len() == 1 {
+        part.may_be_one_row(names.names);
+    }
+    Ok(part)
+}
+
+/// The elements of an array of scalars.
+pub(super) fn flat_items(node: &Node) -> Option<Items<'_>> {
+    Items::of(node).filter(|items| match items {
+        Items::Numbers(_) => true,
+        Items::Nodes(nodes) => {
+            nodes.iter().all(|node| !matches!(node, Node::Numbers(_) | Node::List(_) | Node::Object(_)))
+        }
+    })
+}
+
+/// Refuses parts that have more columns or values together than one side may have.
+pub(super) fn check_size(parts: &[Part]) -> Result<(), DecodeFailure> {
+    if parts.iter().map(|part| part.columns.len()).sum::<usize>() > MAX_COLUMNS {
+        return Err(DecodeFailure::TooLarge { what: "columns", limit: MAX_COLUMNS });
+    }
+    let cells = |part: &Part| part.columns.len().saturating_mul(part.rows);
+    if parts.iter().map(cells).fold(0, usize::saturating_add) > MAX_CELLS {
+        return Err(DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS });
+    }
+    Ok(())
 }
 
 /// The members of an object that is a row: neither bytes nor anything else.

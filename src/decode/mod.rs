@@ -3,25 +3,53 @@
 //! Every wire format is a module of its own. A format that is recognised and not read yet, a body that was cut, an
 //! answer that is an error: each is a [`DecodeFailure`] with a stable reason, so that nothing is lost unseen.
 
+mod binary_tensors;
+mod body;
+mod classification;
 mod columns;
+mod datatype;
+mod delimited;
 pub mod events;
+mod examples;
+mod format;
+mod free;
+mod generate;
+pub mod grpc;
 mod ids;
+pub mod inflate;
 mod json;
 mod kserve_v1;
 mod lenient;
+mod messages;
+mod mlflow;
 mod open_inference;
+mod openai;
 pub mod predictions;
+pub mod protobuf;
 mod route;
+mod seldon;
+mod side;
+mod sniff;
+mod sse;
 mod table;
+mod tensor;
+mod turns;
 
 use std::fmt;
+use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::binary_tensors::Halves;
+use self::columns::Names;
+pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
 pub use self::json::MAX_DEPTH;
 use self::json::{Document, JsonProblem, Node};
 pub use self::route::{Protocol, Recognised, Route};
+pub use self::side::{Part, RequestSide, ResponseSide, Runs, join};
 use crate::model::Batch;
 
 /// Rows that one exchange may have.
@@ -52,20 +80,74 @@ pub struct RawExchange<'a> {
     pub response_truncated: bool,
 }
 
-/// Names for the columns of an unnamed tensor, used where the width matches; else columns are `name[j]`.
+impl<'a> RawExchange<'a> {
+    /// What the client sent.
+    pub fn request_side(&self) -> RawSide<'a> {
+        RawSide {
+            route: self.route,
+            headers: self.request_headers,
+            body: self.request,
+            truncated: self.request_truncated,
+        }
+    }
+
+    /// What the model server answered.
+    pub fn response_side(&self) -> RawSide<'a> {
+        RawSide {
+            route: self.route,
+            headers: self.response_headers,
+            body: self.response,
+            truncated: self.response_truncated,
+        }
+    }
+}
+
+/// One message of an exchange, as copied off the wire or out of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct RawSide<'a> {
+    /// Where the prediction was sent.
+    pub route: &'a Route,
+    /// Kept headers of the message.
+    pub headers: &'a Headers,
+    /// The body.
+    pub body: &'a [u8],
+    /// The copy ends before the body did.
+    pub truncated: bool,
+}
+
+/// What is known of a model's messages beforehand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// In the order of the tensor: configured, or those of the baseline.
+    /// Names for the columns of an unnamed tensor, in its order: configured, or those of the baseline. Used where the
+    /// width matches; else columns are `name[j]`.
     pub features: Vec<String>,
+    /// How messages are to be read, where settings say so.
+    pub format: Option<Arc<Format>>,
 }
 
 impl Naming {
-    /// The name of column `j` of `width`; without a match `fallback[j]`, or `alone` when there is only one.
-    fn column(&self, width: usize, j: usize, fallback: &str, alone: &str) -> String {
-        match self.features.get(j) {
-            Some(name) if self.features.len() == width => name.clone(),
-            _ if width == 1 => alone.to_owned(),
-            _ => format!("{fallback}[{j}]"),
+    /// The protocol of a message that came by `route`: what settings force goes before the path.
+    fn protocol(&self, route: &Route) -> Protocol {
+        // gRPC is how a message travels, and leaves no choice.
+        let Some(format) = self.format.as_ref().filter(|_| !route.protocol.is_grpc()) else {
+            return route.protocol;
+        };
+        let pointed = format.request.points() || format.response.points();
+        format.protocol.or(pointed.then_some(Protocol::FreeJson)).unwrap_or(route.protocol)
+    }
+
+    /// How the columns of one side are called where the message does not say it.
+    fn positional(&self, side: Side) -> Names<'_> {
+        let configured: &[String] = self.format.as_deref().map_or(&[], |format| &format.mapping(side).names);
+        match side {
+            Side::Request if configured.is_empty() => {
+                Names { names: &self.features, prefix: "", alone: "[0]" }
+            }
+            Side::Request => Names { names: configured, prefix: "", alone: "[0]" },
+            Side::Response => {
+                let prediction = kserve_v1::PREDICTION;
+                Names { names: configured, prefix: prediction, alone: prediction }
+            }
         }
     }
 }
@@ -79,12 +161,15 @@ pub struct Decoded {
     pub body_id: Option<String>,
     /// The version that answered, when the answer or the path says so.
     pub model_version: Option<String>,
+    /// When the prediction happened, when a body says so.
+    pub event_time: Option<DateTime<Utc>>,
     /// What was odd, though not enough to refuse the exchange.
     pub notes: Notes,
 }
 
 /// Oddities of a decoded exchange; each is exported as a count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Notes {
     /// Bare `NaN`, `Infinity` and numbers beyond `f64` that were taken as values.
     pub nonfinite_tokens: u64,
@@ -94,11 +179,34 @@ pub struct Notes {
     pub ragged_rows: u64,
     /// Inputs with another number of rows than the exchange; they were left out.
     pub inputs_left_out: u64,
-    /// Why the answer could not be read at all, as [`DecodeFailure::reason`]; the features are kept.
+    /// Tensors in shared memory, which nobody on the wire sees; they were left out.
+    pub unobservable: u64,
+    /// Binary tensors that have not as many bytes as their shape says, and messages with bytes of none.
+    pub size_mismatch: u64,
+    /// Raw requests whose numbers were taken as floats.
+    pub assumed_datatype: u64,
+    /// Answers of a stream that could not be told to belong to one of its requests; they were left out.
+    pub unpaired: u64,
+    /// Why the answer could not be read at all, as [`DecodeFailure::reason`]; the features are kept. Known only when
+    /// both sides are joined.
+    #[serde(skip)]
     pub response_undecoded: Option<&'static str>,
 }
 
 impl Notes {
+    /// Adds what was odd about the other side.
+    fn add(&mut self, other: &Self) {
+        self.nonfinite_tokens += other.nonfinite_tokens;
+        self.row_mismatch += other.row_mismatch;
+        self.ragged_rows += other.ragged_rows;
+        self.inputs_left_out += other.inputs_left_out;
+        self.unobservable += other.unobservable;
+        self.size_mismatch += other.size_mismatch;
+        self.assumed_datatype += other.assumed_datatype;
+        self.unpaired += other.unpaired;
+        self.response_undecoded = self.response_undecoded.or(other.response_undecoded);
+    }
+
     /// Every oddity that occurred, with its count.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
@@ -106,6 +214,10 @@ impl Notes {
             ("row_mismatch", self.row_mismatch),
             ("ragged_rows", self.ragged_rows),
             ("inputs_left_out", self.inputs_left_out),
+            ("unobservable", self.unobservable),
+            ("size_mismatch", self.size_mismatch),
+            ("assumed_datatype", self.assumed_datatype),
+            ("unpaired", self.unpaired),
             ("response_undecoded", u64::from(self.response_undecoded.is_some())),
         ]
         .into_iter()
@@ -137,9 +249,31 @@ pub enum DecodeFailure {
     /// The body was longer than its copy.
     #[error("the copy of the {0} body was cut")]
     Truncated(Side),
-    /// The body is compressed.
-    #[error("the {0} body is compressed, which is not read yet")]
+    /// The body is compressed in a way that is not known.
+    #[error("the {0} body is compressed, and not with gzip, deflate, br or zstd")]
     UnsupportedEncoding(Side),
+    /// The compressed body cannot be inflated.
+    #[error("the compressed {0} body is damaged")]
+    Damaged(Side),
+    /// More comes out of a compressed body than is decoded.
+    #[error("the compressed {side} body inflates to more than {limit} bytes")]
+    InflatesTooFar {
+        /// Which message.
+        side: Side,
+        /// Bytes that are decoded.
+        limit: usize,
+    },
+    /// The body is not in the form that its protocol has.
+    #[error("the {side} body is not {format}")]
+    Malformed {
+        /// Which message.
+        side: Side,
+        /// What it should have been.
+        format: &'static str,
+    },
+    /// The body is numbers and nothing else; their type and shape are known to the model server.
+    #[error("the request is raw numbers, whose type and shape only the model server knows")]
+    NeedsMetadata,
     /// The protocol, or a part of it, is known and not read yet.
     #[error("{0} is not read yet")]
     UnsupportedFormat(&'static str),
@@ -171,9 +305,15 @@ pub enum DecodeFailure {
     /// The answer is an error, so there was no prediction.
     #[error("the answer has status {0}")]
     ErrorStatus(u16),
+    /// The answer says that there was no prediction, though its status does not.
+    #[error("the answer is an error under a status of success")]
+    ErrorAnswer,
     /// There is not one row.
     #[error("there is not one row")]
     NoRows,
+    /// The rows could be in several places.
+    #[error("more than one array of the {0} could be its rows; `format.{0}.rows` says which")]
+    Ambiguous(Side),
 }
 
 impl DecodeFailure {
@@ -183,6 +323,11 @@ impl DecodeFailure {
             Self::Truncated(_) => "truncated",
             Self::UnsupportedEncoding(_) => "unsupported_encoding",
             Self::UnsupportedFormat(_) => "unsupported_format",
+            Self::Damaged(_) => "damaged_compression",
+            Self::InflatesTooFar { .. } => "inflates_too_far",
+            Self::Malformed { .. } => "malformed",
+            Self::NeedsMetadata => "needs_metadata",
+            Self::ErrorAnswer => "error_answer",
             Self::NotJson { .. } => "not_json",
             Self::TooDeep(_) => "too_deep",
             Self::TooLarge { .. } => "too_large",
@@ -190,11 +335,12 @@ impl DecodeFailure {
             Self::ShapeMismatch(_) => "shape_mismatch",
             Self::ErrorStatus(_) => "error_status",
             Self::NoRows => "no_rows",
+            Self::Ambiguous(_) => "ambiguous",
         }
     }
 }
 
-/// Reads the rows of one exchange.
+/// Reads the rows of one exchange: [`decode_request`], [`decode_response`] and [`join`] in one.
 ///
 /// An answer that cannot be read leaves `outputs` empty and a note; the features are kept.
 ///
@@ -202,59 +348,96 @@ impl DecodeFailure {
 ///
 /// [`DecodeFailure`] says why there are no rows.
 pub fn decode(exchange: &RawExchange<'_>, naming: &Naming) -> Result<Decoded, DecodeFailure> {
-    if !(200..300).contains(&exchange.status) {
+    if !is_success(exchange.status) {
         return Err(DecodeFailure::ErrorStatus(exchange.status));
     }
-    if !exchange.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(exchange.route.protocol.as_str()));
-    }
-    let request =
-        document(Side::Request, exchange.request_headers, exchange.request, exchange.request_truncated)?;
-    let response =
-        document(Side::Response, exchange.response_headers, exchange.response, exchange.response_truncated);
-    let (request_id, request_root) = unwrap_event(&request.root);
-    let (_, response_root) = match &response {
-        Ok(document) => unwrap_event(&document.root),
-        Err(_) => (None, &Node::Null),
-    };
-    let mut decoded = match exchange.route.protocol {
-        Protocol::KserveV1 => kserve_v1::decode(request_root, response_root, naming)?,
-        Protocol::OpenInference => open_inference::decode(request_root, response_root, naming)?,
-        _ if open_inference::looks_like_it(request_root) => {
-            open_inference::decode(request_root, response_root, naming)?
-        }
-        _ => kserve_v1::decode(request_root, response_root, naming)?,
-    };
-    if decoded.batch.rows == 0 {
-        return Err(DecodeFailure::NoRows);
-    }
-    decoded.body_id = decoded.body_id.or(request_id);
-    if decoded.model_version.is_none() {
-        decoded.model_version.clone_from(&exchange.route.version);
-    }
-    decoded.notes.nonfinite_tokens += request.nonfinite;
-    match response {
-        Ok(document) => decoded.notes.nonfinite_tokens += document.nonfinite,
-        Err(failure) => {
-            // The notes that an absent answer left are about nothing.
-            decoded.notes.row_mismatch = 0;
-            decoded.notes.response_undecoded = Some(failure.reason());
-        }
-    }
-    Ok(decoded)
+    let request = decode_request(&exchange.request_side(), naming)?;
+    let response = decode_response(&exchange.response_side(), exchange.status, naming);
+    join(request, Some(response), naming)
 }
 
-fn document(side: Side, headers: &Headers, body: &[u8], truncated: bool) -> Result<Document, DecodeFailure> {
-    if truncated {
-        return Err(DecodeFailure::Truncated(side));
+/// Reads what a client sent, without its answer.
+///
+/// # Errors
+///
+/// [`DecodeFailure`] says why there are no columns.
+pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
+    let protocol = naming.protocol(raw.route);
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    if headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-        return Err(DecodeFailure::UnsupportedEncoding(side));
+    let body = body::whole(Side::Request, raw)?;
+    let mut side = if protocol.is_grpc() {
+        grpc::request(protocol, raw.headers, &body, naming)?
+    } else if body::is_raw_tensor(protocol, raw.headers) {
+        open_inference::raw_request(&body, naming)?
+    } else {
+        messages::request(protocol, raw.headers, &body, naming)?
+    };
+    side.model_version = side.model_version.or_else(|| raw.route.version.clone());
+    Ok(side)
+}
+
+/// Reads what a model server answered, without its request.
+///
+/// # Errors
+///
+/// [`DecodeFailure::ErrorStatus`] when there was no prediction, else why there are no columns.
+pub fn decode_response(
+    raw: &RawSide<'_>,
+    status: u16,
+    naming: &Naming,
+) -> Result<ResponseSide, DecodeFailure> {
+    if !is_success(status) {
+        return Err(DecodeFailure::ErrorStatus(status));
     }
-    if headers.get("inference-header-content-length").is_some() {
-        return Err(DecodeFailure::UnsupportedFormat("binary tensor data"));
+    let protocol = naming.protocol(raw.route);
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    json::parse(body).map_err(|problem| match problem {
+    if protocol.is_grpc() {
+        grpc::check_status(raw.headers)?;
+    }
+    let body = body::whole(Side::Response, raw)?;
+    if protocol.is_grpc() {
+        grpc::response(protocol, raw.headers, &body)
+    } else {
+        messages::response(protocol, raw.headers, &body, naming)
+    }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// The document of a body, and the bytes of tensors behind it.
+fn document<'b>(
+    side: Side,
+    headers: &Headers,
+    body: &'b [u8],
+) -> Result<(Document, &'b [u8]), DecodeFailure> {
+    if let Some(length) = headers.get("inference-header-content-length") {
+        let Halves { json, tail } = binary_tensors::split_at(body, length)?;
+        return Ok((parse(side, json)?, tail));
+    }
+    let whole = parse(side, body);
+    let may_have_tail = match &whole {
+        // Bytes behind it that happen to be white space.
+        Ok(document) => binary_tensors::claims_bytes(unwrap_event(&document.root).1),
+        Err(failure) => matches!(failure, DecodeFailure::NotJson { .. }),
+    };
+    if may_have_tail
+        && let Some(Halves { json, tail }) = binary_tensors::split_behind_value(body)
+        && let Ok(document) = parse(side, json)
+        && binary_tensors::claims_bytes(unwrap_event(&document.root).1)
+    {
+        return Ok((document, tail));
+    }
+    Ok((whole?, &[]))
+}
+
+fn parse(side: Side, json: &[u8]) -> Result<Document, DecodeFailure> {
+    json::parse(json).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },
@@ -270,6 +453,16 @@ fn unwrap_event(root: &Node) -> (Option<String>, &Node) {
 }
 
 #[cfg(test)]
+mod binary_tests;
+#[cfg(test)]
 mod captured;
+#[cfg(test)]
+mod captured_grpc;
+#[cfg(test)]
+mod free_tests;
+#[cfg(test)]
+mod message_tests;
+#[cfg(test)]
+mod side_tests;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! Which requests are predictions, in which protocol, for which model: told from method and path alone.
 
+use serde::Deserialize;
+
 /// A protocol in which predictions are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Protocol {
     /// `KServe` V1 and `TensorFlow` Serving REST, `:predict`.
     KserveV1,
@@ -25,20 +28,67 @@ pub enum Protocol {
     OpenAi,
     /// Open Inference V2 over gRPC.
     OpenInferenceGrpc,
-    /// `TensorFlow` Serving over gRPC.
+    /// `TensorFlow` Serving over gRPC, `Predict`.
     TensorflowGrpc,
+    /// `TensorFlow` Serving over gRPC, `Classify` and `Regress`.
+    TensorflowGrpcExamples,
     /// Seldon Core v1 over gRPC.
     SeldonGrpc,
     /// `TorchServe` over gRPC.
     TorchServeGrpc,
+    /// `/invocations` of `MLflow`; forced, since the path does not tell it from `SageMaker`.
+    Mlflow,
+    /// `/invocations` of `SageMaker`; forced, as above.
+    SageMaker,
+    /// JSON of no known shape, read by pointers or by what looks like rows.
+    FreeJson,
     /// A path that the settings name: the body tells the protocol.
     Configured,
+}
+
+/// Protocols that settings can force.
+const FORCED: [Protocol; 11] = [
+    Protocol::KserveV1,
+    Protocol::TensorflowExamples,
+    Protocol::OpenInference,
+    Protocol::Mlflow,
+    Protocol::SageMaker,
+    Protocol::SeldonV1,
+    Protocol::AzureScore,
+    Protocol::Vertex,
+    Protocol::TorchServe,
+    Protocol::OpenAi,
+    Protocol::FreeJson,
+];
+
+impl TryFrom<String> for Protocol {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let known = FORCED.iter().copied().find(|protocol| protocol.as_str() == word);
+        known.ok_or_else(|| {
+            let words: Vec<&str> = FORCED.iter().map(|protocol| protocol.as_str()).collect();
+            format!("`{word}` is not one of {}", words.join(", "))
+        })
+    }
 }
 
 impl Protocol {
     /// Whether [`super::decode`] reads it; what it does not read passes untouched and is counted.
     pub fn is_decoded(self) -> bool {
-        matches!(self, Self::KserveV1 | Self::OpenInference | Self::Configured)
+        self != Self::TensorflowGrpcExamples
+    }
+
+    /// Whether its bodies are gRPC frames.
+    pub fn is_grpc(self) -> bool {
+        matches!(
+            self,
+            Self::OpenInferenceGrpc
+                | Self::TensorflowGrpc
+                | Self::TensorflowGrpcExamples
+                | Self::SeldonGrpc
+                | Self::TorchServeGrpc
+        )
     }
 
     /// The word used in messages.
@@ -56,8 +106,12 @@ impl Protocol {
             Self::OpenAi => "openai",
             Self::OpenInferenceGrpc => "open_inference_grpc",
             Self::TensorflowGrpc => "tensorflow_grpc",
+            Self::TensorflowGrpcExamples => "tensorflow_grpc_examples",
             Self::SeldonGrpc => "seldon_grpc",
             Self::TorchServeGrpc => "torchserve_grpc",
+            Self::Mlflow => "mlflow",
+            Self::SageMaker => "sagemaker",
+            Self::FreeJson => "free_json",
             Self::Configured => "configured",
         }
     }
@@ -177,9 +231,9 @@ fn others(path: &str) -> Option<Found> {
         "/inference.GRPCInferenceService/ModelInfer" | "/inference.GRPCInferenceService/ModelStreamInfer" => {
             Protocol::OpenInferenceGrpc
         }
-        "/tensorflow.serving.PredictionService/Predict"
-        | "/tensorflow.serving.PredictionService/Classify"
-        | "/tensorflow.serving.PredictionService/Regress" => Protocol::TensorflowGrpc,
+        "/tensorflow.serving.PredictionService/Predict" => Protocol::TensorflowGrpc,
+        "/tensorflow.serving.PredictionService/Classify"
+        | "/tensorflow.serving.PredictionService/Regress" => Protocol::TensorflowGrpcExamples,
         "/seldon.protos.Seldon/Predict"
         | "/seldon.protos.Model/Predict"
         | "/seldon.protos.Generic/Predict" => Protocol::SeldonGrpc,

@@ -93,7 +93,10 @@ impl Shared {
                 .map(|entry| (Arc::clone(&entry.features), Arc::clone(&entry.policy)))
         };
         let (features, policy) = known.unzip();
-        let naming = Naming { features: features.map(|names| names.to_vec()).unwrap_or_default() };
+        let naming = Naming {
+            features: features.map(|names| names.to_vec()).unwrap_or_default(),
+            ..Naming::default()
+        };
         let model = recorded.model().clone();
         // Only a log line needs it, and only at this level; it too has to be one that may be kept.
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
