@@ -153,9 +153,9 @@ fn of_side(
     }
     let mut changes = Vec::new();
     for (position, column) in gone {
-        let alike = new.iter().position(|(_, extra)| {
-            extra.position == position && extra.holds().is_some_and(|holds| column.kind.takes(holds))
-        });
+        let alike = new
+            .iter()
+            .position(|(_, extra)| extra.position == position && extra.holds() == Some(column.kind));
         changes.push(if let Some(at) = alike {
             let (name, extra) = new.remove(at);
             change(Change::Renamed, &column.name, kind(column.kind), Some(name.to_owned()), extra.rows)

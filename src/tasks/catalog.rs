@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
 use crate::config::Settings;
+use crate::decode::Format;
 use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
 use crate::privacy::{Policies, Policy};
@@ -26,6 +27,8 @@ pub struct Entry {
     pub layout: Option<Arc<Layout>>,
     /// Names for the columns of an unnamed tensor: configured, else the baseline's.
     pub features: Arc<Vec<String>>,
+    /// How messages are to be read, where settings say so.
+    pub format: Option<Arc<Format>>,
     /// What is dropped, hashed and masked, as it suits the active baseline.
     pub policy: Arc<Policy>,
     /// Whether rows are kept for training.
@@ -64,7 +67,8 @@ impl CatalogTask {
                 let captures = model.training.is_some();
                 let features = Arc::new(model.features.clone());
                 let policy = Arc::clone(policies.of(&model.name));
-                (model.name.clone(), Entry { features, policy, captures, ..Entry::default() })
+                let format = model.format.clone().map(Arc::new);
+                (model.name.clone(), Entry { features, format, policy, captures, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));

@@ -86,16 +86,12 @@ impl Shared {
     }
 
     fn take(&self, recorded: Recorded) {
-        let known = {
+        let (naming, policy) = {
             let catalog = self.catalog.borrow();
-            catalog
-                .get(recorded.model())
-                .map(|entry| (Arc::clone(&entry.features), Arc::clone(&entry.policy)))
-        };
-        let (features, policy) = known.unzip();
-        let naming = Naming {
-            features: features.map(|names| names.to_vec()).unwrap_or_default(),
-            ..Naming::default()
+            let entry = catalog.get(recorded.model());
+            let naming =
+                entry.map(|entry| Naming { features: entry.features.to_vec(), format: entry.format.clone() });
+            (naming.unwrap_or_default(), entry.map(|entry| Arc::clone(&entry.policy)))
         };
         let model = recorded.model().clone();
         // Only a log line needs it, and only at this level; it too has to be one that may be kept.

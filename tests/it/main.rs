@@ -11,6 +11,7 @@ mod expectations;
 mod outage;
 mod privacy;
 mod retrain;
+mod schema;
 mod smtp;
 mod support;
 mod tap_faults;

@@ -285,6 +285,11 @@ async fn planted_secrets_are_found_nowhere() {
     };
     for (place, words) in [
         ("captured_row.features", "canary"),
+        ("captured_row.features", "canary-split"),
+        ("captured_row.features", "canary-csv"),
+        ("captured_row.features", "canary-lines"),
+        ("captured_row.features", "canary-deep"),
+        ("captured_row.features", "canary-bytes"),
         ("captured_row.features", "h1:"),
         ("captured_row.features", "[email]"),
         ("captured_row.features", "[card]"),

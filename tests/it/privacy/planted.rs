@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub(super) const SETTINGS: &str = "
 privacy:
   drop: [name]
-  mask: [email, phone]
+  mask: [email, phone, card]
   key_file: privacy.keys
 models:
   - name: m
@@ -14,9 +14,26 @@ models:
     lateness: 1s
     min_rows: 1
     training: {task: regression, target: y}
-    privacy:
-      hash: [customer_id]
-      mask: [card]
+    privacy: {hash: [customer_id]}
+  - name: flow
+    path: /invocations
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
+  - name: csv
+    path: /csv
+    features: [name, customer_id, note, segment]
+    format: {protocol: sagemaker}
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
+  - name: seldon
+    path: /api/v1.0/predictions
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
+  - name: free
+    path: /free
+    format: {protocol: free_json, request: {rows: /rows}, response: {rows: /results}, id: /request_id}
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
 ";
 
 /// A row of reference data.
@@ -142,7 +159,7 @@ type Template = (&'static str, &'static str, &'static str, u16, &'static str, bo
 
 const ROWS: &str = r#"{"name": "<<name>>", "customer_id": "<<customer>>", "note": "mail <<email>> or call <<phone>>", "card": <<card>>, "cards": "pay with <<card>>!", "nested": {"name": "<<name>>", "mail": "<<email>>"}, "list": ["<<email>>", "<<phone>>"], "name.first": "<<name>>", "scores.<<email>>": 1, "amount": 2.5, "segment": "canary-row"}"#;
 
-const PROXIED: [Template; 12] = [
+const PROXIED: [Template; 20] = [
     (
         "V1 rows",
         "/v1/models/m:predict?mail=<<email>>&name=<<name>>",
@@ -190,6 +207,63 @@ const PROXIED: [Template; 12] = [
             {"name": "<<email>>", "shape": [2], "datatype": "FP32", "data": [0.5, 0.5]}]}"#,
         true,
     ),
+    (
+        "MLflow split",
+        "/invocations",
+        r#"{"dataframe_split": {"columns": ["name", "customer_id", "note", "segment", "card", "<<email>>"], "index": ["<<name>>"], "data": [["<<name>>", "<<customer>>", "<<email>>", "canary-split", <<card>>, 1]]}, "params": {"name": "<<name>>"}}"#,
+        200,
+        r#"{"predictions": [{"reply": "<<phone>>", "name": "<<name>>"}]}"#,
+        true,
+    ),
+    (
+        "MLflow records",
+        "/invocations",
+        r#"{"dataframe_records": [ROWS, ROWS]}"#,
+        200,
+        r#"{"predictions": ["<<email>>", "<<phone>>"]}"#,
+        true,
+    ),
+    (
+        "MLflow CSV",
+        "/invocations",
+        "name,customer_id,note,segment\n<<name>>,<<customer>>,<<email>>,canary-csv\n<<name>>,<<customer_number>>,\"<<phone>>, <<card>>\",canary-csv\n",
+        200,
+        r#"{"predictions": [1, 2]}"#,
+        true,
+    ),
+    (
+        "SageMaker CSV",
+        "/csv?name=<<name>>",
+        "<<name>>,<<customer>>,<<email>>,canary-lines\n<<name>>,<<customer>>,<<phone>>,canary-lines\n",
+        200,
+        "<<email>>\n<<card>>\n",
+        true,
+    ),
+    (
+        "Seldon",
+        "/api/v1.0/predictions",
+        r#"{"data": {"names": ["name", "customer_id", "note", "card"], "ndarray": [["<<name>>", "<<customer>>", "<<email>>", <<card>>]]}, "meta": {"puid": "<<email>>", "tags": {"name": "<<name>>"}}}"#,
+        200,
+        r#"{"data": {"names": ["reply", "name"], "ndarray": [["<<phone>>", "<<name>>"]]}, "meta": {"puid": "<<email>>", "requestPath": {"<<name>>": "by <<email>>"}}}"#,
+        true,
+    ),
+    (
+        "Seldon JSON",
+        "/api/v1.0/predictions",
+        r#"{"jsonData": [ROWS], "meta": {"puid": "<<phone>>"}}"#,
+        200,
+        r#"{"jsonData": {"reply": "<<email>>", "name": "<<name>>"}, "strData": "<<name>>"}"#,
+        false,
+    ),
+    (
+        "free JSON",
+        "/free",
+        r#"{"request_id": "<<email>>", "rows": [{"name": "<<name>>", "customer_id": "<<customer>>", "user": {"name": "<<name>>", "mail": "<<email>>", "customer_id": <<customer_number>>, "segment": "canary-deep"}, "note": "<<phone>>", "card": <<card>>, "cards": ["<<card>>", "<<email>>"]}], "name": "<<name>>"}"#,
+        200,
+        r#"{"results": [{"reply": "<<email>>", "name": "<<name>>", "more": {"name": "<<name>>", "mail": "<<email>>"}}], "note": "<<name>>"}"#,
+        true,
+    ),
+    ("TorchServe", "/predictions/m", "[ROWS]", 200, r#"[{"reply": "<<email>>", "name": "<<name>>"}]"#, false),
     (
         "an error that repeats its input",
         "/v1/models/m:predict",
@@ -267,11 +341,19 @@ pub(super) fn cases(planted: &mut Planted) -> Vec<Case> {
     let proxied = PROXIED.iter().map(|template| (To::Proxy, template));
     let pushed = PUSHED.iter().map(|template| (To::Admin, template));
     let mut cases = Vec::new();
-    for (to, (name, path, request, status, answer, kept)) in proxied.chain(pushed) {
+    for (at, (to, (name, path, request, status, answer, kept))) in proxied.chain(pushed).enumerate() {
         let mut plant = |what: &str, template: &str| {
             planted.plant(&format!("{name}, {what}"), &template.replace("ROWS", ROWS))
         };
-        let headers = HEADERS.iter().map(|(header, value)| (*header, plant(header, value))).collect();
+        let mut headers: Vec<(&str, String)> =
+            HEADERS.iter().map(|(header, value)| (*header, plant(header, value))).collect();
+        // Every other case is found by its body's id, or by another header's.
+        if at % 2 == 1 {
+            headers.retain(|(header, _)| *header != "x-request-id");
+        }
+        if name.ends_with("CSV") {
+            headers.push(("content-type", "text/csv".to_owned()));
+        }
         cases.push(Case {
             name,
             to,
@@ -283,7 +365,44 @@ pub(super) fn cases(planted: &mut Planted) -> Vec<Case> {
             kept: *kept,
         });
     }
+    cases.push(binary(planted));
     cases
+}
+
+/// Tensors whose data follow the JSON as bytes; every length is under 128, so that all of it is text too.
+fn binary(planted: &mut Planted) -> Case {
+    let mut tensors = Vec::new();
+    let mut tail = String::new();
+    for (tensor, value) in [
+        ("name", "<<name>>"),
+        ("customer_id", "<<customer>>"),
+        ("note", "<<email>>"),
+        ("segment", "canary-bytes"),
+    ] {
+        let value = planted.plant(&format!("binary tensors, {tensor}"), value);
+        tail.push(char::from(u8::try_from(value.len()).unwrap()));
+        tail.push_str("\0\0\0");
+        tail.push_str(&value);
+        tensors.push(format!(
+            r#"{{"name": "{tensor}", "shape": [1], "datatype": "BYTES", "parameters": {{"binary_data_size": {}}}}}"#,
+            value.len() + 4
+        ));
+    }
+    let json = planted
+        .plant("binary tensors", &format!(r#"{{"id": "<<email>>", "inputs": [{}]}}"#, tensors.join(", ")));
+    Case {
+        name: "binary tensors",
+        to: To::Proxy,
+        path: "/v2/models/m/infer".to_owned(),
+        headers: vec![("inference-header-content-length", json.len().to_string())],
+        request: json + &tail,
+        status: 200,
+        answer: planted.plant(
+            "binary tensors, answer",
+            r#"{"model_name": "m", "outputs": [{"name": "reply", "shape": [1], "datatype": "BYTES", "data": ["<<phone>>"]}]}"#,
+        ),
+        kept: true,
+    }
 }
 
 /// A prediction without secrets.
