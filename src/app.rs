@@ -22,6 +22,7 @@ use crate::http::{self, AppState, SinkState, Tokens};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
+use crate::privacy::Policies;
 use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
@@ -217,6 +218,7 @@ pub struct App {
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
     expectations: Arc<ByModel>,
+    policies: Arc<Policies>,
     receivers: Arc<Receivers>,
     metrics: Metrics,
     proxy: Option<Proxy>,
@@ -260,6 +262,7 @@ impl App {
         let settings = Arc::new(settings);
         let rules = Arc::new(load_rules(&settings)?);
         let expectations = Arc::new(load_expectations(&settings)?);
+        let policies = Arc::new(tasks::load_privacy(&settings)?);
         let receivers = Receivers::build(&settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
@@ -295,6 +298,7 @@ impl App {
             settings,
             rules,
             expectations,
+            policies,
             receivers: Arc::new(receivers),
             metrics,
             proxy,
@@ -344,6 +348,7 @@ impl App {
             settings,
             rules,
             expectations,
+            policies,
             receivers,
             metrics,
             proxy,
@@ -362,7 +367,7 @@ impl App {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
         let (catalog, catalog_receiver) =
-            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations));
+            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), policies);
         let ingestion = Ingestion::new(
             pool.clone(),
             waiting,

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::model::ModelName;
+use crate::model::{ModelName, Role};
 
+mod format;
 mod model;
 mod privacy;
 mod receivers;
@@ -286,6 +287,18 @@ impl Settings {
                     model.window
                 ));
             }
+            for (at, column) in model.schema.iter().enumerate() {
+                if column.role == Role::Derived {
+                    problems.push(format!("model `{name}`: `schema[{at}]`: `role` is `feature` or `output`"));
+                }
+                if model.schema[..at]
+                    .iter()
+                    .any(|other| other.role == column.role && other.name == column.name)
+                {
+                    problems
+                        .push(format!("model `{name}`: `schema[{at}]`: `{}` is listed twice", column.name));
+                }
+            }
             for (field, value) in [
                 ("psi_floor", model.psi_floor),
                 ("ks_floor", model.ks_floor),
@@ -294,6 +307,10 @@ impl Settings {
                 if !(value.is_finite() && value >= 0.0) {
                     problems.push(format!("model `{name}`: {field} {value} is not a number of 0 or more"));
                 }
+            }
+            if let Some(format) = &model.format {
+                let of_format = format::contradictions(format, &model.features);
+                problems.extend(of_format.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             }
         }
         let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();

@@ -8,9 +8,11 @@ use serde::Deserialize;
 
 use super::{FalseAlarms, Privacy, Span};
 use crate::baseline::Season;
+use crate::decode::Format;
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
 use crate::retrain::{DeepSpec, Source, Task};
+use crate::schema::Expected;
 
 /// One monitored model.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,9 +30,16 @@ pub struct ModelSettings {
     /// Names for the columns of an unnamed tensor, in order; absent: those of the baseline.
     #[serde(default)]
     pub features: Vec<String>,
+    /// How its messages are read, where path, headers and body do not tell it.
+    #[serde(default)]
+    pub format: Option<Format>,
     /// Kinds that overrule what the baseline build would infer.
     #[serde(default)]
     pub kinds: BTreeMap<String, FeatureKind>,
+    /// The columns that predictions are to have, as `driftline schema learn` proposes them; one that is new, gone or of
+    /// another kind is a finding. Absent: those of the baseline.
+    #[serde(default)]
+    pub schema: Vec<Expected>,
     /// Length of a window; divides a day, or is a multiple of one.
     #[serde(default = "default_window")]
     pub window: Span,

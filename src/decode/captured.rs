@@ -1,5 +1,6 @@
 //! Bytes captured from real servers decode to the rows that were sent.
 
+use super::tests::show;
 use super::*;
 use crate::model::{Column, Value};
 
@@ -68,14 +69,19 @@ fn message(bytes: &[u8]) -> Message {
 
 /// The decoded exchanges of a capture by their request body's beginning.
 fn decode_capture(capture: &[u8]) -> Vec<(String, Result<Decoded, DecodeFailure>)> {
+    decode_capture_as(capture, &Naming::default())
+}
+
+fn decode_capture_as(capture: &[u8], naming: &Naming) -> Vec<(String, Result<Decoded, DecodeFailure>)> {
     let mut decoded = Vec::new();
     for (request, response) in exchanges(capture) {
         let (request, response) = (message(&request), message(&response));
         let mut words = request.start.split(' ');
-        let Recognised::Prediction(route) =
-            Route::recognise(words.next().unwrap(), words.next().unwrap(), None)
-        else {
-            continue;
+        let route = match Route::recognise(words.next().unwrap(), words.next().unwrap(), None) {
+            Recognised::Prediction(route) => route,
+            Recognised::NeverTapped => continue,
+            // As if the settings named the path.
+            Recognised::Unknown => Route::configured(),
         };
         let exchange = RawExchange {
             route: &route,
@@ -88,17 +94,22 @@ fn decode_capture(capture: &[u8]) -> Vec<(String, Result<Decoded, DecodeFailure>
             response_truncated: false,
         };
         let body = String::from_utf8_lossy(&request.body).into_owned();
-        decoded.push((body, decode(&exchange, &Naming::default())));
+        decoded.push((body, decode(&exchange, naming)));
     }
     decoded
 }
 
-fn columns(columns: &[Column]) -> Vec<(&str, Vec<f64>)> {
+pub(super) fn columns(columns: &[Column]) -> Vec<(&str, Vec<f64>)> {
     let number = |value: &Value| match value {
         Value::Number(number) => *number,
         other => panic!("{other:?} is no number"),
     };
     columns.iter().map(|column| (column.name.as_str(), column.values.iter().map(number).collect())).collect()
+}
+
+/// The values of single precision as they are on the wire.
+pub(super) fn single(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
 }
 
 #[test]
@@ -129,40 +140,126 @@ fn kserve_python_decodes() {
     assert_eq!(v2.body_id.as_deref(), Some("284743fb-b45d-45c3-a307-6add6fb4dadd"), "invented by the server");
     assert_eq!(v2.model_version, None, "an explicit null");
 
-    let binary = of(r#"{"id":"tc""#)[0].as_ref().unwrap_err();
-    assert_eq!(binary.reason(), "unsupported_format");
+    let binary = of(r#"{"id":"tc""#)[0].as_ref().unwrap();
+    let expected = [
+        ("input-0[0]", single(&[6.8, 6.0])),
+        ("input-0[1]", single(&[2.8, 3.4])),
+        ("input-0[2]", single(&[4.8, 4.5])),
+        ("input-0[3]", single(&[1.4, 1.6])),
+    ];
+    assert_eq!(columns(&binary.batch.features), expected);
+    // An answer without any content type.
+    assert_eq!(columns(&binary.batch.outputs), [("output-0", vec![0.5, 1.5])]);
+    assert_eq!(binary.notes, Notes::default());
+
+    let reasons = |what: &DecodeFailure| what.reason();
+    let refused: Vec<_> =
+        decoded.iter().filter_map(|(_, outcome)| outcome.as_ref().err().map(reasons)).collect();
+    assert_eq!(refused, ["error_status"], "the server takes no gzip");
+}
+
+/// The rows that the binary exchanges of the Triton capture have in common.
+#[track_caller]
+pub(super) fn check_triton_rows(decoded: &Decoded) {
+    let expected = [
+        ("x[0]", single(&[5.1, -6.7])),
+        ("x[1]", single(&[3.5, -3.0])),
+        ("x[2]", single(&[1.4, -5.2])),
+        ("x[3]", single(&[0.2, -2.3])),
+    ];
+    assert_eq!(columns(&decoded.batch.features), expected);
+    assert_eq!((decoded.batch.rows, decoded.model_version.as_deref()), (2, Some("1")));
+    assert_eq!(decoded.notes, Notes::default());
+}
+
+pub(super) fn texts(column: &Column) -> Vec<&str> {
+    column.values.iter().map(|value| if let Value::Text(text) = value { text } else { "?" }).collect()
+}
+
+/// The outputs of the model in the Triton capture when all of them are asked for.
+#[track_caller]
+pub(super) fn check_triton_outputs(outputs: &[Column]) {
+    let [score, h0, h1, label] = outputs else { panic!("{outputs:?}") };
+    assert_eq!(columns(std::slice::from_ref(score)), [("score", single(&[10.2, -17.199_999]))]);
+    // Half precision.
+    assert_eq!(columns(std::slice::from_ref(h0)), [("h[0]", vec![5.101_562_5, -6.699_218_75])]);
+    assert_eq!(columns(std::slice::from_ref(h1)), [("h[1]", vec![3.5, -3.0])]);
+    assert_eq!((label.name.as_str(), texts(label)), ("label", vec!["yes", "no"]));
 }
 
 #[test]
 fn triton_decodes() {
-    let decoded = decode_capture(include_bytes!("../../tests/fixtures/captures/triton-2.51-http.cap"));
-    let json = decoded.iter().find(|(body, _)| body.starts_with(r#"{"id": "j1""#)).unwrap();
-    let json = json.1.as_ref().unwrap();
-    assert_eq!(json.batch.rows, 2);
-    assert_eq!(json.batch.features.len(), 4);
-    assert_eq!(json.batch.features[0].name, "x[0]");
+    let capture = include_bytes!("../../tests/fixtures/captures/triton-2.51-http.cap");
+    let decoded = decode_capture(capture);
+    let all: Vec<Result<&Decoded, &str>> =
+        decoded.iter().map(|(_, outcome)| outcome.as_ref().map_err(DecodeFailure::reason)).collect();
+    let [b1, gzip, deflate, b4, b5, j1, refused, raw, nan, wrong_shape] = all[..] else { panic!("{all:?}") };
+
+    for (binary, id) in [(b1, "b1"), (gzip, "b2"), (deflate, "b3")] {
+        let binary = binary.unwrap();
+        check_triton_rows(binary);
+        check_triton_outputs(&binary.batch.outputs);
+        assert_eq!(binary.body_id.as_deref(), Some(id));
+    }
+    // One output as JSON, the other as bytes.
+    let b4 = b4.unwrap();
+    check_triton_rows(b4);
+    let [score, label] = &b4.batch.outputs[..] else { panic!("{b4:?}") };
+    assert_eq!(columns(std::slice::from_ref(score)), [("score", single(&[10.2, -17.199_999]))]);
+    assert_eq!(texts(label), ["yes", "no"]);
+    let b5 = b5.unwrap();
+    check_triton_rows(b5);
+    let classes = [("score.top1_index", vec![0.0, 0.0]), ("score.top1_value", vec![10.2, -17.199_999])];
+    assert_eq!(columns(&b5.batch.outputs), classes);
     // Triton compressed the answer because the client said that it may.
-    assert_eq!(json.notes.response_undecoded, Some("unsupported_encoding"));
-    assert_eq!((json.batch.outputs.len(), json.body_id.as_deref()), (0, Some("j1")));
-
-    let nan = decoded.iter().find(|(body, _)| body.contains("NaN")).unwrap().1.as_ref().unwrap();
+    let j1 = j1.unwrap();
+    check_triton_rows(j1);
+    assert_eq!(j1.batch.outputs.len(), 2);
+    assert_eq!(refused, Err("error_status"));
+    assert_eq!(raw, Err("needs_metadata"));
+    let nan = nan.unwrap();
     assert!(matches!(nan.batch.features[3].values[..], [Value::Number(number)] if number.is_nan()));
-    assert_eq!(nan.notes.nonfinite_tokens, 1);
+    assert!(matches!(nan.batch.outputs[0].values[..], [Value::Number(number)] if number.is_nan()));
+    assert_eq!(nan.notes, Notes { nonfinite_tokens: 2, ..Notes::default() });
+    assert_eq!(wrong_shape, Err("error_status"));
 
-    let reasons: Vec<_> = decoded
-        .iter()
-        .map(|(_, decoded)| decoded.as_ref().map_or_else(DecodeFailure::reason, |_| "ok"))
-        .collect();
-    assert!(reasons.contains(&"unsupported_format"), "binary tensors: {reasons:?}");
-    assert!(reasons.contains(&"unsupported_encoding"), "gzip: {reasons:?}");
+    // With names for four numbers the raw request is a row.
+    let naming = Naming { features: ["a", "b", "c", "d"].map(str::to_owned).to_vec(), ..Naming::default() };
+    let raw = decode_capture_as(capture, &naming).remove(7).1.unwrap();
+    let row = [("a", vec![1.0]), ("b", vec![2.0]), ("c", vec![3.0]), ("d", vec![4.0])];
+    assert_eq!(columns(&raw.batch.features), row);
+    assert_eq!(raw.notes, Notes { assumed_datatype: 1, ..Notes::default() });
+    assert_eq!(raw.batch.outputs.len(), 4);
 }
 
 #[test]
-fn mlflow_is_recognised_and_its_nan_would_be_read() {
-    let capture = include_bytes!("../../tests/fixtures/captures/mlflow-3.17.2-nan.cap");
-    for (_, decoded) in decode_capture(capture) {
-        assert_eq!(decoded.unwrap_err().reason(), "unsupported_format");
-    }
-    let (_, response) = exchanges(capture).remove(0);
-    assert_eq!(json::parse(&message(&response).body).unwrap().nonfinite, 1);
+fn mlflow_decodes() {
+    let decoded = decode_capture(include_bytes!("../../tests/fixtures/captures/mlflow-3.17.2-nan.cap"));
+    assert_eq!(decoded.len(), 2);
+    let shown = |decoded: &Result<Decoded, DecodeFailure>| {
+        let decoded = decoded.as_ref().unwrap();
+        (show(&decoded.batch.features), show(&decoded.batch.outputs), decoded.notes.nonfinite_tokens)
+    };
+    let outputs = "score=NaN,0.5 label='a','a'".to_owned();
+    assert_eq!(shown(&decoded[0].1), ("x=1,2 c='u','v'".to_owned(), outputs.clone(), 1));
+    assert_eq!(shown(&decoded[1].1), ("x=NaN,2 c='u','v'".to_owned(), outputs, 2));
+}
+
+#[test]
+fn bentoml_decodes() {
+    let decoded = decode_capture(include_bytes!("../../tests/fixtures/captures/bentoml-1.4-http.cap"));
+    let shown: Vec<String> = decoded
+        .iter()
+        .map(|(_, decoded)| decoded.as_ref().unwrap())
+        .map(|decoded| format!("{} -> {}", show(&decoded.batch.features), show(&decoded.batch.outputs)))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "input_data[0]=1,3 input_data[1]=2,4 -> prediction=3,7",
+            "age=30,40 income=1.5,2.5 city='x','y' -> score=3,4 label='y','y'",
+            "a=1,3 b=2,4 -> s=3,7",
+            "a=1,3 b=2,4 -> s=3,7",
+        ]
+    );
 }

@@ -3,7 +3,7 @@
 use super::json::Node;
 use super::side::Part;
 use super::table::{Items, Table, is_bytes, scalar};
-use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, Naming};
+use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, Naming, Notes};
 use crate::model::Value;
 
 /// What became of a value that stands where one row has one column.
@@ -50,14 +50,80 @@ pub(super) fn push_tensor(table: &mut Table, name: &str, items: Items<'_>) -> Re
     }
 }
 
-/// Adds the columns of a tensor in row-major order: `name`, or `name[j]`, or the names given where they fit.
-///
-/// `shape` has the rows first; `values` has as many elements as its product. A vector that has no second dimension may
-/// also be one row.
+/// How the columns of something without names are called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// Used where there are as many as columns.
+    pub(super) names: &'a [String],
+    /// Of several columns, before `[j]`.
+    pub(super) prefix: &'a str,
+    /// Of a single column.
+    pub(super) alone: &'a str,
+}
+
+impl Names<'_> {
+    /// The name of column `j` of `width`.
+    pub(super) fn column(self, width: usize, j: usize) -> String {
+        match self.names.get(j) {
+            Some(name) if self.names.len() == width => name.clone(),
+            _ if width == 1 => self.alone.to_owned(),
+            _ => format!("{}[{j}]", self.prefix),
+        }
+    }
+
+    /// The names of all columns; none when they are more than columns can be.
+    pub(super) fn all(self, width: usize) -> Vec<String> {
+        if width > MAX_COLUMNS { Vec::new() } else { (0..width).map(|j| self.column(width, j)).collect() }
+    }
+
+    /// The name of everything together.
+    pub(super) fn whole(&self) -> &str {
+        if self.prefix.is_empty() { self.alone } else { self.prefix }
+    }
+}
+
+/// Sets a row that is a bare value or an array; `positional` are the names of its values, none when they are too many.
+pub(super) fn add_positional(
+    table: &mut Table,
+    row: usize,
+    node: &Node,
+    positional: &[String],
+    names: Names<'_>,
+    notes: &mut Notes,
+) -> Result<(), DecodeFailure> {
+    let Some(first) = positional.first() else {
+        // Wider than anything that could be columns: known to be there, not looked into.
+        return table.set(row, names.whole(), Value::Opaque);
+    };
+    let Some(items) = Items::of(node) else {
+        notes.ragged_rows += u64::from(positional.len() != 1);
+        return table.set(row, first, scalar(node));
+    };
+    notes.ragged_rows += u64::from(items.len() != positional.len());
+    for (j, name) in positional.iter().enumerate() {
+        table.set(row, name, items.value(j))?;
+    }
+    Ok(())
+}
+
+/// Adds the columns of a tensor called `name` in row-major order; see [`named_tensor`].
 pub(super) fn tensor_part(
     name: &str,
     shape: &[usize],
     naming: Option<&Naming>,
+    values: impl FnOnce(&mut dyn FnMut(Value)),
+) -> Result<Part, DecodeFailure> {
+    let names = naming.map_or(&[] as &[String], |naming| &naming.features);
+    named_tensor(shape, Names { names, prefix: name, alone: name }, values)
+}
+
+/// The columns of a tensor in row-major order: the names given where they fit, else `prefix[j]`.
+///
+/// `shape` has the rows first; there are as many values as its product. A vector that has no second dimension may also
+/// be one row.
+pub(super) fn named_tensor(
+    shape: &[usize],
+    names: Names<'_>,
     values: impl FnOnce(&mut dyn FnMut(Value)),
 ) -> Result<Part, DecodeFailure> {
     let rows = shape.first().copied().unwrap_or(1);
@@ -68,7 +134,7 @@ pub(super) fn tensor_part(
     table.add_rows(rows)?;
     // `[N,K,1]` is `[N,K]`; what has more dimensions than that is no table.
     if per_row.iter().filter(|size| **size != 1).count() > 1 || width > MAX_COLUMNS {
-        table.push_column(name, vec![Value::Opaque; rows])?;
+        table.push_column(names.whole(), vec![Value::Opaque; rows])?;
         return Ok(Part::new(table));
     }
     if rows.saturating_mul(width) > MAX_CELLS {
@@ -82,26 +148,24 @@ pub(super) fn tensor_part(
         }
         j = if j + 1 < width { j + 1 } else { 0 };
     });
-    if let ([_], [_]) = (shape, columns.as_slice()) {
-        let mut part = Part::vector(name, columns.swap_remove(0));
-        if let (Some(runs), Some(naming)) = (&mut part.runs, naming)
-            && naming.features.len() == rows
-        {
-            runs.names.clone_from(&naming.features);
-        }
-        if let (Some(Naming { features, .. }), [column]) = (naming, part.columns.as_mut_slice())
-            && let [alone] = features.as_slice()
-        {
-            column.name.clone_from(alone);
-        }
-        return Ok(part);
-    }
-    let unnamed = Naming::default();
-    let naming = naming.unwrap_or(&unnamed);
     for (j, values) in columns.into_iter().enumerate() {
-        table.push_column(&naming.column(width, j, name, name), values)?;
+        table.push_column(&names.column(width, j), values)?;
     }
-    Ok(Part::new(table))
+    let mut part = Part::new(table);
+    if shape.len() == 1 {
+        part.may_be_one_row(names.names);
+    }
+    Ok(part)
+}
+
+/// The elements of an array of scalars.
+pub(super) fn flat_items(node: &Node) -> Option<Items<'_>> {
+    Items::of(node).filter(|items| match items {
+        Items::Numbers(_) => true,
+        Items::Nodes(nodes) => {
+            nodes.iter().all(|node| !matches!(node, Node::Numbers(_) | Node::List(_) | Node::Object(_)))
+        }
+    })
 }
 
 /// Refuses parts that have more columns or values together than one side may have.

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Protocol;
 use super::json::Node;
+use super::{Protocol, Side};
 
 /// Longest pointer, in steps.
 const MAX_STEPS: usize = 32;
@@ -39,6 +39,16 @@ pub struct Mapping {
     pub columns: Columns,
     /// Names of the values of a row that is an array, in order.
     pub names: Vec<String>,
+}
+
+impl Format {
+    /// What it says of one side.
+    pub(super) fn mapping(&self, side: Side) -> &Mapping {
+        match side {
+            Side::Request => &self.request,
+            Side::Response => &self.response,
+        }
+    }
 }
 
 impl Mapping {
@@ -152,6 +162,11 @@ impl Pointer {
         self.0.contains(&Step::Each)
     }
 
+    /// Whether it leads to the document itself.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything that it leads to, in order; with a `*` an absence too, so that rows keep their places.
     pub(super) fn find<'n>(&self, root: &'n Node) -> Vec<Option<Place<'n>>> {
         let at = self.0.iter().position(|step| *step == Step::Each).unwrap_or(self.0.len());
@@ -170,11 +185,6 @@ impl Pointer {
             }
             _ => Vec::new(),
         }
-    }
-
-    /// What it leads to when it has no `*`.
-    pub(super) fn first<'n>(&self, root: &'n Node) -> Option<Place<'n>> {
-        self.find(root).into_iter().flatten().next()
     }
 }
 

@@ -4,7 +4,7 @@
 pub const MAX_ID_BYTES: usize = 256;
 
 /// Headers that are kept of a message; everything else is never looked at, nor stored.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 10] = [
     "content-type",
     "content-encoding",
     "inference-header-content-length",
@@ -14,6 +14,7 @@ const KEPT: [&str; 9] = [
     "ce-id",
     "traceparent",
     "grpc-status",
+    "grpc-encoding",
 ];
 
 /// The kept headers of one message.

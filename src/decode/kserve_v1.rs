@@ -1,10 +1,10 @@
 //! `KServe` V1 and `TensorFlow` Serving REST: `instances` or `inputs`, and `predictions` or `outputs`.
 
-use super::columns::{check_size, members, push_tensor, set_cells};
+use super::columns::{Names, add_positional, check_size, members, push_tensor, set_cells};
 use super::json::Node;
 use super::side::{Part, RequestSide, ResponseSide, Runs};
 use super::table::{Items, Table, scalar};
-use super::{DecodeFailure, MAX_COLUMNS, Naming, Notes};
+use super::{DecodeFailure, Naming, Notes, Side};
 use crate::model::Value;
 
 /// Name of an output that has none.
@@ -41,41 +41,57 @@ pub(super) fn rows(
     notes: &mut Notes,
 ) -> Result<Part, DecodeFailure> {
     let items = Items::of(node).ok_or_else(|| DecodeFailure::MissingField(field.to_owned()))?;
+    let names = naming.positional(Side::Request);
     let mut table = Table::default();
     let elements = match items {
         Items::Numbers(_) => {
             table.add_rows(items.len())?;
-            push_tensor(&mut table, &positional_name(naming, 1, 0), items)?;
+            push_tensor(&mut table, &names.column(1, 0), items)?;
             return Ok(Part::new(table));
         }
         Items::Nodes(elements) => elements,
     };
     // A data frame in pieces and rows with vectors look alike; the number of predictions tells them apart.
     let pieces: Option<Vec<usize>> = elements.iter().map(frame_rows).collect();
-    if let Some(lengths) = pieces
-        && !lengths.is_empty()
-    {
-        for (node, count) in elements.iter().zip(&lengths) {
-            add_frame(&mut table, node, *count)?;
-        }
-        let ambiguous = lengths.iter().any(|length| *length > 1);
-        let runs = ambiguous.then(|| Runs { lengths, ..Runs::default() });
-        return Ok(Part { runs, ..Part::new(table) });
-    }
-    let width = elements.iter().filter_map(positional_width).max().unwrap_or(0);
-    let names: Vec<String> = if width > MAX_COLUMNS {
-        Vec::new()
-    } else {
-        (0..width).map(|j| positional_name(naming, width, j)).collect()
+    let Some(lengths) = pieces.filter(|lengths| !lengths.is_empty()) else {
+        return plain_rows(elements, names, field, notes);
     };
-    for node in elements {
-        add_row(&mut table, node, &names, field, notes)?;
+    for (node, count) in elements.iter().zip(&lengths) {
+        add_frame(&mut table, node, *count)?;
     }
-    Ok(Part::new(table))
+    let ambiguous = lengths.iter().any(|length| *length > 1);
+    let mut part = Part::new(table);
+    part.runs = ambiguous.then(|| Runs { lengths, ..Runs::default() });
+    part.name_runs(&naming.features);
+    Ok(part)
 }
 
-fn positional_name(naming: &Naming, width: usize, j: usize) -> String {
-    naming.column(width, j, "", "[0]")
+/// One element per row: an object, objects of one member each, an array or a bare value.
+pub(super) fn plain_rows(
+    elements: &[Node],
+    names: Names<'_>,
+    field: &str,
+    notes: &mut Notes,
+) -> Result<Part, DecodeFailure> {
+    let width = elements.iter().filter_map(positional_width).max().unwrap_or(0);
+    let positional = names.all(width);
+    let names = if positional.is_empty() { Names { prefix: field, ..names } } else { names };
+    let mut table = Table::default();
+    for node in elements {
+        let row = table.add_row()?;
+        if let Some(members) = members(node) {
+            for (name, value) in members {
+                set_named(&mut table, row, name, value)?;
+            }
+        } else if let Some(pieces) = merged(node) {
+            for (name, value) in pieces {
+                set_named(&mut table, row, name, value)?;
+            }
+        } else {
+            add_positional(&mut table, row, node, &positional, names, notes)?;
+        }
+    }
+    Ok(Part::new(table))
 }
 
 /// Number of rows in an object whose members are all lists of one length: a piece of a data frame.
@@ -118,43 +134,13 @@ fn merged(node: &Node) -> Option<impl Iterator<Item = &(String, Node)>> {
     one_each.then(|| pieces.iter().filter_map(members).flatten())
 }
 
-fn add_row(
-    table: &mut Table,
-    node: &Node,
-    names: &[String],
-    field: &str,
-    notes: &mut Notes,
-) -> Result<(), DecodeFailure> {
-    let row = table.add_row()?;
-    if let Some(members) = members(node) {
-        for (name, value) in members {
-            set_named(table, row, name, value)?;
-        }
-        return Ok(());
-    }
-    if let Some(pieces) = merged(node) {
-        for (name, value) in pieces {
-            set_named(table, row, name, value)?;
-        }
-        return Ok(());
-    }
-    let Some(first) = names.first() else {
-        // Wider than anything that could be columns: known to be there, not looked into.
-        return table.set(row, field, Value::Opaque);
-    };
-    let Some(items) = Items::of(node) else {
-        notes.ragged_rows += u64::from(names.len() != 1);
-        return table.set(row, first, scalar(node));
-    };
-    notes.ragged_rows += u64::from(items.len() != names.len());
-    for (j, name) in names.iter().enumerate() {
-        table.set(row, name, items.value(j))?;
-    }
-    Ok(())
-}
-
 /// Tensors called `…_bytes` hold binary data by `TensorFlow` Serving's convention.
-fn set_named(table: &mut Table, row: usize, name: &str, value: &Node) -> Result<(), DecodeFailure> {
+pub(super) fn set_named(
+    table: &mut Table,
+    row: usize,
+    name: &str,
+    value: &Node,
+) -> Result<(), DecodeFailure> {
     if name.ends_with("_bytes") {
         table.set(row, name, Value::Opaque)
     } else {

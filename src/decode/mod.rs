@@ -3,19 +3,37 @@
 //! Every wire format is a module of its own. A format that is recognised and not read yet, a body that was cut, an
 //! answer that is an error: each is a [`DecodeFailure`] with a stable reason, so that nothing is lost unseen.
 
+mod binary_tensors;
+mod body;
 mod classification;
 mod columns;
+mod datatype;
+mod delimited;
 pub mod events;
+mod examples;
 mod format;
+mod free;
+mod generate;
+pub mod grpc;
 mod ids;
+pub mod inflate;
 mod json;
 mod kserve_v1;
 mod lenient;
+mod messages;
+mod mlflow;
 mod open_inference;
+mod openai;
 pub mod predictions;
+pub mod protobuf;
 mod route;
+mod seldon;
 mod side;
+mod sniff;
+mod sse;
 mod table;
+mod tensor;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +42,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::binary_tensors::Halves;
+use self::columns::Names;
 pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
 pub use self::json::MAX_DEPTH;
@@ -106,12 +126,28 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// The name of column `j` of `width`; without a match `fallback[j]`, or `alone` when there is only one.
-    fn column(&self, width: usize, j: usize, fallback: &str, alone: &str) -> String {
-        match self.features.get(j) {
-            Some(name) if self.features.len() == width => name.clone(),
-            _ if width == 1 => alone.to_owned(),
-            _ => format!("{fallback}[{j}]"),
+    /// The protocol of a message that came by `route`: what settings force goes before the path.
+    fn protocol(&self, route: &Route) -> Protocol {
+        // gRPC is how a message travels, and leaves no choice.
+        let Some(format) = self.format.as_ref().filter(|_| !route.protocol.is_grpc()) else {
+            return route.protocol;
+        };
+        let pointed = format.request.points() || format.response.points();
+        format.protocol.or(pointed.then_some(Protocol::FreeJson)).unwrap_or(route.protocol)
+    }
+
+    /// How the columns of one side are called where the message does not say it.
+    fn positional(&self, side: Side) -> Names<'_> {
+        let configured: &[String] = self.format.as_deref().map_or(&[], |format| &format.mapping(side).names);
+        match side {
+            Side::Request if configured.is_empty() => {
+                Names { names: &self.features, prefix: "", alone: "[0]" }
+            }
+            Side::Request => Names { names: configured, prefix: "", alone: "[0]" },
+            Side::Response => {
+                let prediction = kserve_v1::PREDICTION;
+                Names { names: configured, prefix: prediction, alone: prediction }
+            }
         }
     }
 }
@@ -143,6 +179,14 @@ pub struct Notes {
     pub ragged_rows: u64,
     /// Inputs with another number of rows than the exchange; they were left out.
     pub inputs_left_out: u64,
+    /// Tensors in shared memory, which nobody on the wire sees; they were left out.
+    pub unobservable: u64,
+    /// Binary tensors that have not as many bytes as their shape says, and messages with bytes of none.
+    pub size_mismatch: u64,
+    /// Raw requests whose numbers were taken as floats.
+    pub assumed_datatype: u64,
+    /// Answers of a stream that could not be told to belong to one of its requests; they were left out.
+    pub unpaired: u64,
     /// Why the answer could not be read at all, as [`DecodeFailure::reason`]; the features are kept. Known only when
     /// both sides are joined.
     #[serde(skip)]
@@ -156,6 +200,10 @@ impl Notes {
         self.row_mismatch += other.row_mismatch;
         self.ragged_rows += other.ragged_rows;
         self.inputs_left_out += other.inputs_left_out;
+        self.unobservable += other.unobservable;
+        self.size_mismatch += other.size_mismatch;
+        self.assumed_datatype += other.assumed_datatype;
+        self.unpaired += other.unpaired;
         self.response_undecoded = self.response_undecoded.or(other.response_undecoded);
     }
 
@@ -166,6 +214,10 @@ impl Notes {
             ("row_mismatch", self.row_mismatch),
             ("ragged_rows", self.ragged_rows),
             ("inputs_left_out", self.inputs_left_out),
+            ("unobservable", self.unobservable),
+            ("size_mismatch", self.size_mismatch),
+            ("assumed_datatype", self.assumed_datatype),
+            ("unpaired", self.unpaired),
             ("response_undecoded", u64::from(self.response_undecoded.is_some())),
         ]
         .into_iter()
@@ -197,9 +249,31 @@ pub enum DecodeFailure {
     /// The body was longer than its copy.
     #[error("the copy of the {0} body was cut")]
     Truncated(Side),
-    /// The body is compressed.
-    #[error("the {0} body is compressed, which is not read yet")]
+    /// The body is compressed in a way that is not known.
+    #[error("the {0} body is compressed, and not with gzip, deflate, br or zstd")]
     UnsupportedEncoding(Side),
+    /// The compressed body cannot be inflated.
+    #[error("the compressed {0} body is damaged")]
+    Damaged(Side),
+    /// More comes out of a compressed body than is decoded.
+    #[error("the compressed {side} body inflates to more than {limit} bytes")]
+    InflatesTooFar {
+        /// Which message.
+        side: Side,
+        /// Bytes that are decoded.
+        limit: usize,
+    },
+    /// The body is not in the form that its protocol has.
+    #[error("the {side} body is not {format}")]
+    Malformed {
+        /// Which message.
+        side: Side,
+        /// What it should have been.
+        format: &'static str,
+    },
+    /// The body is numbers and nothing else; their type and shape are known to the model server.
+    #[error("the request is raw numbers, whose type and shape only the model server knows")]
+    NeedsMetadata,
     /// The protocol, or a part of it, is known and not read yet.
     #[error("{0} is not read yet")]
     UnsupportedFormat(&'static str),
@@ -231,9 +305,15 @@ pub enum DecodeFailure {
     /// The answer is an error, so there was no prediction.
     #[error("the answer has status {0}")]
     ErrorStatus(u16),
+    /// The answer says that there was no prediction, though its status does not.
+    #[error("the answer is an error under a status of success")]
+    ErrorAnswer,
     /// There is not one row.
     #[error("there is not one row")]
     NoRows,
+    /// The rows could be in several places.
+    #[error("more than one array of the {0} could be its rows; `format.{0}.rows` says which")]
+    Ambiguous(Side),
 }
 
 impl DecodeFailure {
@@ -243,6 +323,11 @@ impl DecodeFailure {
             Self::Truncated(_) => "truncated",
             Self::UnsupportedEncoding(_) => "unsupported_encoding",
             Self::UnsupportedFormat(_) => "unsupported_format",
+            Self::Damaged(_) => "damaged_compression",
+            Self::InflatesTooFar { .. } => "inflates_too_far",
+            Self::Malformed { .. } => "malformed",
+            Self::NeedsMetadata => "needs_metadata",
+            Self::ErrorAnswer => "error_answer",
             Self::NotJson { .. } => "not_json",
             Self::TooDeep(_) => "too_deep",
             Self::TooLarge { .. } => "too_large",
@@ -250,6 +335,7 @@ impl DecodeFailure {
             Self::ShapeMismatch(_) => "shape_mismatch",
             Self::ErrorStatus(_) => "error_status",
             Self::NoRows => "no_rows",
+            Self::Ambiguous(_) => "ambiguous",
         }
     }
 }
@@ -276,21 +362,19 @@ pub fn decode(exchange: &RawExchange<'_>, naming: &Naming) -> Result<Decoded, De
 ///
 /// [`DecodeFailure`] says why there are no columns.
 pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
-    if !raw.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    let protocol = naming.protocol(raw.route);
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    let document = document(Side::Request, raw)?;
-    let (event_id, root) = unwrap_event(&document.root);
-    let mut side = match raw.route.protocol {
-        Protocol::OpenInference => open_inference::request(root, naming)?,
-        Protocol::Configured if open_inference::has_tensors(root, "inputs") => {
-            open_inference::request(root, naming)?
-        }
-        _ => kserve_v1::request(root, naming)?,
+    let body = body::whole(Side::Request, raw)?;
+    let mut side = if protocol.is_grpc() {
+        grpc::request(protocol, raw.headers, &body, naming)?
+    } else if body::is_raw_tensor(protocol, raw.headers) {
+        open_inference::raw_request(&body, naming)?
+    } else {
+        messages::request(protocol, raw.headers, &body, naming)?
     };
-    side.body_id = side.body_id.or(event_id);
     side.model_version = side.model_version.or_else(|| raw.route.version.clone());
-    side.notes.nonfinite_tokens += document.nonfinite;
     Ok(side)
 }
 
@@ -302,42 +386,58 @@ pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide,
 pub fn decode_response(
     raw: &RawSide<'_>,
     status: u16,
-    _naming: &Naming,
+    naming: &Naming,
 ) -> Result<ResponseSide, DecodeFailure> {
     if !is_success(status) {
         return Err(DecodeFailure::ErrorStatus(status));
     }
-    if !raw.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    let protocol = naming.protocol(raw.route);
+    if !protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(protocol.as_str()));
     }
-    let document = document(Side::Response, raw)?;
-    let (_, root) = unwrap_event(&document.root);
-    let mut side = match raw.route.protocol {
-        Protocol::OpenInference => open_inference::response(root)?,
-        Protocol::Configured if open_inference::has_tensors(root, "outputs") => {
-            open_inference::response(root)?
-        }
-        _ => kserve_v1::response(root)?,
-    };
-    side.notes.nonfinite_tokens += document.nonfinite;
-    Ok(side)
+    if protocol.is_grpc() {
+        grpc::check_status(raw.headers)?;
+    }
+    let body = body::whole(Side::Response, raw)?;
+    if protocol.is_grpc() {
+        grpc::response(protocol, raw.headers, &body)
+    } else {
+        messages::response(protocol, raw.headers, &body, naming)
+    }
 }
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-fn document(side: Side, raw: &RawSide<'_>) -> Result<Document, DecodeFailure> {
-    if raw.truncated {
-        return Err(DecodeFailure::Truncated(side));
+/// The document of a body, and the bytes of tensors behind it.
+fn document<'b>(
+    side: Side,
+    headers: &Headers,
+    body: &'b [u8],
+) -> Result<(Document, &'b [u8]), DecodeFailure> {
+    if let Some(length) = headers.get("inference-header-content-length") {
+        let Halves { json, tail } = binary_tensors::split_at(body, length)?;
+        return Ok((parse(side, json)?, tail));
     }
-    if raw.headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-        return Err(DecodeFailure::UnsupportedEncoding(side));
+    let whole = parse(side, body);
+    let may_have_tail = match &whole {
+        // Bytes behind it that happen to be white space.
+        Ok(document) => binary_tensors::claims_bytes(unwrap_event(&document.root).1),
+        Err(failure) => matches!(failure, DecodeFailure::NotJson { .. }),
+    };
+    if may_have_tail
+        && let Some(Halves { json, tail }) = binary_tensors::split_behind_value(body)
+        && let Ok(document) = parse(side, json)
+        && binary_tensors::claims_bytes(unwrap_event(&document.root).1)
+    {
+        return Ok((document, tail));
     }
-    if raw.headers.get("inference-header-content-length").is_some() {
-        return Err(DecodeFailure::UnsupportedFormat("binary tensor data"));
-    }
-    json::parse(raw.body).map_err(|problem| match problem {
+    Ok((whole?, &[]))
+}
+
+fn parse(side: Side, json: &[u8]) -> Result<Document, DecodeFailure> {
+    json::parse(json).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },
@@ -353,7 +453,15 @@ fn unwrap_event(root: &Node) -> (Option<String>, &Node) {
 }
 
 #[cfg(test)]
+mod binary_tests;
+#[cfg(test)]
 mod captured;
+#[cfg(test)]
+mod captured_grpc;
+#[cfg(test)]
+mod free_tests;
+#[cfg(test)]
+mod message_tests;
 #[cfg(test)]
 mod side_tests;
 #[cfg(test)]

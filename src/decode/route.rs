@@ -28,8 +28,10 @@ pub enum Protocol {
     OpenAi,
     /// Open Inference V2 over gRPC.
     OpenInferenceGrpc,
-    /// `TensorFlow` Serving over gRPC.
+    /// `TensorFlow` Serving over gRPC, `Predict`.
     TensorflowGrpc,
+    /// `TensorFlow` Serving over gRPC, `Classify` and `Regress`.
+    TensorflowGrpcExamples,
     /// Seldon Core v1 over gRPC.
     SeldonGrpc,
     /// `TorchServe` over gRPC.
@@ -74,7 +76,19 @@ impl TryFrom<String> for Protocol {
 impl Protocol {
     /// Whether [`super::decode`] reads it; what it does not read passes untouched and is counted.
     pub fn is_decoded(self) -> bool {
-        matches!(self, Self::KserveV1 | Self::OpenInference | Self::Configured)
+        self != Self::TensorflowGrpcExamples
+    }
+
+    /// Whether its bodies are gRPC frames.
+    pub fn is_grpc(self) -> bool {
+        matches!(
+            self,
+            Self::OpenInferenceGrpc
+                | Self::TensorflowGrpc
+                | Self::TensorflowGrpcExamples
+                | Self::SeldonGrpc
+                | Self::TorchServeGrpc
+        )
     }
 
     /// The word used in messages.
@@ -92,6 +106,7 @@ impl Protocol {
             Self::OpenAi => "openai",
             Self::OpenInferenceGrpc => "open_inference_grpc",
             Self::TensorflowGrpc => "tensorflow_grpc",
+            Self::TensorflowGrpcExamples => "tensorflow_grpc_examples",
             Self::SeldonGrpc => "seldon_grpc",
             Self::TorchServeGrpc => "torchserve_grpc",
             Self::Mlflow => "mlflow",
@@ -216,9 +231,9 @@ fn others(path: &str) -> Option<Found> {
         "/inference.GRPCInferenceService/ModelInfer" | "/inference.GRPCInferenceService/ModelStreamInfer" => {
             Protocol::OpenInferenceGrpc
         }
-        "/tensorflow.serving.PredictionService/Predict"
-        | "/tensorflow.serving.PredictionService/Classify"
-        | "/tensorflow.serving.PredictionService/Regress" => Protocol::TensorflowGrpc,
+        "/tensorflow.serving.PredictionService/Predict" => Protocol::TensorflowGrpc,
+        "/tensorflow.serving.PredictionService/Classify"
+        | "/tensorflow.serving.PredictionService/Regress" => Protocol::TensorflowGrpcExamples,
         "/seldon.protos.Seldon/Predict"
         | "/seldon.protos.Model/Predict"
         | "/seldon.protos.Generic/Predict" => Protocol::SeldonGrpc,

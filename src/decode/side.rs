@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
-use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes};
+use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes, turns};
 use crate::model::{Batch, Column, Value};
 
 /// Columns that have their rows in common: a tensor, a data frame, a list of records.
@@ -24,7 +24,7 @@ pub struct Part {
 pub struct Runs {
     /// Length of each run, in order; together all rows of the part.
     pub lengths: Vec<usize>,
-    /// Names of the values of a single run of a single column; empty: `name[j]`.
+    /// Names of the values of a run, where there is a single column and every run has as many; empty: `name[j]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// Whether a run is one row where the other side says nothing.
@@ -43,6 +43,24 @@ impl Part {
         let rows = values.len();
         let runs = (rows > 1).then(|| Runs { lengths: vec![rows], ..Runs::default() });
         Self { rows, columns: vec![Column { name: name.to_owned(), values }], runs }
+    }
+
+    /// Says that the rows of a single column may be the values of one row, called `names` where they fit.
+    pub(crate) fn may_be_one_row(&mut self, names: &[String]) {
+        if self.rows > 1 {
+            self.runs = Some(Runs { lengths: vec![self.rows], ..Runs::default() });
+            self.name_runs(names);
+        }
+    }
+
+    /// Calls the values of runs `names`, where the part is a single column and all runs are as long.
+    pub(crate) fn name_runs(&mut self, names: &[String]) {
+        if let (Some(runs), [_]) = (&mut self.runs, self.columns.as_slice())
+            && runs.names.is_empty()
+            && runs.lengths.iter().all(|length| *length == names.len())
+        {
+            runs.names = names.to_vec();
+        }
     }
 
     /// Number of rows when every run is one.
@@ -80,7 +98,7 @@ impl Part {
             visit(&column.name, &mut column.values);
         }
         if let (Some(runs), [column]) = (&self.runs, self.columns.as_mut_slice()) {
-            for (name, value) in runs.names.iter().zip(&mut column.values) {
+            for (name, value) in runs.names.iter().cycle().zip(&mut column.values) {
                 visit(name, std::slice::from_mut(value));
             }
         }
@@ -90,7 +108,7 @@ impl Part {
     fn retain(&mut self, keep: &mut impl FnMut(&str) -> bool) {
         self.columns.retain(|column| keep(&column.name));
         if let (Some(runs), [column]) = (&self.runs, self.columns.as_mut_slice()) {
-            for (name, value) in runs.names.iter().zip(&mut column.values) {
+            for (name, value) in runs.names.iter().cycle().zip(&mut column.values) {
                 if !keep(name) {
                     *value = Value::Missing;
                 }
@@ -103,8 +121,10 @@ impl Part {
 fn fold(columns: Vec<Column>, runs: &Runs) -> Result<Vec<Column>, DecodeFailure> {
     let mut table = Table::default();
     table.add_rows(runs.lengths.len())?;
-    let alone = columns.len() == 1 && runs.lengths.len() == 1;
+    let alone = columns.len() == 1;
     for column in columns {
+        // The only column of something without names is called like the first of several.
+        let prefix = if column.name == "[0]" { "" } else { &column.name };
         let mut values = column.values.into_iter();
         for (row, &length) in runs.lengths.iter().enumerate() {
             let run = values.by_ref().take(length);
@@ -117,7 +137,7 @@ fn fold(columns: Vec<Column>, runs: &Runs) -> Result<Vec<Column>, DecodeFailure>
                 match runs.names.get(j) {
                     Some(name) if alone && runs.names.len() == length => table.set(row, name, value)?,
                     _ if length == 1 => table.set(row, &column.name, value)?,
-                    _ => table.set(row, &format!("{}[{j}]", column.name), value)?,
+                    _ => table.set(row, &format!("{prefix}[{j}]"), value)?,
                 }
             }
         }
@@ -145,6 +165,9 @@ pub struct RequestSide {
     /// When it happened, as the body says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
+    /// The requests of a stream, where there are several; nothing else is set then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<RequestSide>,
     /// What was odd about it.
     #[serde(default)]
     pub notes: Notes,
@@ -167,6 +190,9 @@ pub struct ResponseSide {
     /// When it happened, as the body says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
+    /// The answers of a stream, where there are several; nothing else is set then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<ResponseSide>,
     /// What was odd about it.
     #[serde(default)]
     pub notes: Notes,
@@ -175,29 +201,34 @@ pub struct ResponseSide {
 impl RequestSide {
     /// Calls `visit` with the name and the values of every column, under every name that [`join`] may give them.
     pub fn visit_values(&mut self, mut visit: impl FnMut(&str, &mut [Value])) {
-        self.parts.iter_mut().for_each(|part| part.visit(&mut visit));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.visit(&mut visit));
     }
 
     /// Leaves out what `keep` says no to, under every name that [`join`] may give it.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.parts.iter_mut().for_each(|part| part.retain(&mut keep));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.retain(&mut keep));
     }
 
     /// Number of rows, as far as the request alone tells.
     pub fn rows(&self) -> usize {
-        self.parts.first().map_or(0, Part::usual_rows)
+        let own = self.parts.first().map_or(0, Part::usual_rows);
+        self.turns.iter().map(Self::rows).fold(own, usize::saturating_add)
     }
 }
 
 impl ResponseSide {
     /// Calls `visit` with the name and the values of every column, under every name that [`join`] may give them.
     pub fn visit_values(&mut self, mut visit: impl FnMut(&str, &mut [Value])) {
-        self.parts.iter_mut().for_each(|part| part.visit(&mut visit));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.visit(&mut visit));
     }
 
     /// Leaves out what `keep` says no to, under every name that [`join`] may give it.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.parts.iter_mut().for_each(|part| part.retain(&mut keep));
+        let turns = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        self.parts.iter_mut().chain(turns).for_each(|part| part.retain(&mut keep));
     }
 
     /// The outputs as rows of their own, for an answer whose request is not known.
@@ -206,6 +237,9 @@ impl ResponseSide {
     ///
     /// [`DecodeFailure`] when there is not one row, or more than are decoded.
     pub fn alone(self) -> Result<Decoded, DecodeFailure> {
+        if !self.turns.is_empty() {
+            return turns::alone(self);
+        }
         let mut notes = self.notes;
         let rows = self.parts.iter().map(Part::usual_rows).find(|rows| *rows > 0);
         let rows = rows.ok_or(DecodeFailure::NoRows)?;
@@ -235,10 +269,16 @@ pub fn join(
     response: Option<Result<ResponseSide, DecodeFailure>>,
     naming: &Naming,
 ) -> Result<Decoded, DecodeFailure> {
+    let answered_in_turns = matches!(&response, Some(Ok(response)) if !response.turns.is_empty());
+    if answered_in_turns || !request.turns.is_empty() {
+        return turns::join(request, response, naming);
+    }
     let RequestSide { mut parts, classified, body_id, model_version, event_time, mut notes, .. } = request;
     let response = match response {
         Some(Ok(side)) => side,
-        Some(Err(DecodeFailure::ErrorStatus(status))) => return Err(DecodeFailure::ErrorStatus(status)),
+        Some(Err(failure @ (DecodeFailure::ErrorStatus(_) | DecodeFailure::ErrorAnswer))) => {
+            return Err(failure);
+        }
         Some(Err(failure)) => {
             notes.response_undecoded = Some(failure.reason());
             ResponseSide::default()
@@ -247,11 +287,8 @@ pub fn join(
     };
     notes.add(&response.notes);
     // A baseline with names may have become active since the request was read.
-    if let [Part { rows, runs: Some(runs), .. }] = parts.as_mut_slice()
-        && runs.names.is_empty()
-        && naming.features.len() == *rows
-    {
-        runs.names.clone_from(&naming.features);
+    if let [only] = parts.as_mut_slice() {
+        only.name_runs(&naming.features);
     }
     let rows = settle(&parts, &response.parts)?;
     if rows == 0 {
@@ -282,21 +319,24 @@ fn settle(request: &[Part], response: &[Part]) -> Result<usize, DecodeFailure> {
     let first = request.first().ok_or(DecodeFailure::NoRows)?;
     let answers = |rows: usize| response.iter().any(|part| part.rows == rows);
     let odd = request.iter().position(|part| part.rows != first.rows);
-    if odd.is_none() && response.is_empty() {
-        return Ok(first.usual_rows());
+    if response.is_empty() {
+        let usual = first.usual_rows();
+        let agreed = request.iter().all(|part| part.usual_rows() == usual);
+        let odd = request.iter().position(|part| part.usual_rows() != usual).unwrap_or(0);
+        return if agreed { Ok(usual) } else { Err(DecodeFailure::ShapeMismatch(format!("inputs[{odd}]"))) };
     }
     if let Some(rows) = request.iter().map(|part| part.rows).find(|rows| answers(*rows)) {
         return Ok(rows);
     }
     // Several inputs with as many rows each are columns; a single one, or different ones, may be vectors.
-    if (request.len() == 1 || odd.is_some()) && !response.is_empty() {
+    if request.len() == 1 || odd.is_some() {
         let fits = |rows: &usize| request.iter().chain(response).all(|part| part.reads_as(*rows));
         if let Some(rows) = request.iter().filter_map(Part::run_rows).find(fits) {
             return Ok(rows);
         }
     }
     match odd {
-        None => Ok(first.rows),
+        None => Ok(first.usual_rows()),
         Some(odd) => Err(DecodeFailure::ShapeMismatch(format!("inputs[{odd}]"))),
     }
 }

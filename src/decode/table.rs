@@ -6,12 +6,17 @@ use super::json::Node;
 use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS};
 use crate::model::{Column, Value};
 
+/// Longest name of a column.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// Columns under construction; a cell that nobody set is missing.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: usize,
     columns: Vec<Column>,
     index: HashMap<String, usize>,
+    /// How often a name came again, so that the next copy is found at once.
+    copies: HashMap<String, usize>,
 }
 
 impl Table {
@@ -42,10 +47,22 @@ impl Table {
         Ok(())
     }
 
+    /// Refuses a name that would be kept once per value of a vector.
+    pub(crate) fn check_name(name: &str) -> Result<(), DecodeFailure> {
+        if name.len() > MAX_NAME_BYTES {
+            return Err(DecodeFailure::TooLarge {
+                what: "bytes in the name of a column",
+                limit: MAX_NAME_BYTES,
+            });
+        }
+        Ok(())
+    }
+
     fn column(&mut self, name: &str) -> Result<&mut Column, DecodeFailure> {
         let at = if let Some(at) = self.index.get(name) {
             *at
         } else {
+            Self::check_name(name)?;
             if self.columns.len() >= MAX_COLUMNS {
                 return Err(DecodeFailure::TooLarge { what: "columns", limit: MAX_COLUMNS });
             }
@@ -72,12 +89,17 @@ impl Table {
 
     /// Adds a whole column; a name that comes twice is told apart by a number.
     pub(crate) fn push_column(&mut self, name: &str, values: Vec<Value>) -> Result<(), DecodeFailure> {
-        let mut free = name.to_owned();
-        let mut copy = 2;
-        while self.index.contains_key(&free) {
-            free = format!("{name}#{copy}");
-            copy += 1;
+        if !self.index.contains_key(name) {
+            self.column(name)?.values = values;
+            return Ok(());
         }
+        let mut copy = self.copies.get(name).copied().unwrap_or(2);
+        let mut free = format!("{name}#{copy}");
+        while self.index.contains_key(&free) {
+            copy += 1;
+            free = format!("{name}#{copy}");
+        }
+        self.copies.insert(name.to_owned(), copy + 1);
         self.column(&free)?.values = values;
         Ok(())
     }

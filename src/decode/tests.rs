@@ -54,7 +54,14 @@ pub(super) fn show(columns: &[Column]) -> String {
 }
 
 #[track_caller]
-fn check(protocol: Protocol, request: &str, response: &str, names: &[&str], features: &str, outputs: &str) {
+pub(super) fn check(
+    protocol: Protocol,
+    request: &str,
+    response: &str,
+    names: &[&str],
+    features: &str,
+    outputs: &str,
+) {
     let decoded = decode_bytes(protocol, request.as_bytes(), response.as_bytes(), names).unwrap();
     assert_eq!(show(&decoded.batch.features), features, "features of {request}");
     assert_eq!(show(&decoded.batch.outputs), outputs, "outputs of {response}");
@@ -310,11 +317,12 @@ fn what_cannot_be_read_has_its_reason() {
         (
             Protocol::OpenInference,
             r#"{"inputs":[{"name":"x","shape":[1],"parameters":{"binary_data_size":4}}]}"#,
-            "unsupported_format",
+            "shape_mismatch",
         ),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[0],"data":[]}]}"#, "no_rows"),
         (Protocol::OpenInference, r#"{"inputs":[{"name":"x","shape":[99999999,0],"data":[]}]}"#, "too_large"),
-        (Protocol::Invocations, "{}", "unsupported_format"),
+        (Protocol::Invocations, "{}", "no_rows"),
+        (Protocol::OpenInferenceGrpc, "{}", "unsupported_format"),
     ];
     for (protocol, request, reason) in cases {
         let failure = decode_bytes(protocol, request.as_bytes(), b"{}", &[]).unwrap_err();
@@ -351,9 +359,12 @@ fn headers_flags_and_status_decide_before_the_body() {
     let gzip = Headers::pick([("Content-Encoding", b"gzip".as_slice())]);
     assert_eq!(reason(RawExchange { status: 500, ..good }), "error_status");
     assert_eq!(reason(RawExchange { request_truncated: true, ..good }), "truncated");
-    assert_eq!(reason(RawExchange { request_headers: &gzip, ..good }), "unsupported_encoding");
+    assert_eq!(reason(RawExchange { request_headers: &gzip, ..good }), "damaged_compression");
+    let lzma = Headers::pick([("Content-Encoding", b"lzma".as_slice())]);
+    assert_eq!(reason(RawExchange { request_headers: &lzma, ..good }), "unsupported_encoding");
     assert_eq!(undecoded(RawExchange { response_truncated: true, ..good }), Some("truncated"));
-    assert_eq!(undecoded(RawExchange { response_headers: &gzip, ..good }), Some("unsupported_encoding"));
+    assert_eq!(undecoded(RawExchange { response_headers: &gzip, ..good }), Some("damaged_compression"));
+    assert_eq!(undecoded(RawExchange { response_headers: &lzma, ..good }), Some("unsupported_encoding"));
     assert_eq!(undecoded(RawExchange { response: b"<html>", ..good }), Some("not_json"));
 }
 
