@@ -22,7 +22,7 @@ use crate::http::{self, AppState, SinkState, Tokens};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
-use crate::privacy::Policy;
+use crate::privacy::{Policies, Policy};
 use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
@@ -218,6 +218,7 @@ pub struct App {
     settings: Arc<Settings>,
     rules: Arc<RuleSet>,
     expectations: Arc<ByModel>,
+    policies: Arc<Policies>,
     receivers: Arc<Receivers>,
     metrics: Metrics,
     proxy: Option<Proxy>,
@@ -261,6 +262,7 @@ impl App {
         let settings = Arc::new(settings);
         let rules = Arc::new(load_rules(&settings)?);
         let expectations = Arc::new(load_expectations(&settings)?);
+        let policies = Arc::new(tasks::load_privacy(&settings)?);
         let receivers = Receivers::build(&settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
@@ -296,6 +298,7 @@ impl App {
             settings,
             rules,
             expectations,
+            policies,
             receivers: Arc::new(receivers),
             metrics,
             proxy,
@@ -345,6 +348,7 @@ impl App {
             settings,
             rules,
             expectations,
+            policies,
             receivers,
             metrics,
             proxy,
@@ -363,7 +367,7 @@ impl App {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
         let (catalog, catalog_receiver) =
-            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations));
+            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), Arc::clone(&policies));
         let ingestion = Ingestion::new(
             pool.clone(),
             waiting,
@@ -376,7 +380,7 @@ impl App {
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
-            labels: Arc::new(tasks::label_rules(&settings, |_| Policy::default())),
+            labels: Arc::new(tasks::label_rules(&settings, |model| Policy::clone(policies.of(model)))),
             sink: SinkState::new(ingest, Names::new(&settings), &settings.sink),
             now,
         };

@@ -9,6 +9,7 @@ pub mod model;
 pub mod yaml;
 pub mod stats;
 pub mod profile;
+pub mod schema;
 pub mod window;
 pub mod baseline;
 pub mod expectations;

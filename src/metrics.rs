@@ -8,6 +8,7 @@ use prometheus::{
 use crate::drift::{DriftReport, Verdict};
 use crate::expectations::CheckKind;
 use crate::model::Role;
+use crate::schema::Change;
 
 /// Latencies from 10 µs to 10 s.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -101,6 +102,8 @@ pub struct DriftMetrics {
     pub verdict: IntGaugeVec,
     /// Checks that the newest window of a model violated, by kind of check.
     pub violations: IntGaugeVec,
+    /// Columns of the newest window of a model that differ from those expected, by kind of difference.
+    pub schema_changes: IntGaugeVec,
 }
 
 /// What the rules made of it.
@@ -326,6 +329,13 @@ impl DriftMetrics {
                 ),
                 &["model", "feature"],
             )?)?,
+            schema_changes: declare.add(IntGaugeVec::new(
+                Opts::new(
+                    "driftline_schema_changes",
+                    "Columns of the newest window that are new, gone, renamed, of another kind or another width",
+                ),
+                &["model", "change"],
+            )?)?,
             violations: declare.add(IntGaugeVec::new(
                 Opts::new(
                     "driftline_expectation_violations",
@@ -354,6 +364,11 @@ impl DriftMetrics {
                 Verdict::Untrusted => 3,
             };
             self.verdict.with_label_values(&[model, &name]).set(code);
+        }
+        for change in Change::ALL {
+            let found = report.schema_changes.iter().filter(|found| found.change == change).count();
+            let found = i64::try_from(found).unwrap_or(i64::MAX);
+            self.schema_changes.with_label_values(&[model, change.as_str()]).set(found);
         }
         if report.expectations_verdict.is_none() {
             return;

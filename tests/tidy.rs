@@ -105,6 +105,7 @@ fn the_core_names_no_runtime() {
         "yaml",
         "stats",
         "profile",
+        "schema",
         "baseline",
         "expectations",
         "window",

@@ -67,6 +67,7 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         reason: "as the features say".to_owned(),
         features,
         joint: None,
+        schema_changes: Vec::new(),
         expectations: Vec::new(),
         expectations_verdict: None,
         expectations_version: None,

@@ -120,7 +120,10 @@ const fn variable(name: &'static str, kind: Kind, scopes: (bool, bool)) -> Varia
 /// The number of violated checks.
 pub(super) const VIOLATIONS: &str = "violations";
 
-const NAMED: [Variable; 13] = [
+/// The number of differences between the columns of a window and those expected.
+const SCHEMA_CHANGES: &str = "schema_changes";
+
+const NAMED: [Variable; 14] = [
     Variable { inferred: true, words: VERDICTS, ..variable("verdict", Kind::Text, BOTH) },
     Variable { inferred: true, ..variable("p", Kind::Number, COLUMN) },
     Variable { inferred: true, ..variable("drifted", Kind::Number, WHOLE) },
@@ -130,6 +133,7 @@ const NAMED: [Variable; 13] = [
     variable("rows", Kind::Number, BOTH),
     variable("loss_share", Kind::Number, BOTH),
     variable(VIOLATIONS, Kind::Number, BOTH),
+    variable(SCHEMA_CHANGES, Kind::Number, WHOLE),
     variable("model", Kind::Text, BOTH),
     variable("feature", Kind::Text, COLUMN),
     Variable { words: &["feature", "output", "derived"], ..variable("role", Kind::Text, COLUMN) },
@@ -209,6 +213,7 @@ impl<'a> Scope<'a> {
             ("n_reference", None) => count(report.rows_reference),
             ("loss_share", _) => Some(Fact::Number(report.losses.share())),
             (VIOLATIONS, _) => count(self.violated().count() as u64),
+            (SCHEMA_CHANGES, None) => count(report.schema_changes.len() as u64),
             ("model", _) => Some(Fact::Text(report.model.as_str())),
             ("drifted", None) => count(report.drifted().count() as u64),
             ("features", None) => count(report.features.len() as u64),

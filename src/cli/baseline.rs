@@ -19,6 +19,7 @@ use crate::frames;
 use crate::model::{FeatureKind, ModelName, Role};
 use crate::profile::{Cut, Profile, format_number};
 use crate::store;
+use crate::tasks;
 use crate::window::{Window, window_index};
 
 #[derive(Debug, clap::Subcommand)]
@@ -182,16 +183,29 @@ pub(super) async fn run(
 
 async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
     let configured = settings.model(&arguments.model);
-    let table = frames::read_table(&arguments.data, None)?;
+    let mut table = frames::read_table(&arguments.data, None)?;
     for name in arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time) {
         table.column(name)?;
     }
     for (name, _) in &arguments.kind {
         table.column(name)?;
     }
+    let window = arguments
+        .window
+        .or(configured.map(|model| model.window))
+        .unwrap_or(Span(std::time::Duration::from_hours(1)));
+    let block_of_row: Option<Vec<i64>> = match &arguments.time {
+        Some(name) => Some(table.times(name)?.into_iter().map(|time| window_index(time, window.0)).collect()),
+        None => None,
+    };
+    // Reference data are treated like traffic, or the two would have nothing in common.
+    let policies = tasks::load_privacy(settings)?;
+    let policy = policies.of(&arguments.model);
+    policy.apply_to_columns(&mut table.columns);
     let kind_of = |name: &str| {
         let flag = arguments.kind.iter().find(|(column, _)| column == name).map(|(_, kind)| *kind);
-        flag.or_else(|| configured?.kinds.get(name).copied())
+        let hashed = policy.hashes(name).then_some(FeatureKind::Categorical);
+        hashed.or(flag).or_else(|| configured?.kinds.get(name).copied())
     };
     let watched = |name: &String| !arguments.exclude.contains(name) && arguments.time.as_ref() != Some(name);
     let columns: Vec<SourceColumn<'_>> = [Role::Feature, Role::Output]
@@ -211,14 +225,6 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
                 })
         })
         .collect();
-    let window = arguments
-        .window
-        .or(configured.map(|model| model.window))
-        .unwrap_or(Span(std::time::Duration::from_hours(1)));
-    let block_of_row: Option<Vec<i64>> = match &arguments.time {
-        Some(name) => Some(table.times(name)?.into_iter().map(|time| window_index(time, window.0)).collect()),
-        None => None,
-    };
     let source =
         arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let season = arguments.season.or(configured.map(|model| model.season)).unwrap_or_default();

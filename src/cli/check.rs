@@ -11,6 +11,7 @@ use crate::expectations::ByModel;
 use crate::model::ModelName;
 use crate::notify::Receivers;
 use crate::store;
+use crate::tasks;
 
 /// Checks everything that can be checked without serving; prints one line per part.
 pub(super) async fn run(config: Option<&Path>, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
@@ -34,6 +35,7 @@ pub(super) async fn run(config: Option<&Path>, out: &mut impl Write) -> anyhow::
     let expectations = app::load_expectations(&settings);
     let expected = expectations.as_ref().map_or_else(|_| ByModel::default(), Clone::clone);
     note("expectations", expectations.map(|read| format!("{} files", read.len())))?;
+    note("privacy", tasks::load_privacy(&settings).map(|_| "keys and patterns can be used".to_owned()))?;
     note(
         "receivers",
         Receivers::build(&settings).map(|_| format!("{} receivers", settings.receivers.len())).map_err(

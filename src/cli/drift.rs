@@ -168,6 +168,9 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
         let strongest: Vec<&str> = joint.weights.iter().map(|column| column.name.as_str()).collect();
         writeln!(out, "{}; strongest columns: {}", joint.reason, strongest.join(", "))?;
     }
+    for change in &report.schema_changes {
+        writeln!(out, "schema: {}", change.sentence())?;
+    }
     print_expectations(report, out)
 }
 
@@ -188,6 +191,9 @@ async fn explain(
     let parts = store::profile_part::profiles(db, &stored.model, baseline.version(), window).await?;
     let merged = profile::merge_stored(baseline.layout(), &parts)?;
     let mut again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &stored.criteria)?;
+    let seen = store::profile_part::columns_seen(db, &stored.model, baseline.version(), window).await?;
+    let approved = settings.model(&stored.model).map_or(&[][..], |model| &model.schema);
+    again.compare_schema(approved, &baseline, &merged, &seen);
     if let Some(version) = &stored.expectations_version {
         let expectations = app::load_expectations(settings)?;
         let expected = expectations.get(&stored.model).filter(|expected| expected.version() == *version);
@@ -216,6 +222,9 @@ async fn explain(
         .map(|(new, _)| new.name.as_str())
         .chain((again.joint != stored.joint).then_some("domain_auc"))
         .collect();
+    if again.schema_changes != stored.schema_changes {
+        differing.push("the columns of the window (or the approved `schema`)");
+    }
     if again.expectations != stored.expectations {
         differing.push("the expectations");
     }

@@ -20,6 +20,7 @@ mod models;
 pub mod retrain;
 mod rules;
 mod run;
+mod schema;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,9 @@ enum Command {
     /// Propose, check, try and import what is expected of rows and columns
     #[command(subcommand)]
     Expectations(expectations::Command),
+    /// Learn which columns a model's predictions have
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Check rule files
     #[command(subcommand)]
     Rules(rules::Command),
@@ -107,6 +111,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
+        Command::Schema(command) => schema::run(command, load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, out),
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::model::ModelName;
+use crate::model::{ModelName, Role};
 
 mod format;
 mod labels;
@@ -290,6 +290,18 @@ impl Settings {
                     "model `{name}`: window {} must be at least 1m, and divide a day or be a multiple of one",
                     model.window
                 ));
+            }
+            for (at, column) in model.schema.iter().enumerate() {
+                if column.role == Role::Derived {
+                    problems.push(format!("model `{name}`: `schema[{at}]`: `role` is `feature` or `output`"));
+                }
+                if model.schema[..at]
+                    .iter()
+                    .any(|other| other.role == column.role && other.name == column.name)
+                {
+                    problems
+                        .push(format!("model `{name}`: `schema[{at}]`: `{}` is listed twice", column.name));
+                }
             }
             for (field, value) in [
                 ("psi_floor", model.psi_floor),

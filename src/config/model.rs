@@ -12,6 +12,7 @@ use crate::decode::Format;
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
 use crate::retrain::{DeepSpec, Source, Task};
+use crate::schema::Expected;
 
 /// One monitored model.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +36,10 @@ pub struct ModelSettings {
     /// Kinds that overrule what the baseline build would infer.
     #[serde(default)]
     pub kinds: BTreeMap<String, FeatureKind>,
+    /// The columns that predictions are to have, as `driftline schema learn` proposes them; one that is new, gone or of
+    /// another kind is a finding. Absent: those of the baseline.
+    #[serde(default)]
+    pub schema: Vec<Expected>,
     /// Length of a window; divides a day, or is a multiple of one.
     #[serde(default = "default_window")]
     pub window: Span,

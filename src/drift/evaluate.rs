@@ -54,6 +54,7 @@ pub fn evaluate(
         reason,
         features,
         joint: super::joint::compare(baseline, profile),
+        schema_changes: Vec::new(),
         expectations: Vec::new(),
         expectations_verdict: None,
         expectations_version: None,

@@ -10,6 +10,7 @@ use crate::baseline::Baseline;
 use crate::expectations::{self, CheckResult, CheckVerdict, Expectations, Observed};
 use crate::model::{FeatureKind, ModelName, Role};
 use crate::profile::Profile;
+use crate::schema::{self, Expected, SchemaChange, Seen};
 use crate::stats::Variation;
 
 /// The decision on a feature or a window.
@@ -235,6 +236,9 @@ pub struct DriftReport {
     /// How well rows of the window can be told from the baseline's, where both have a sample of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joint: Option<JointReport>,
+    /// How its columns differ from those that are expected; they stand beside `verdict` and do not change it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_changes: Vec<SchemaChange>,
     /// What the model's owner expects, check by check; empty when nothing is expected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expectations: Vec<CheckResult>,
@@ -247,6 +251,30 @@ pub struct DriftReport {
 }
 
 impl DriftReport {
+    /// Notes how the columns of the window differ from those that are expected.
+    ///
+    /// # Arguments
+    ///
+    /// * `approved`: the columns of the settings; where there are none, those of the baseline.
+    /// * `baseline`, `profile`: those that the report was made from.
+    /// * `seen`: what its rows had beside the columns of the baseline.
+    pub fn compare_schema(
+        &mut self,
+        approved: &[Expected],
+        baseline: &Baseline,
+        profile: &Profile,
+        seen: &Seen,
+    ) {
+        let of_baseline;
+        let expected = if approved.is_empty() {
+            of_baseline = schema::of_layout(baseline.layout());
+            &of_baseline
+        } else {
+            approved
+        };
+        self.schema_changes = schema::changes(expected, baseline.layout(), profile, seen);
+    }
+
     /// Judges what is expected of the window, beside drift and independent of it.
     ///
     /// # Arguments

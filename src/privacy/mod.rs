@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::model::{Column, Exchange, FeatureKind, Value};
+use crate::model::{Column, Exchange, FeatureKind, ModelName, Value};
 use crate::profile::{ColumnLayout, Cut, Layout};
 
 mod fields;
@@ -429,6 +429,26 @@ impl Policy {
             None
         };
         layout.columns().iter().filter_map(of_column).collect()
+    }
+}
+
+/// The policies of all models.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    by_model: HashMap<ModelName, Arc<Policy>>,
+    other: Arc<Policy>,
+}
+
+impl Policies {
+    /// The policies of these models, and the one of every other.
+    pub fn new(by_model: impl IntoIterator<Item = (ModelName, Policy)>, other: Policy) -> Self {
+        let by_model = by_model.into_iter().map(|(model, policy)| (model, Arc::new(policy))).collect();
+        Self { by_model, other: Arc::new(other) }
+    }
+
+    /// The policy of `model`.
+    pub fn of(&self, model: &ModelName) -> &Arc<Policy> {
+        self.by_model.get(model).unwrap_or(&self.other)
     }
 }
 

@@ -84,7 +84,7 @@ pub struct ColumnLayout {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     columns: Vec<ColumnLayout>,
-    by_name: HashMap<(Role, String), usize>,
+    by_name: HashMap<String, Vec<(Role, usize)>>,
     joint: Option<joint::Bound>,
     counting: Option<Arc<Counting>>,
 }
@@ -99,11 +99,10 @@ struct Counting {
 impl Layout {
     /// A layout of these columns.
     pub fn new(columns: Vec<ColumnLayout>) -> Self {
-        let by_name = columns
-            .iter()
-            .enumerate()
-            .map(|(index, column)| ((column.role, column.name.clone()), index))
-            .collect();
+        let mut by_name: HashMap<String, Vec<(Role, usize)>> = HashMap::with_capacity(columns.len());
+        for (index, column) in columns.iter().enumerate() {
+            by_name.entry(column.name.clone()).or_default().push((column.role, index));
+        }
         Self { columns, by_name, joint: None, counting: None }
     }
 
@@ -159,8 +158,19 @@ impl Layout {
         self.columns.iter().filter(|column| column.role == Role::Feature).map(|c| c.name.clone()).collect()
     }
 
+    /// Whether there is such a column.
+    pub fn has(&self, role: Role, name: &str) -> bool {
+        self.find(role, name).is_some()
+    }
+
+    /// Number of columns of `role`.
+    pub fn width(&self, role: Role) -> usize {
+        self.columns.iter().filter(|column| column.role == role).count()
+    }
+
     fn find(&self, role: Role, name: &str) -> Option<usize> {
-        self.by_name.get(&(role, name.to_owned())).copied()
+        let of_name = self.by_name.get(name)?;
+        of_name.iter().rev().find(|(held, _)| *held == role).map(|(_, index)| *index)
     }
 }
 

@@ -194,6 +194,36 @@ pub async fn labelled(
         .collect())
 }
 
+/// The newest `limit` captured rows of `model`, oldest first.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn newest(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    limit: u64,
+) -> Result<Vec<CapturedRow>, StoreError> {
+    type Row = (String, DateTime<Utc>, String, Jsonb<Map<String, Json>>, Jsonb<Map<String, Json>>);
+    let mut rows: Vec<Row> = sqlx::query_as(
+        "select row_id, event_time, model_version, features, outputs from captured_row
+         where model = $1 order by event_time desc, row_id desc limit $2",
+    )
+    .bind(model.as_str())
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    rows.reverse();
+    let row = |(row_id, event_time, model_version, Jsonb(features), Jsonb(outputs)): Row| CapturedRow {
+        row_id,
+        event_time,
+        model_version,
+        features,
+        outputs,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
 /// Drops captured rows that were written before `before`, their further ids, and labels, found or not; returns how many.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use super::StoreError;
 use crate::drift::Losses;
 use crate::model::ModelName;
+use crate::schema::Seen;
 use crate::window::Window;
 
 /// Key and content of one part; counts are absolute, so writing it twice is harmless.
@@ -32,6 +33,8 @@ pub struct ProfilePart {
     pub rows: u64,
     /// The encoded profile.
     pub content: Vec<u8>,
+    /// What columns the rows had beside the baseline's, and which they lacked.
+    pub seen: Seen,
 }
 
 /// Key and counts of one minute of the tap.
@@ -65,11 +68,12 @@ fn uncount(value: i64) -> u64 {
 pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into profile_part
-           (model, model_version, baseline, minute, replica, part, row_count, content)
+           (model, model_version, baseline, minute, replica, part, row_count, content, columns_seen)
          select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::int[],
-                              $7::bigint[], $8::bytea[])
+                              $7::bigint[], $8::bytea[], $9::jsonb[])
          on conflict (model, baseline, minute, model_version, segment, replica, part)
-         do update set row_count = excluded.row_count, content = excluded.content, updated_at = now()",
+         do update set row_count = excluded.row_count, content = excluded.content,
+                       columns_seen = excluded.columns_seen, updated_at = now()",
     )
     .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| part.model_version.as_str()).collect::<Vec<_>>())
@@ -79,6 +83,7 @@ pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> 
     .bind(parts.iter().map(|part| part.part).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| count(part.rows)).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| part.content.as_slice()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| Json(&part.seen)).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())
@@ -159,6 +164,35 @@ pub async fn profiles(
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|(content,)| content).collect())
+}
+
+/// What columns the rows of `window` had beside those of one baseline, and which they lacked.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn columns_seen(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    baseline: &str,
+    window: Window,
+) -> Result<Seen, StoreError> {
+    let parts: Vec<(Json<Seen>,)> = sqlx::query_as(
+        "select columns_seen from profile_part
+         where model = $1 and baseline = $2 and segment = '' and minute >= $3 and minute < $4
+         order by minute, model_version, replica, part",
+    )
+    .bind(model.as_str())
+    .bind(baseline)
+    .bind(window.start)
+    .bind(window.end)
+    .fetch_all(db)
+    .await?;
+    let mut seen = Seen::default();
+    for (Json(part),) in &parts {
+        seen.merge(part);
+    }
+    Ok(seen)
 }
 
 /// Where the exchanges of `window` went, over all replicas.

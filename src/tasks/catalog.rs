@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
 use crate::config::Settings;
+use crate::decode::Format;
 use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
-use crate::privacy::Policy;
+use crate::privacy::{Policies, Policy};
 use crate::profile::Layout;
 use crate::store::label::Rules;
 use crate::store::{self, StoreError};
@@ -27,6 +28,10 @@ pub struct Entry {
     pub layout: Option<Arc<Layout>>,
     /// Names for the columns of an unnamed tensor: configured, else the baseline's.
     pub features: Arc<Vec<String>>,
+    /// How messages are to be read, where settings say so.
+    pub format: Option<Arc<Format>>,
+    /// What is dropped, hashed and masked, as it suits the active baseline.
+    pub policy: Arc<Policy>,
     /// What is kept of its rows, for training and labels.
     pub captures: Captures,
     /// How its labels find their predictions.
@@ -54,6 +59,7 @@ pub struct CatalogTask {
     db: PgPool,
     settings: Arc<Settings>,
     expectations: Arc<ByModel>,
+    policies: Arc<Policies>,
     current: watch::Sender<Arc<Catalog>>,
     migrated: AtomicBool,
     known: AtomicBool,
@@ -65,6 +71,7 @@ impl CatalogTask {
         db: PgPool,
         settings: Arc<Settings>,
         expectations: Arc<ByModel>,
+        policies: Arc<Policies>,
     ) -> (Self, watch::Receiver<Arc<Catalog>>) {
         let catalog = settings
             .models
@@ -73,22 +80,15 @@ impl CatalogTask {
                 let key = model.labels.as_ref().and_then(|labels| labels.key.as_deref()).map(Arc::from);
                 let captures = Captures { rows: model.keeps_rows(), key };
                 let features = Arc::new(model.features.clone());
-                let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::default()));
-                (model.name.clone(), Entry { features, captures, labels, ..Entry::default() })
+                let policy = Arc::clone(policies.of(&model.name));
+                let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::clone(&policy)));
+                let format = model.format.clone().map(Arc::new);
+                (model.name.clone(), Entry { features, format, policy, captures, labels, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
-        (
-            Self {
-                db,
-                settings,
-                expectations,
-                current,
-                migrated: AtomicBool::new(false),
-                known: AtomicBool::new(false),
-            },
-            receiver,
-        )
+        let (migrated, known) = (AtomicBool::new(false), AtomicBool::new(false));
+        (Self { db, settings, expectations, policies, current, migrated, known }, receiver)
     }
 
     /// Registers the configured models and reads their active baselines.
@@ -125,6 +125,11 @@ impl CatalogTask {
                 {
                     tracing::warn!(model = %model.name, baseline = version, misfit, "an expectation cannot be checked");
                 }
+                let policy = self.policies.of(&model.name);
+                for misfit in policy.misfits(baseline.layout()) {
+                    tracing::warn!(model = %model.name, baseline = version, misfit, "the baseline does not suit `privacy`");
+                }
+                entry.policy = Arc::new(policy.bound_to(baseline.layout()));
                 entry.layout = Some(Arc::new(checked_layout(&baseline, expected)));
                 entry.baseline = Some(Arc::new(baseline));
                 changed = true;

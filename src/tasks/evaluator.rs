@@ -150,6 +150,9 @@ impl Evaluator {
         let merged = profile::merge_stored(baseline.layout(), &parts)
             .with_context(|| format!("a part of the window {} of {}", window.start, model.name))?;
         let mut report = drift::evaluate(&baseline, &merged, losses, window, &criteria(model))?;
+        let version = baseline.version();
+        let seen = store::profile_part::columns_seen(&mut *transaction, &model.name, version, window).await?;
+        report.compare_schema(&model.schema, &baseline, &merged, &seen);
         if let Some(expected) = self.expectations.get(&model.name) {
             report.judge_expectations(expected, &baseline, &merged);
         }

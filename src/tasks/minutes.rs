@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Exchange, ModelName};
 use crate::profile::{self, Layout, Profile};
+use crate::schema::Seen;
 use crate::store::captured::{self, CapturedRow, ExchangeIds, MAX_OTHER_IDS};
 use crate::store::profile_part::ProfilePart;
 use crate::tasks::catalog::Captures;
@@ -33,6 +34,7 @@ struct ProfileKey {
 struct OpenProfile {
     /// Shared with copies of the minutes until one of them counts on it.
     profile: Arc<Profile>,
+    seen: Arc<Seen>,
     part: i32,
     dirty: bool,
 }
@@ -116,13 +118,19 @@ impl Minutes {
                     return Err(Behind);
                 }
                 let part = self.part();
-                let profile = Arc::new(Profile::empty(layout));
-                self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
+                let open = OpenProfile {
+                    profile: Arc::new(Profile::empty(layout)),
+                    seen: Arc::default(),
+                    part,
+                    dirty: false,
+                };
+                self.profiles.insert(key.clone(), open);
             }
             if let Some(open) = self.profiles.get_mut(&key) {
                 let profile = Arc::make_mut(&mut open.profile);
                 profile.record_exchange(layout, exchange);
                 profile.seen_at(exchange.event_time);
+                Arc::make_mut(&mut open.seen).record(layout, &exchange.batch);
                 open.dirty = true;
             }
         }
@@ -178,6 +186,7 @@ impl Minutes {
                 part: open.part,
                 rows: open.profile.rows(),
                 content: profile::encode(&open.profile),
+                seen: open.seen.clone(),
             })
             .collect();
         let captured = self

@@ -44,9 +44,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn record(&self, exchange: &Exchange) -> Result<(), Behind> {
+    /// Counts and keeps what may be kept of `exchange`; afterwards that is all it holds.
+    fn record(&self, exchange: &mut Exchange) -> Result<(), Behind> {
         let catalog = Arc::clone(&self.catalog.borrow());
         let Some(entry) = catalog.get(&exchange.model) else { return Ok(()) };
+        entry.policy.apply(exchange);
         let mut minutes = self.minutes.lock();
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
@@ -62,21 +64,20 @@ impl Shared {
     }
 
     fn take(&self, recorded: Recorded) {
-        let features = {
+        let (naming, policy) = {
             let catalog = self.catalog.borrow();
-            catalog.get(recorded.model()).map(|entry| Arc::clone(&entry.features))
-        };
-        let naming = Naming {
-            features: features.map(|names| names.to_vec()).unwrap_or_default(),
-            ..Naming::default()
+            let entry = catalog.get(recorded.model());
+            let naming =
+                entry.map(|entry| Naming { features: entry.features.to_vec(), format: entry.format.clone() });
+            (naming.unwrap_or_default(), entry.map(|entry| Arc::clone(&entry.policy)))
         };
         let model = recorded.model().clone();
-        // Only a log line needs it, and only at this level.
+        // Only a log line needs it, and only at this level; it too has to be one that may be kept.
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| recorded.known_id().map(ToOwned::to_owned))
+            .then(|| Some(policy?.id(recorded.known_id()?).into_owned()))
             .flatten();
         match recorded.decode(&naming) {
-            Ok(decoded) => match self.record(&decoded.exchange) {
+            Ok(mut decoded) => match self.record(&mut decoded.exchange) {
                 Ok(()) => {
                     let (prediction, rows) = (&decoded.exchange.id, decoded.exchange.batch.rows);
                     tracing::debug!(%model, prediction, rows, "an exchange was profiled");

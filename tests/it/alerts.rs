@@ -83,6 +83,7 @@ fn report(window: i64, psi: f64) -> DriftReport {
             ],
         }],
         joint: None,
+        schema_changes: Vec::new(),
         expectations: Vec::new(),
         expectations_verdict: None,
         expectations_version: None,
