@@ -127,7 +127,10 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "init", include_str!("migrations/0001_init.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("migrations/0001_init.sql")),
+    (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
+];
 
 /// Brings the schema up to date; safe to run from many processes at once.
 ///
