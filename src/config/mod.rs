@@ -13,11 +13,16 @@ use crate::model::ModelName;
 
 mod model;
 mod receivers;
+mod sources;
 mod tap;
 mod units;
 
 pub use model::{ModelSettings, Training};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
+pub use sources::{
+    BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName, SourceSettings,
+    StartAt,
+};
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
@@ -67,6 +72,8 @@ pub struct Settings {
     pub baselines_dir: PathBuf,
     /// The tap in front of the model server.
     pub tap: Tap,
+    /// What predictions are read from beside the tap.
+    pub sources: Vec<SourceSettings>,
     /// The monitored models.
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
@@ -87,6 +94,7 @@ impl Default for Settings {
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
+            sources: Vec::new(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
             smtp: None,
@@ -242,6 +250,7 @@ impl Settings {
         if let Some(smtp) = &mut self.smtp {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
+        self.sources.iter_mut().for_each(|source| source.resolve_paths(folder));
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
@@ -282,6 +291,8 @@ impl Settings {
                 }
             }
         }
+        let models: Vec<&ModelName> = self.models.iter().map(|model| &model.name).collect();
+        problems.extend(sources::contradictions(&self.sources, &models));
         for (name, receiver) in &self.receivers {
             match receiver {
                 Receiver::Email(email) => {

@@ -1,0 +1,189 @@
+//! Whole lines out of a file that may still grow: bounded in length and number, half lines left for later.
+
+use std::io::{self, BufRead};
+
+/// Lines that one message holds at most.
+const MAX_LINES: usize = 1000;
+
+/// Bytes after which a message takes no further line.
+const MAX_BYTES: usize = 1 << 20;
+
+/// How lines are cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cutting {
+    /// Bytes of the longest line; longer ones are passed over.
+    pub(super) line_limit: usize,
+    /// Nothing follows the end of the file, so that what stands there without a line break is a line.
+    pub(super) ends: bool,
+}
+
+/// Some whole lines, and where the file is read to with them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Cut {
+    /// The lines, each with its line break.
+    pub(super) body: Vec<u8>,
+    /// Number of lines.
+    pub(super) lines: usize,
+    /// Bytes of the file that are done with.
+    pub(super) consumed: u64,
+    /// What is done with ends within a line that is too long.
+    pub(super) in_long_line: bool,
+    /// Lines that were too long.
+    pub(super) too_long: u64,
+    /// Lines that are not UTF-8.
+    pub(super) not_utf8: u64,
+    /// The end of the file was reached.
+    pub(super) at_end: bool,
+    /// Bytes of a line that has not ended.
+    pub(super) half: u64,
+}
+
+/// Cuts the next lines; `in_long_line` says that the file stands within a line that is too long.
+///
+/// Blank lines, a byte order mark and the zero bytes that a truncation under a writer leaves are passed over.
+///
+/// # Errors
+///
+/// What reading fails with.
+pub(super) fn cut(reader: &mut impl BufRead, in_long_line: bool, cutting: Cutting) -> io::Result<Cut> {
+    let mut cut = Cut { in_long_line, ..Cut::default() };
+    let mut line: Vec<u8> = Vec::new();
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer?,
+        };
+        if buffer.is_empty() {
+            cut.at_end = true;
+            if cutting.ends && !(line.is_empty() && !cut.in_long_line) {
+                cut.end_line(&mut line);
+            }
+            cut.half = line.len() as u64;
+            return Ok(cut);
+        }
+        let newline = buffer.iter().position(|byte| *byte == b'\n');
+        let taken = newline.map_or(buffer.len(), |at| at + 1);
+        if cut.in_long_line {
+            cut.consumed += taken as u64;
+        } else {
+            line.extend_from_slice(&buffer[..taken]);
+        }
+        reader.consume(taken);
+        if newline.is_some() {
+            cut.end_line(&mut line);
+            if cut.lines >= MAX_LINES || cut.body.len() >= MAX_BYTES {
+                return Ok(cut);
+            }
+        }
+        // The line break does not count.
+        if line.len() > cutting.line_limit.saturating_add(1) {
+            cut.too_long += 1;
+            cut.in_long_line = true;
+            cut.consumed += line.len() as u64;
+            line.clear();
+        }
+    }
+}
+
+impl Cut {
+    fn end_line(&mut self, line: &mut Vec<u8>) {
+        self.consumed += line.len() as u64;
+        if !self.in_long_line {
+            let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+            let zeros = text.iter().take_while(|byte| **byte == 0).count();
+            let text = text[zeros..].trim_ascii();
+            if std::str::from_utf8(text).is_err() {
+                self.not_utf8 += 1;
+            } else if !text.is_empty() {
+                self.body.extend_from_slice(text);
+                self.body.push(b'\n');
+                self.lines += 1;
+            }
+        }
+        self.in_long_line = false;
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GROWS: Cutting = Cutting { line_limit: 16, ends: false };
+    const ENDS: Cutting = Cutting { line_limit: 16, ends: true };
+
+    fn cut_all(bytes: &[u8], cutting: Cutting) -> Cut {
+        cut(&mut BufReader::with_capacity(3, bytes), false, cutting).unwrap()
+    }
+
+    #[test]
+    fn lines_are_whole_and_halves_stay() {
+        let cut = cut_all(b"\xef\xbb\xbf{\"a\":1}\r\n\n \n\0\0{\"b\":2}\n{\"c\"", GROWS);
+        assert_eq!(std::str::from_utf8(&cut.body).unwrap(), "{\"a\":1}\n{\"b\":2}\n");
+        assert_eq!((cut.lines, cut.half, cut.at_end), (2, 4, true));
+        assert_eq!(cut.consumed, 3 + 9 + 1 + 2 + 10);
+        let cut = cut_all(b"{\"a\":1}\n{\"c\"", ENDS);
+        assert_eq!((cut.lines, cut.half, cut.consumed), (2, 0, 12));
+        assert_eq!(cut_all(b"", ENDS), Cut { at_end: true, ..Cut::default() });
+    }
+
+    #[test]
+    fn long_lines_are_passed_over_even_when_they_never_end() {
+        let bytes = [b"a\n".as_slice(), &[b'x'; 100], b"\nb\n", &[b'y'; 50]].concat();
+        let first = cut_all(&bytes, GROWS);
+        assert_eq!((first.lines, first.too_long, first.in_long_line), (2, 2, true));
+        assert_eq!(first.consumed, bytes.len() as u64, "what is too long is not kept for later");
+        let rest = cut(&mut &b"yyy\nc\n"[..], true, GROWS).unwrap();
+        assert_eq!((&rest.body[..], rest.too_long, rest.in_long_line), (&b"c\n"[..], 0, false));
+        let exact = cut_all(b"0123456789abcdef\n0123456789abcdefg\n", GROWS);
+        assert_eq!((exact.lines, exact.too_long), (1, 1));
+    }
+
+    #[test]
+    fn lines_that_are_not_text_are_counted() {
+        let cut = cut_all(b"ok\n\xff\xfe\nok\n", GROWS);
+        assert_eq!((cut.lines, cut.not_utf8), (2, 1));
+    }
+
+    #[test]
+    fn a_message_is_bounded() {
+        let bytes = b"x\n".repeat(MAX_LINES + 5);
+        let first = cut_all(&bytes, GROWS);
+        assert_eq!((first.lines, first.at_end), (MAX_LINES, false));
+        assert_eq!(first.consumed, 2 * MAX_LINES as u64);
+        let wide = format!("{}\n", "y".repeat(MAX_BYTES / 2)).repeat(5);
+        let first = cut(&mut wide.as_bytes(), false, Cutting { line_limit: MAX_BYTES, ends: false }).unwrap();
+        assert_eq!(first.lines, 2);
+    }
+
+    proptest! {
+        /// However a file grows under the reader, the lines are those of the whole file.
+        #[test]
+        fn growth_changes_nothing(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(b'\r'), any::<u8>()], 0..300),
+            steps in proptest::collection::vec(1..40_usize, 1..12), capacity in 1..9_usize,
+        ) {
+            let cutting = Cutting { line_limit: 8, ends: false };
+            let (mut lines, mut too_long, mut not_utf8) = (Vec::new(), 0, 0);
+            let (mut at, mut in_long_line, mut size) = (0, false, 0);
+            let sizes = steps.iter().map(|step| { size = bytes.len().min(size + step); size });
+            for size in sizes.chain([bytes.len()]).collect::<Vec<_>>() {
+                let mut reader = BufReader::with_capacity(capacity, &bytes[at..size]);
+                let cut = cut(&mut reader, in_long_line, cutting).unwrap();
+                lines.extend_from_slice(&cut.body);
+                too_long += cut.too_long;
+                not_utf8 += cut.not_utf8;
+                in_long_line = cut.in_long_line;
+                at += usize::try_from(cut.consumed).unwrap();
+                prop_assert!(at <= size);
+            }
+            let whole = cut(&mut &bytes[..], false, cutting).unwrap();
+            prop_assert_eq!(lines, whole.body);
+            prop_assert_eq!((too_long, not_utf8), (whole.too_long, whole.not_utf8));
+        }
+    }
+}
