@@ -20,8 +20,8 @@ mod units;
 pub use model::{ModelSettings, Training};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
 pub use sources::{
-    BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName, SourceSettings,
-    StartAt,
+    BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName,
+    SourceSettings, StartAt,
 };
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};

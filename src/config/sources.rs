@@ -411,7 +411,9 @@ impl SourceSettings {
             (None, None, None, None) => {
                 vec!["it is of no kind; add one of `nats`, `rabbitmq`, `kafka` and `files`".to_owned()]
             }
-            _ => vec!["it is of several kinds; keep one of `nats`, `rabbitmq`, `kafka` and `files`".to_owned()],
+            _ => {
+                vec!["it is of several kinds; keep one of `nats`, `rabbitmq`, `kafka` and `files`".to_owned()]
+            }
         };
         for problem in &mut problems {
             *problem = format!("source `{}`: {problem}", self.name);
@@ -537,7 +539,8 @@ impl FileSource {
             problems.push("`files.paths` is empty, or one of them is".to_owned());
         }
         if let Some(url) = self.paths.iter().find(|pattern| pattern.contains("://")) {
-            problems.push(format!("`files.paths`: `{url}` is a URL; only files are read, so mount or fetch it"));
+            problems
+                .push(format!("`files.paths`: `{url}` is a URL; only files are read, so mount or fetch it"));
         }
         if self.poll.0.is_zero() {
             problems.push("`files.poll` is 0; use a span such as 1s".to_owned());
@@ -546,7 +549,8 @@ impl FileSource {
             problems.push("`files.line_limit` and `files.file_limit` must be over 0".to_owned());
         }
         if self.utc_offset.parse::<chrono::FixedOffset>().is_err() {
-            problems.push(format!("`files.utc_offset` is `{}`, not an offset such as +01:00", self.utc_offset));
+            problems
+                .push(format!("`files.utc_offset` is `{}`, not an offset such as +01:00", self.utc_offset));
         }
         if (self.format.is_table() || self.format == FileFormat::Bentoml) && !has_model {
             problems.push("rows of tables and of bentoml name no model; set `model`".to_owned());

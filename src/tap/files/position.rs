@@ -26,6 +26,11 @@ impl Head {
         Ok(Self { length: front.len() as u64, hash })
     }
 
+    /// Bytes that it covers.
+    pub(super) fn length(self) -> u64 {
+        self.length
+    }
+
     /// Whether `reader` begins with the same bytes.
     pub(super) fn fits(self, reader: impl Read) -> io::Result<bool> {
         Ok(Self::of(reader, self.length)? == self)
@@ -136,7 +141,8 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused() {
-        for text in ["", "17", "offset= path=/x", "generation=1 path=/x", "offset=1 head=1 path=x", "offset=-1 path="]
+        for text in
+            ["", "17", "offset= path=/x", "generation=1 path=/x", "offset=1 head=1 path=x", "offset=-1 path="]
         {
             assert_eq!(text.parse::<FilePosition>(), Err(Unreadable), "{text}");
         }

@@ -57,8 +57,9 @@ impl Nats {
         let login = if let Some(file) = &settings.credentials_file {
             let credentials = Secret::from_file(file)?;
             // The parser's message may quote the seed.
-            ConnectOptions::with_credentials(credentials.expose())
-                .map_err(|_| format!("`{}` holds no JWT with its seed, as `nsc` writes them", file.display()))?;
+            ConnectOptions::with_credentials(credentials.expose()).map_err(|_| {
+                format!("`{}` holds no JWT with its seed, as `nsc` writes them", file.display())
+            })?;
             Login::Credentials(credentials)
         } else if let Some(file) = &settings.token_file {
             Login::Token(Secret::from_file(file)?)
@@ -68,7 +69,8 @@ impl Nats {
             Login::None
         };
         if let Some(file) = &settings.ca_file {
-            std::fs::metadata(file).map_err(|error| format!("`{}` cannot be read: {error}", file.display()))?;
+            std::fs::metadata(file)
+                .map_err(|error| format!("`{}` cannot be read: {error}", file.display()))?;
         }
         Ok(Self { settings, login, feed })
     }
@@ -79,8 +81,10 @@ impl Nats {
         let mut pump = Pump::new(Arc::clone(&self.feed), self.settings.in_flight);
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
-            let (seen, outcome) =
-                (connections.load(Ordering::Relaxed), self.session(&client, &mut pump, &mut backoff, &stop).await);
+            let (seen, outcome) = (
+                connections.load(Ordering::Relaxed),
+                self.session(&client, &mut pump, &mut backoff, &stop).await,
+            );
             if let Err(problem) = outcome {
                 self.feed.connected(false);
                 let reconnected = connections.load(Ordering::Relaxed) != seen;
@@ -103,7 +107,8 @@ impl Nats {
         let connections = Arc::new(AtomicU64::new(0));
         loop {
             let options = self.options(&connections);
-            let attempt = async { options?.connect(self.settings.url.expose()).await.map_err(|e| e.to_string()) };
+            let attempt =
+                async { options?.connect(self.settings.url.expose()).await.map_err(|e| e.to_string()) };
             let problem = tokio::select! {
                 () = stop.cancelled() => return None,
                 outcome = attempt => match outcome {
@@ -308,7 +313,10 @@ impl Nats {
             (None, None) => return Err(format!("the consumer `{name}` cannot be read")),
         };
         self.check(&config)?;
-        stream.get_consumer(name).await.map_err(|error| format!("the consumer `{name}` cannot be read: {error}"))
+        stream
+            .get_consumer(name)
+            .await
+            .map_err(|error| format!("the consumer `{name}` cannot be read: {error}"))
     }
 
     async fn create(&self, context: &Context) -> Result<ConsumerConfig, String> {
@@ -370,7 +378,9 @@ impl Nats {
             } else {
                 ""
             };
-            return Err(format!("the consumer `{consumer}` reads other subjects than `subjects`{older}; {remedy}"));
+            return Err(format!(
+                "the consumer `{consumer}` reads other subjects than `subjects`{older}; {remedy}"
+            ));
         }
         Ok(())
     }
@@ -522,7 +532,11 @@ mod tests {
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(
             pairs,
-            [("ce-datacontenttype", "application/json"), ("ce-id", "7"), ("content-type", "application/json")]
+            [
+                ("ce-datacontenttype", "application/json"),
+                ("ce-id", "7"),
+                ("content-type", "application/json")
+            ]
         );
         assert_eq!(headers(None), []);
     }

@@ -202,14 +202,18 @@ impl<R: Receipt> Pump<R> {
         };
         if tokio::time::timeout(DRAIN, all).await.is_err() {
             let left = self.flying.len();
-            tracing::warn!(source = self.feed.name(), left, "messages were not stored in time; they come again");
+            tracing::warn!(
+                source = self.feed.name(),
+                left,
+                "messages were not stored in time; they come again"
+            );
             self.flying.clear();
         }
     }
 }
 
 /// Waits before the next attempt, or until `stop`; false when it is time to stop.
-pub(super) async fn pause(stop: &CancellationToken, wait: Duration) -> bool {
+pub(in crate::tap) async fn pause(stop: &CancellationToken, wait: Duration) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,
         () = tokio::time::sleep(wait) => true,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::StreamExt;
-use lapin::acker::Acker;
+use lapin::Acker;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::tcp::OwnedTLSConfig;
@@ -52,7 +52,9 @@ impl Rabbit {
             (None, None) => return Err("`rabbitmq` needs `url` or `url_file`".to_owned()),
         };
         // The parser's message may quote the password.
-        url.expose().parse::<AMQPUri>().map_err(|_| format!("`{url}` is not amqp://user:password@host:5672/vhost"))?;
+        url.expose()
+            .parse::<AMQPUri>()
+            .map_err(|_| format!("`{url}` is not amqp://user:password@host:5672/vhost"))?;
         let authority = match &settings.ca_file {
             None => None,
             Some(file) => Some(
@@ -238,7 +240,8 @@ fn key(id: Option<&str>, headers: &[(String, String)], sent: Option<u64>, body: 
     if let Some(id) = id.filter(|id| !id.is_empty() && id.len() <= MAX_ID) {
         return Some(format!("id:{id}"));
     }
-    let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let header =
+        |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     // Loggers give request and answer one id, so the type belongs to it.
     if let (Some(id), Some(kind)) = (header("ce-id"), header("ce-type")) {
         let mut hash = Sha256::new();
@@ -307,7 +310,10 @@ fn text(value: &AMQPValue) -> Option<String> {
         AMQPValue::Timestamp(seconds) => {
             DateTime::from_timestamp(i64::try_from(*seconds).ok()?, 0)?.to_rfc3339()
         }
-        AMQPValue::DecimalValue(_) | AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) | AMQPValue::Void => {
+        AMQPValue::DecimalValue(_)
+        | AMQPValue::FieldArray(_)
+        | AMQPValue::FieldTable(_)
+        | AMQPValue::Void => {
             return None;
         }
     })
@@ -358,7 +364,8 @@ mod tests {
 
     #[test]
     fn a_message_is_named_by_the_best_it_has() {
-        let event = |kind: &str| vec![("ce-id".to_owned(), "7".to_owned()), ("ce-type".to_owned(), kind.to_owned())];
+        let event =
+            |kind: &str| vec![("ce-id".to_owned(), "7".to_owned()), ("ce-type".to_owned(), kind.to_owned())];
         assert_eq!(key(Some("a"), &event("x"), Some(1), b"{}"), Some("id:a".to_owned()));
         let request = key(None, &event("request"), Some(1), b"{}").unwrap();
         assert!(request.starts_with("event:"));

@@ -97,7 +97,11 @@ impl Kafka {
 
     async fn session(&self, stop: &CancellationToken) -> Result<(), String> {
         let progress = Arc::new(Mutex::new(Progress::default()));
-        let context = Context { feed: Arc::clone(&self.feed), progress: Arc::clone(&progress), down: Mutex::new(false) };
+        let context = Context {
+            feed: Arc::clone(&self.feed),
+            progress: Arc::clone(&progress),
+            down: Mutex::new(false),
+        };
         let consumer: StreamConsumer<Context> =
             self.config.create_with_context(context).map_err(|error| error.to_string())?;
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
@@ -119,7 +123,9 @@ impl Kafka {
             Ok(Err(error)) => {
                 tracing::debug!(source = self.feed.name(), %error, "the last offsets were not committed");
             }
-            Err(error) => tracing::warn!(source = self.feed.name(), %error, "the consumer did not end in order"),
+            Err(error) => {
+                tracing::warn!(source = self.feed.name(), %error, "the consumer did not end in order")
+            }
         }
         outcome
     }
@@ -302,12 +308,22 @@ impl ConsumerContext for Context {
                 for partition in partitions.elements() {
                     progress.revoke(&(partition.topic().to_owned(), partition.partition()));
                 }
-                tracing::info!(source = self.feed.name(), partitions = partitions.count(), "partitions were revoked");
+                tracing::info!(
+                    source = self.feed.name(),
+                    partitions = partitions.count(),
+                    "partitions were revoked"
+                );
             }
             Rebalance::Assign(partitions) => {
-                tracing::info!(source = self.feed.name(), partitions = partitions.count(), "partitions were assigned");
+                tracing::info!(
+                    source = self.feed.name(),
+                    partitions = partitions.count(),
+                    "partitions were assigned"
+                );
             }
-            Rebalance::Error(error) => tracing::warn!(source = self.feed.name(), %error, "a rebalance failed"),
+            Rebalance::Error(error) => {
+                tracing::warn!(source = self.feed.name(), %error, "a rebalance failed")
+            }
         }
     }
 }

@@ -37,7 +37,8 @@ impl Progress {
 
     /// A message is stored; gives the last offset that may be committed now, if it has moved.
     pub(super) fn done(&mut self, partition: &Partition, generation: Generation, offset: i64) -> Option<i64> {
-        let assigned = self.partitions.get_mut(partition).filter(|assigned| assigned.generation == generation)?;
+        let assigned =
+            self.partitions.get_mut(partition).filter(|assigned| assigned.generation == generation)?;
         *assigned.taken.get_mut(&offset)? = true;
         let mut last = None;
         while let Some(first) = assigned.taken.first_entry().filter(|first| *first.get()) {
