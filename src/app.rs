@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,15 +18,16 @@ use crate::alert::{Problem, RuleSet};
 use crate::baseline::Baseline;
 use crate::config::Settings;
 use crate::expectations::{ByModel, Expectations};
-use crate::http::{self, AppState};
+use crate::http::{self, AppState, SinkState, Tokens};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
 use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
-use crate::tap::{self, Ledger, Proxy, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Notifier, Recorder, Retention};
+use crate::tap::ingest::{Ingest, Waiting};
+use crate::tap::{self, Ledger, Names, Proxy, TapSettings};
+use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Notifier, Recorder, Retention};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -221,8 +222,29 @@ pub struct App {
     proxy: Option<Proxy>,
     ledger: Ledger,
     receiver: tap::ExchangeReceiver,
+    ingest: Ingest,
+    waiting: mpsc::Receiver<Waiting>,
     admin: TcpListener,
     admin_address: SocketAddr,
+    sink: Option<(TcpListener, Tokens)>,
+}
+
+/// Binds the sink's own port, if there is to be one, and reads who may post to it.
+async fn bind_sink(settings: &Settings) -> anyhow::Result<Option<(TcpListener, Tokens)>> {
+    let Some(address) = settings.sink.listen else { return Ok(None) };
+    let tokens = match &settings.sink.token_file {
+        None => Tokens::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("failed to read `{}` (`sink.token_file`)", path.display()))?;
+            Tokens::parse(&text)
+                .map_err(|problem| anyhow::anyhow!("`{}` (`sink.token_file`): {problem}", path.display()))?
+        }
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("failed to listen on {address} (`sink.listen`)"))?;
+    Ok(Some((listener, tokens)))
 }
 
 impl App {
@@ -264,6 +286,9 @@ impl App {
             .await
             .with_context(|| format!("failed to listen on {} (`listen.admin`)", settings.listen.admin))?;
         let admin_address = admin.local_addr()?;
+        let sink = bind_sink(&settings).await?;
+        let (ingest, waiting) =
+            Ingest::bounded(settings.sink.waiting_messages, settings.sink.waiting_bytes.0, &metrics);
         let database = lazy_database(&settings).await?;
         Ok(Self {
             database,
@@ -275,8 +300,11 @@ impl App {
             proxy,
             ledger,
             receiver,
+            ingest,
+            waiting,
             admin,
             admin_address,
+            sink,
         })
     }
 
@@ -288,6 +316,11 @@ impl App {
     /// The address of the proxy, if there is one.
     pub fn proxy_address(&self) -> Option<SocketAddr> {
         self.proxy.as_ref().map(Proxy::local_addr)
+    }
+
+    /// The address of the sink's own port, if there is one.
+    pub fn sink_address(&self) -> Option<SocketAddr> {
+        self.sink.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
     /// The URL of the database.
@@ -316,8 +349,11 @@ impl App {
             proxy,
             ledger,
             receiver,
+            ingest,
+            waiting,
             admin,
             admin_address,
+            sink,
         } = self;
         let pool = database.pool.clone();
         let shutdown = CancellationToken::new();
@@ -327,12 +363,19 @@ impl App {
 
         let (catalog, catalog_receiver) =
             CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations));
-        let (recorder, intake) =
-            Recorder::new(pool.clone(), receiver, ledger, catalog_receiver, metrics.clone());
+        let ingestion = Ingestion::new(
+            pool.clone(),
+            waiting,
+            catalog_receiver.clone(),
+            Names::new(&settings),
+            settings.sink.clone(),
+            metrics.clone(),
+        );
+        let recorder = Recorder::new(pool.clone(), receiver, ledger, catalog_receiver, metrics.clone());
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
-            intake: Arc::new(move |exchange| intake.push(&exchange)),
+            sink: SinkState::new(ingest, Names::new(&settings), &settings.sink),
             now,
         };
         let proxy_address = proxy.as_ref().map(Proxy::local_addr);
@@ -348,6 +391,10 @@ impl App {
         });
         tasks.spawn(catalog.run(shutdown.clone()));
         tasks.spawn(recorder.run(drained));
+        tasks.spawn(ingestion.run(shutdown.clone()));
+        if let Some((listener, tokens)) = sink {
+            tasks.spawn(http::serve_sink(listener, state.clone(), tokens, shutdown.clone()));
+        }
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let wake = Arc::new(Notify::new());
         let evaluator =

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub tap: TapMetrics,
     /// What the proxy forwarded.
     pub proxy: ProxyMetrics,
+    /// What was pushed, streamed or read from files.
+    pub ingest: IngestMetrics,
     /// What the evaluator found.
     pub drift: DriftMetrics,
     /// What the rules made of it.
@@ -94,6 +96,27 @@ pub struct ProxyMetrics {
     pub in_flight: IntGauge,
 }
 
+/// What was pushed, streamed or read from files.
+#[derive(Debug, Clone)]
+pub struct IngestMetrics {
+    /// Messages by source and what became of them.
+    pub messages: IntCounterVec,
+    /// What messages held, by what became of it.
+    pub items: IntCounterVec,
+    /// Sides of exchanges by what became of them.
+    pub sides: IntCounterVec,
+    /// Sides that wait for the other one, over all replicas.
+    pub pending_sides: IntGauge,
+    /// Messages that wait to be stored.
+    pub waiting_messages: IntGauge,
+    /// Bytes of messages that wait to be stored.
+    pub waiting_bytes: IntGauge,
+    /// Messages that were stored in one transaction.
+    pub batch_messages: Histogram,
+    /// Time from taking a batch to its commit, every try included.
+    pub commit_duration: Histogram,
+}
+
 /// What the evaluator found.
 #[derive(Debug, Clone)]
 pub struct DriftMetrics {
@@ -132,6 +155,10 @@ impl Declare<'_> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
     fn histograms(&self, name: &str, help: &str) -> prometheus::Result<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(LATENCY_SECONDS.to_vec());
         self.add(HistogramVec::new(options, &["model"])?)
@@ -150,6 +177,7 @@ impl Metrics {
         let metrics = Self {
             tap: TapMetrics::declare(&declare)?,
             proxy: ProxyMetrics::declare(&declare)?,
+            ingest: IngestMetrics::declare(&declare)?,
             drift: DriftMetrics::declare(&declare)?,
             alert: AlertMetrics {
                 alerts: declare.add(IntGaugeVec::new(
@@ -301,6 +329,49 @@ impl ProxyMetrics {
     }
 }
 
+impl IngestMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            declare.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+        };
+        Ok(Self {
+            messages: declare.counters(
+                "driftline_ingest_messages_total",
+                "Messages by source and outcome: stored, duplicate, busy",
+                &["source", "outcome"],
+            )?,
+            items: declare.counters(
+                "driftline_ingest_items_total",
+                "What messages held, by outcome: taken, duplicate, refused, unmonitored",
+                &["outcome"],
+            )?,
+            sides: declare.counters(
+                "driftline_ingest_sides_total",
+                "Sides of exchanges by outcome: paired, waiting, duplicate, unanswered, unasked, overflow",
+                &["outcome"],
+            )?,
+            pending_sides: declare.gauge(
+                "driftline_ingest_pending_sides",
+                "Sides of exchanges that wait for the other one, over all replicas",
+            )?,
+            waiting_messages: declare
+                .gauge("driftline_ingest_waiting_messages", "Messages that wait to be stored")?,
+            waiting_bytes: declare
+                .gauge("driftline_ingest_waiting_bytes", "Bytes of messages that wait to be stored")?,
+            batch_messages: histogram(
+                "driftline_ingest_batch_messages",
+                "Messages that were stored in one transaction",
+                prometheus::exponential_buckets(1.0, 2.0, 11)?,
+            )?,
+            commit_duration: histogram(
+                "driftline_ingest_commit_seconds",
+                "Time from taking a batch of messages to its commit, every try included",
+                LATENCY_SECONDS.to_vec(),
+            )?,
+        })
+    }
+}
+
 impl DriftMetrics {
     fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
         Ok(Self {
@@ -427,6 +498,9 @@ mod tests {
         model.dropped("queue_full");
         model.note("row_mismatch", 2);
         metrics.proxy.requests.with_label_values(&["200"]).inc();
+        metrics.ingest.messages.with_label_values(&["events", "stored"]).inc();
+        metrics.ingest.items.with_label_values(&["taken"]).inc();
+        metrics.ingest.sides.with_label_values(&["paired"]).inc();
         metrics.drift.statistic.with_label_values(&["m", "temp", "psi"]).set(0.3);
         metrics.drift.verdict.with_label_values(&["m", "temp"]).set(1);
         metrics.drift.violations.with_label_values(&["m", "min"]).set(2);
@@ -447,6 +521,14 @@ mod tests {
             "driftline_upstream_duration_seconds_count{model=\"m\"} 0",
             "driftline_proxy_requests_total{code=\"200\"} 1",
             "driftline_proxy_in_flight 0",
+            "driftline_ingest_messages_total{outcome=\"stored\",source=\"events\"} 1",
+            "driftline_ingest_items_total{outcome=\"taken\"} 1",
+            "driftline_ingest_sides_total{outcome=\"paired\"} 1",
+            "driftline_ingest_pending_sides 0",
+            "driftline_ingest_waiting_messages 0",
+            "driftline_ingest_waiting_bytes 0",
+            "driftline_ingest_batch_messages_count 0",
+            "driftline_ingest_commit_seconds_count 0",
             "driftline_drift_statistic{feature=\"temp\",model=\"m\",statistic=\"psi\"} 0.3",
             "driftline_drift_verdict{feature=\"temp\",model=\"m\"} 1",
             "driftline_expectation_violations{check=\"min\",model=\"m\"} 2",

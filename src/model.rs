@@ -3,7 +3,8 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 /// A name that was refused, with the reason.
@@ -139,8 +140,53 @@ pub enum Value {
     Opaque,
 }
 
+/// `null`, a number, a truth value or a text; `{"number": "NaN"}` (`inf`, `-inf`) for what JSON has no number for, and
+/// `{"opaque": null}`.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Missing => serializer.serialize_unit(),
+            Self::Number(number) if number.is_finite() => serializer.serialize_f64(*number),
+            Self::Number(number) => Odd::Number(number.to_string()).serialize(serializer),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Opaque => Odd::Opaque(()).serialize(serializer),
+        }
+    }
+}
+
+/// Values that JSON has no word for.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Odd {
+    Number(String),
+    Opaque(()),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Any {
+            Missing,
+            Number(f64),
+            Bool(bool),
+            Text(String),
+            Odd(Odd),
+        }
+        Ok(match Any::deserialize(deserializer)? {
+            Any::Missing => Self::Missing,
+            Any::Number(number) => Self::Number(number),
+            Any::Bool(value) => Self::Bool(value),
+            Any::Text(text) => Self::Text(text),
+            Any::Odd(Odd::Number(number)) => Self::Number(number.parse().map_err(D::Error::custom)?),
+            Any::Odd(Odd::Opaque(())) => Self::Opaque,
+        })
+    }
+}
+
 /// One column of a batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// Name as configured, on the wire or in the file.
     pub name: String,

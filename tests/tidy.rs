@@ -112,6 +112,7 @@ fn the_core_names_no_runtime() {
         "alert",
         "retrain",
         "decode",
+        "privacy",
     ];
     let mut checked = 0;
     for (path, text) in sources() {

@@ -12,13 +12,17 @@ use thiserror::Error;
 use crate::model::ModelName;
 
 mod model;
+mod privacy;
 mod receivers;
 mod sources;
+mod sink;
 mod tap;
 mod units;
 
 pub use model::{ModelSettings, Training};
+pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
+pub use sink::Sink;
 pub use sources::{
     BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName,
     SourceSettings, StartAt,
@@ -74,6 +78,10 @@ pub struct Settings {
     pub tap: Tap,
     /// What predictions are read from beside the tap.
     pub sources: Vec<SourceSettings>,
+    /// Messages that are pushed, streamed or read from files.
+    pub sink: Sink,
+    /// What is dropped, hashed or masked, for all models.
+    pub privacy: Privacy,
     /// The monitored models.
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
@@ -95,6 +103,8 @@ impl Default for Settings {
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
             sources: Vec::new(),
+            sink: Sink::default(),
+            privacy: Privacy::default(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
             smtp: None,
@@ -251,7 +261,11 @@ impl Settings {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
         self.sources.iter_mut().for_each(|source| source.resolve_paths(folder));
+        self.sink.token_file.iter_mut().for_each(resolve);
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
+        self.privacy.key_file.iter_mut().for_each(resolve);
+        let of_models = self.models.iter_mut().filter_map(|model| model.privacy.as_mut());
+        of_models.filter_map(|privacy| privacy.key_file.as_mut()).for_each(resolve);
         for training in self.models.iter_mut().filter_map(|model| model.training.as_mut()) {
             training.artifacts.iter_mut().for_each(resolve);
         }
@@ -291,8 +305,11 @@ impl Settings {
                 }
             }
         }
-        let models: Vec<&ModelName> = self.models.iter().map(|model| &model.name).collect();
+        let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();
         problems.extend(sources::contradictions(&self.sources, &models));
+        problems.extend(self.sink.contradictions(&models));
+        problems.extend(model::aliases(&self.models));
+        problems.extend(self.privacy.contradictions(&self.models));
         for (name, receiver) in &self.receivers {
             match receiver {
                 Receiver::Email(email) => {

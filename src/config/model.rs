@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{FalseAlarms, Span};
+use super::{FalseAlarms, Privacy, Span};
 use crate::baseline::Season;
 use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName};
@@ -18,6 +18,10 @@ use crate::retrain::{DeepSpec, Source, Task};
 pub struct ModelSettings {
     /// Its name, as in the path of a request.
     pub name: ModelName,
+    /// Other names by which events call it, such as `service`, `service/component` or `service/component/endpoint` of
+    /// an inference service.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// The path of its predictions, where the path does not name the model.
     #[serde(default)]
     pub path: Option<String>,
@@ -58,9 +62,28 @@ pub struct ModelSettings {
     /// File of what is expected of its rows and columns; absent: nothing.
     #[serde(default)]
     pub expectations: Option<PathBuf>,
+    /// What of this model is dropped, hashed or masked, beside what is said for all.
+    #[serde(default)]
+    pub privacy: Option<Privacy>,
     /// How the model is retrained; absent: never.
     #[serde(default)]
     pub training: Option<Training>,
+}
+
+/// Aliases that could stand for more than one model, or for none.
+pub(super) fn aliases(models: &[ModelSettings]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut taken: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    for model in models {
+        for alias in &model.aliases {
+            if alias.trim().is_empty() || taken.contains(&alias.as_str()) {
+                let problem = "is empty, given twice, or the name of a model";
+                problems.push(format!("alias `{alias}` of model `{}` {problem}", model.name));
+            }
+            taken.push(alias);
+        }
+    }
+    problems
 }
 
 fn default_window() -> Span {

@@ -423,14 +423,14 @@ impl SourceSettings {
 }
 
 /// Every contradiction of the sources; `models` are the monitored ones.
-pub(super) fn contradictions(sources: &[SourceSettings], models: &[&ModelName]) -> Vec<String> {
+pub(super) fn contradictions(sources: &[SourceSettings], models: &[ModelName]) -> Vec<String> {
     let mut problems = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         if sources[..index].iter().any(|other| other.name == source.name) {
             problems.push(format!("source `{}` is listed twice", source.name));
         }
         if let Some(model) = &source.model
-            && !models.contains(&model)
+            && !models.contains(model)
         {
             problems.push(format!("source `{}`: model `{model}` is not listed in `models`", source.name));
         }

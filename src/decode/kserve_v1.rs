@@ -1,71 +1,77 @@
 //! `KServe` V1 and `TensorFlow` Serving REST: `instances` or `inputs`, and `predictions` or `outputs`.
 
-use super::columns::{members, push_tensor, set_cells};
+use super::columns::{check_size, members, push_tensor, set_cells};
 use super::json::Node;
+use super::side::{Part, RequestSide, ResponseSide, Runs};
 use super::table::{Items, Table, scalar};
-use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes};
-use crate::model::{Batch, Value};
+use super::{DecodeFailure, MAX_COLUMNS, Naming, Notes};
+use crate::model::Value;
 
 /// Name of an output that has none.
-const PREDICTION: &str = "prediction";
+pub(super) const PREDICTION: &str = "prediction";
 
-/// Reads the rows of a request and, as far as they align, the predictions of its answer.
-pub(super) fn decode(request: &Node, response: &Node, naming: &Naming) -> Result<Decoded, DecodeFailure> {
-    let answer = response.get_set("predictions").or_else(|| response.get_set("outputs"));
+/// Reads the rows of a request.
+pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
     let mut notes = Notes::default();
-    let features = match (request.get_set("instances"), request.get_set("inputs")) {
-        (Some(instances), _) => rows(instances, "instances", answer, naming, &mut notes)?,
+    let parts = match (root.get_set("instances"), root.get_set("inputs")) {
+        (Some(instances), _) => vec![rows(instances, "instances", naming, &mut notes)?],
         // `inputs` is columns in TensorFlow Serving and rows, like `instances`, in KServe.
         (None, Some(Node::Object(inputs))) => columns(inputs)?,
-        (None, Some(inputs)) => rows(inputs, "inputs", answer, naming, &mut notes)?,
+        (None, Some(inputs)) => vec![rows(inputs, "inputs", naming, &mut notes)?],
         (None, None) => return Err(DecodeFailure::MissingField("instances".to_owned())),
     };
-    let rows = features.rows();
-    let outputs = if let Some(answer) = answer {
-        outputs(answer, rows, &mut notes)?
-    } else {
-        notes.row_mismatch += 1;
-        Table::default()
-    };
-    let outputs = if outputs.rows() == rows { outputs.finish() } else { Vec::new() };
-    Ok(Decoded { batch: Batch { rows, features: features.finish(), outputs }, notes, ..Decoded::default() })
+    Ok(RequestSide { parts, notes, ..RequestSide::default() })
+}
+
+/// Reads the predictions of an answer.
+pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
+    let mut side = ResponseSide::default();
+    match root.get_set("predictions").or_else(|| root.get_set("outputs")) {
+        Some(answer) => side.parts = predictions(answer)?,
+        None => side.notes.row_mismatch += 1,
+    }
+    Ok(side)
 }
 
 /// Row format: one element per row, or per piece of a data frame.
-fn rows(
+pub(super) fn rows(
     node: &Node,
     field: &str,
-    answer: Option<&Node>,
     naming: &Naming,
     notes: &mut Notes,
-) -> Result<Table, DecodeFailure> {
+) -> Result<Part, DecodeFailure> {
     let items = Items::of(node).ok_or_else(|| DecodeFailure::MissingField(field.to_owned()))?;
+    let mut table = Table::default();
     let elements = match items {
         Items::Numbers(_) => {
-            let mut table = Table::default();
             table.add_rows(items.len())?;
-            push_tensor(&mut table, &naming.column(1, 0, "", "[0]"), items)?;
-            return Ok(table);
+            push_tensor(&mut table, &positional_name(naming, 1, 0), items)?;
+            return Ok(Part::new(table));
         }
         Items::Nodes(elements) => elements,
     };
     // A data frame in pieces and rows with vectors look alike; the number of predictions tells them apart.
-    let answered = answer.and_then(Node::list_len);
-    let expand = answered != Some(elements.len()) || elements.iter().all(|node| frame_rows(node) == Some(1));
+    let pieces: Option<Vec<usize>> = elements.iter().map(frame_rows).collect();
+    if let Some(lengths) = pieces
+        && !lengths.is_empty()
+    {
+        for (node, count) in elements.iter().zip(&lengths) {
+            add_frame(&mut table, node, *count)?;
+        }
+        let ambiguous = lengths.iter().any(|length| *length > 1);
+        let runs = ambiguous.then(|| Runs { lengths, ..Runs::default() });
+        return Ok(Part { runs, ..Part::new(table) });
+    }
     let width = elements.iter().filter_map(positional_width).max().unwrap_or(0);
     let names: Vec<String> = if width > MAX_COLUMNS {
         Vec::new()
     } else {
         (0..width).map(|j| positional_name(naming, width, j)).collect()
     };
-    let mut table = Table::default();
     for node in elements {
-        match frame_rows(node) {
-            Some(count) if expand => add_frame(&mut table, node, count)?,
-            _ => add_row(&mut table, node, &names, field, notes)?,
-        }
+        add_row(&mut table, node, &names, field, notes)?;
     }
-    Ok(table)
+    Ok(Part::new(table))
 }
 
 fn positional_name(naming: &Naming, width: usize, j: usize) -> String {
@@ -156,42 +162,57 @@ fn set_named(table: &mut Table, row: usize, name: &str, value: &Node) -> Result<
     }
 }
 
-/// Column format: one tensor per name, the same number of rows in each.
-fn columns(inputs: &[(String, Node)]) -> Result<Table, DecodeFailure> {
-    let mut table = Table::default();
-    for (at, (name, node)) in inputs.iter().enumerate() {
-        let field = || format!("inputs.{name}");
-        let items = Items::of(node).ok_or_else(|| DecodeFailure::MissingField(field()))?;
-        if at == 0 {
-            table.add_rows(items.len())?;
-        } else if items.len() != table.rows() {
-            return Err(DecodeFailure::ShapeMismatch(field()));
+/// Column format: one tensor per name; nothing but scalars is one row.
+pub(super) fn columns(inputs: &[(String, Node)]) -> Result<Vec<Part>, DecodeFailure> {
+    let mut parts = Vec::with_capacity(inputs.len());
+    if !inputs.is_empty() && inputs.iter().all(|(_, node)| !matches!(scalar(node), Value::Opaque)) {
+        let mut table = Table::default();
+        let row = table.add_row()?;
+        for (name, node) in inputs {
+            set_named(&mut table, row, name, node)?;
         }
+        return Ok(vec![Part::new(table)]);
+    }
+    for (name, node) in inputs {
+        let field = || DecodeFailure::MissingField(format!("inputs.{name}"));
+        let items = Items::of(node).ok_or_else(field)?;
+        let mut table = Table::default();
+        table.add_rows(items.len())?;
         if name.ends_with("_bytes") {
             table.push_column(name, vec![Value::Opaque; items.len()])?;
         } else {
             push_tensor(&mut table, name, items)?;
         }
+        parts.push(Part::new(table));
     }
-    Ok(table)
+    check_size(&parts)?;
+    Ok(parts)
 }
 
-/// The predictions, when they have one row for each of the request.
-fn outputs(answer: &Node, rows: usize, notes: &mut Notes) -> Result<Table, DecodeFailure> {
-    let mut table = Table::default();
-    table.add_rows(rows)?;
+/// The predictions: a list with an element per row, a tensor per name, or a bare value.
+pub(super) fn predictions(answer: &Node) -> Result<Vec<Part>, DecodeFailure> {
     if let Node::Object(tensors) = answer {
-        for (name, node) in tensors {
-            match Items::of(node) {
-                Some(items) if items.len() == rows => push_tensor(&mut table, name, items)?,
-                _ if rows == 1 => set_cells(&mut table, 0, name, node)?,
-                _ => notes.row_mismatch += 1,
-            }
-        }
-        return Ok(table);
+        let parts = tensors
+            .iter()
+            .map(|(name, node)| tensor(name, node))
+            .collect::<Result<Vec<_>, DecodeFailure>>()?;
+        check_size(&parts)?;
+        return Ok(parts);
     }
-    match Items::of(answer) {
-        Some(Items::Nodes(elements)) if elements.len() == rows => {
+    tensor(PREDICTION, answer).map(|part| vec![part])
+}
+
+/// An output: rows, of which a bare vector may also be one row, or a bare value.
+fn tensor(name: &str, node: &Node) -> Result<Part, DecodeFailure> {
+    let mut table = Table::default();
+    let Some(items) = Items::of(node) else {
+        let row = table.add_row()?;
+        table.set(row, name, scalar(node))?;
+        return Ok(Part::new(table));
+    };
+    table.add_rows(items.len())?;
+    match items {
+        Items::Nodes(elements) if elements.iter().any(|node| members(node).is_some()) => {
             for (row, node) in elements.iter().enumerate() {
                 match members(node) {
                     Some(members) => {
@@ -199,17 +220,15 @@ fn outputs(answer: &Node, rows: usize, notes: &mut Notes) -> Result<Table, Decod
                             set_cells(&mut table, row, name, value)?;
                         }
                     }
-                    None => set_cells(&mut table, row, PREDICTION, node)?,
+                    None => set_cells(&mut table, row, name, node)?,
                 }
             }
+            Ok(Part::new(table))
         }
-        Some(items) if items.len() == rows => push_tensor(&mut table, PREDICTION, items)?,
-        // One row may be answered by a bare value or a bare vector.
-        Some(items) if rows == 1 && items.len() > 1 && !items.has_lists() => {
-            set_cells(&mut table, 0, PREDICTION, answer)?;
+        Items::Nodes(_) if items.has_lists() => {
+            push_tensor(&mut table, name, items)?;
+            Ok(Part::new(table))
         }
-        None if rows == 1 => set_cells(&mut table, 0, PREDICTION, answer)?,
-        _ => notes.row_mismatch += 1,
+        _ => Ok(Part::vector(name, items.values())),
     }
-    Ok(table)
 }

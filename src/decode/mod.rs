@@ -3,8 +3,10 @@
 //! Every wire format is a module of its own. A format that is recognised and not read yet, a body that was cut, an
 //! answer that is an error: each is a [`DecodeFailure`] with a stable reason, so that nothing is lost unseen.
 
+mod classification;
 mod columns;
 pub mod events;
+mod format;
 mod ids;
 mod json;
 mod kserve_v1;
@@ -12,16 +14,22 @@ mod lenient;
 mod open_inference;
 pub mod predictions;
 mod route;
+mod side;
 mod table;
 
 use std::fmt;
+use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::format::{Columns, Format, Mapping, Pointer};
 pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
 pub use self::json::MAX_DEPTH;
 use self::json::{Document, JsonProblem, Node};
 pub use self::route::{Protocol, Recognised, Route};
+pub use self::side::{Part, RequestSide, ResponseSide, Runs, join};
 use crate::model::Batch;
 
 /// Rows that one exchange may have.
@@ -52,11 +60,49 @@ pub struct RawExchange<'a> {
     pub response_truncated: bool,
 }
 
-/// Names for the columns of an unnamed tensor, used where the width matches; else columns are `name[j]`.
+impl<'a> RawExchange<'a> {
+    /// What the client sent.
+    pub fn request_side(&self) -> RawSide<'a> {
+        RawSide {
+            route: self.route,
+            headers: self.request_headers,
+            body: self.request,
+            truncated: self.request_truncated,
+        }
+    }
+
+    /// What the model server answered.
+    pub fn response_side(&self) -> RawSide<'a> {
+        RawSide {
+            route: self.route,
+            headers: self.response_headers,
+            body: self.response,
+            truncated: self.response_truncated,
+        }
+    }
+}
+
+/// One message of an exchange, as copied off the wire or out of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct RawSide<'a> {
+    /// Where the prediction was sent.
+    pub route: &'a Route,
+    /// Kept headers of the message.
+    pub headers: &'a Headers,
+    /// The body.
+    pub body: &'a [u8],
+    /// The copy ends before the body did.
+    pub truncated: bool,
+}
+
+/// What is known of a model's messages beforehand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// In the order of the tensor: configured, or those of the baseline.
+    /// Names for the columns of an unnamed tensor, in its order: configured, or those of the baseline. Used where the
+    /// width matches; else columns are `name[j]`.
     pub features: Vec<String>,
+    /// How messages are to be read, where settings say so.
+    pub format: Option<Arc<Format>>,
 }
 
 impl Naming {
@@ -79,12 +125,15 @@ pub struct Decoded {
     pub body_id: Option<String>,
     /// The version that answered, when the answer or the path says so.
     pub model_version: Option<String>,
+    /// When the prediction happened, when a body says so.
+    pub event_time: Option<DateTime<Utc>>,
     /// What was odd, though not enough to refuse the exchange.
     pub notes: Notes,
 }
 
 /// Oddities of a decoded exchange; each is exported as a count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Notes {
     /// Bare `NaN`, `Infinity` and numbers beyond `f64` that were taken as values.
     pub nonfinite_tokens: u64,
@@ -94,11 +143,22 @@ pub struct Notes {
     pub ragged_rows: u64,
     /// Inputs with another number of rows than the exchange; they were left out.
     pub inputs_left_out: u64,
-    /// Why the answer could not be read at all, as [`DecodeFailure::reason`]; the features are kept.
+    /// Why the answer could not be read at all, as [`DecodeFailure::reason`]; the features are kept. Known only when
+    /// both sides are joined.
+    #[serde(skip)]
     pub response_undecoded: Option<&'static str>,
 }
 
 impl Notes {
+    /// Adds what was odd about the other side.
+    fn add(&mut self, other: &Self) {
+        self.nonfinite_tokens += other.nonfinite_tokens;
+        self.row_mismatch += other.row_mismatch;
+        self.ragged_rows += other.ragged_rows;
+        self.inputs_left_out += other.inputs_left_out;
+        self.response_undecoded = self.response_undecoded.or(other.response_undecoded);
+    }
+
     /// Every oddity that occurred, with its count.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
@@ -194,7 +254,7 @@ impl DecodeFailure {
     }
 }
 
-/// Reads the rows of one exchange.
+/// Reads the rows of one exchange: [`decode_request`], [`decode_response`] and [`join`] in one.
 ///
 /// An answer that cannot be read leaves `outputs` empty and a note; the features are kept.
 ///
@@ -202,59 +262,82 @@ impl DecodeFailure {
 ///
 /// [`DecodeFailure`] says why there are no rows.
 pub fn decode(exchange: &RawExchange<'_>, naming: &Naming) -> Result<Decoded, DecodeFailure> {
-    if !(200..300).contains(&exchange.status) {
+    if !is_success(exchange.status) {
         return Err(DecodeFailure::ErrorStatus(exchange.status));
     }
-    if !exchange.route.protocol.is_decoded() {
-        return Err(DecodeFailure::UnsupportedFormat(exchange.route.protocol.as_str()));
-    }
-    let request =
-        document(Side::Request, exchange.request_headers, exchange.request, exchange.request_truncated)?;
-    let response =
-        document(Side::Response, exchange.response_headers, exchange.response, exchange.response_truncated);
-    let (request_id, request_root) = unwrap_event(&request.root);
-    let (_, response_root) = match &response {
-        Ok(document) => unwrap_event(&document.root),
-        Err(_) => (None, &Node::Null),
-    };
-    let mut decoded = match exchange.route.protocol {
-        Protocol::KserveV1 => kserve_v1::decode(request_root, response_root, naming)?,
-        Protocol::OpenInference => open_inference::decode(request_root, response_root, naming)?,
-        _ if open_inference::looks_like_it(request_root) => {
-            open_inference::decode(request_root, response_root, naming)?
-        }
-        _ => kserve_v1::decode(request_root, response_root, naming)?,
-    };
-    if decoded.batch.rows == 0 {
-        return Err(DecodeFailure::NoRows);
-    }
-    decoded.body_id = decoded.body_id.or(request_id);
-    if decoded.model_version.is_none() {
-        decoded.model_version.clone_from(&exchange.route.version);
-    }
-    decoded.notes.nonfinite_tokens += request.nonfinite;
-    match response {
-        Ok(document) => decoded.notes.nonfinite_tokens += document.nonfinite,
-        Err(failure) => {
-            // The notes that an absent answer left are about nothing.
-            decoded.notes.row_mismatch = 0;
-            decoded.notes.response_undecoded = Some(failure.reason());
-        }
-    }
-    Ok(decoded)
+    let request = decode_request(&exchange.request_side(), naming)?;
+    let response = decode_response(&exchange.response_side(), exchange.status, naming);
+    join(request, Some(response), naming)
 }
 
-fn document(side: Side, headers: &Headers, body: &[u8], truncated: bool) -> Result<Document, DecodeFailure> {
-    if truncated {
+/// Reads what a client sent, without its answer.
+///
+/// # Errors
+///
+/// [`DecodeFailure`] says why there are no columns.
+pub fn decode_request(raw: &RawSide<'_>, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
+    if !raw.route.protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    }
+    let document = document(Side::Request, raw)?;
+    let (event_id, root) = unwrap_event(&document.root);
+    let mut side = match raw.route.protocol {
+        Protocol::OpenInference => open_inference::request(root, naming)?,
+        Protocol::Configured if open_inference::has_tensors(root, "inputs") => {
+            open_inference::request(root, naming)?
+        }
+        _ => kserve_v1::request(root, naming)?,
+    };
+    side.body_id = side.body_id.or(event_id);
+    side.model_version = side.model_version.or_else(|| raw.route.version.clone());
+    side.notes.nonfinite_tokens += document.nonfinite;
+    Ok(side)
+}
+
+/// Reads what a model server answered, without its request.
+///
+/// # Errors
+///
+/// [`DecodeFailure::ErrorStatus`] when there was no prediction, else why there are no columns.
+pub fn decode_response(
+    raw: &RawSide<'_>,
+    status: u16,
+    _naming: &Naming,
+) -> Result<ResponseSide, DecodeFailure> {
+    if !is_success(status) {
+        return Err(DecodeFailure::ErrorStatus(status));
+    }
+    if !raw.route.protocol.is_decoded() {
+        return Err(DecodeFailure::UnsupportedFormat(raw.route.protocol.as_str()));
+    }
+    let document = document(Side::Response, raw)?;
+    let (_, root) = unwrap_event(&document.root);
+    let mut side = match raw.route.protocol {
+        Protocol::OpenInference => open_inference::response(root)?,
+        Protocol::Configured if open_inference::has_tensors(root, "outputs") => {
+            open_inference::response(root)?
+        }
+        _ => kserve_v1::response(root)?,
+    };
+    side.notes.nonfinite_tokens += document.nonfinite;
+    Ok(side)
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+fn document(side: Side, raw: &RawSide<'_>) -> Result<Document, DecodeFailure> {
+    if raw.truncated {
         return Err(DecodeFailure::Truncated(side));
     }
-    if headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+    if raw.headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(DecodeFailure::UnsupportedEncoding(side));
     }
-    if headers.get("inference-header-content-length").is_some() {
+    if raw.headers.get("inference-header-content-length").is_some() {
         return Err(DecodeFailure::UnsupportedFormat("binary tensor data"));
     }
-    json::parse(body).map_err(|problem| match problem {
+    json::parse(raw.body).map_err(|problem| match problem {
         JsonProblem::Syntax { offset } => DecodeFailure::NotJson { side, offset },
         JsonProblem::TooDeep => DecodeFailure::TooDeep(side),
         JsonProblem::TooLarge => DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS },
@@ -271,5 +354,7 @@ fn unwrap_event(root: &Node) -> (Option<String>, &Node) {
 
 #[cfg(test)]
 mod captured;
+#[cfg(test)]
+mod side_tests;
 #[cfg(test)]
 mod tests;

@@ -2,111 +2,72 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
+use super::classification::split_evident;
+use super::columns::{check_size, tensor_part};
 use super::json::Node;
+use super::side::{Part, RequestSide, ResponseSide};
 use super::table::{Items, Table, scalar};
-use super::{DecodeFailure, Decoded, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Naming, Notes};
-use crate::model::{Batch, Value};
+use super::{DecodeFailure, Naming};
+use crate::model::Value;
 
-/// Whether a body is a V2 request: `inputs` is a list of objects with a name and a datatype or shape.
-pub(super) fn looks_like_it(request: &Node) -> bool {
-    matches!(request.get("inputs"), Some(Node::List(inputs)) if !inputs.is_empty() && inputs.iter().all(|input|
-        matches!(input.get("name"), Some(Node::Text(_)))
-            && (input.get("datatype").is_some() || input.get("shape").is_some())))
+/// Whether a member is a list of V2 tensors: objects with a name and a datatype or shape.
+pub(super) fn has_tensors(root: &Node, member: &str) -> bool {
+    matches!(root.get(member), Some(Node::List(tensors)) if !tensors.is_empty() && tensors.iter().all(|tensor|
+        matches!(tensor.get("name"), Some(Node::Text(_)))
+            && (tensor.get("datatype").is_some() || tensor.get("shape").is_some())))
 }
 
-/// Reads the inputs of a request and, as far as they align, the outputs of its answer.
-pub(super) fn decode(request: &Node, response: &Node, naming: &Naming) -> Result<Decoded, DecodeFailure> {
-    let Some(Node::List(inputs)) = request.get("inputs") else {
+/// Reads the inputs of a request.
+pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
+    let Some(Node::List(inputs)) = root.get("inputs") else {
         return Err(DecodeFailure::MissingField("inputs".to_owned()));
     };
-    let inputs = inputs
+    let naming = (inputs.len() == 1).then_some(naming);
+    let parts = inputs
         .iter()
         .enumerate()
-        .map(|(at, node)| Tensor::parse(node, "inputs", at))
+        .map(|(at, node)| Tensor::parse(node, root, "inputs", at)?.part(naming))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut notes = Notes::default();
-    let outputs = read_outputs(response, &mut notes);
-    let (inputs, rows) = align(inputs, &outputs, naming)?;
-
-    let mut features = Table::default();
-    features.add_rows(rows)?;
-    let alone = inputs.len() == 1;
-    for input in inputs {
-        if input.rows() == rows {
-            let names = if alone { Some(naming) } else { None };
-            input.push(&mut features, names)?;
-        } else {
-            notes.inputs_left_out += 1;
-        }
-    }
-    let mut answered = Table::default();
-    answered.add_rows(rows)?;
-    for output in outputs {
-        if output.rows() == rows {
-            output.push(&mut answered, None)?;
-        } else if rows == 1 && output.shape.len() == 1 {
-            output.into_one_row().push(&mut answered, None)?;
-        } else {
-            notes.row_mismatch += 1;
-        }
-    }
-    let text = |node: &Node, name: &str| node.get(name).and_then(Node::text).map(str::to_owned);
-    Ok(Decoded {
-        batch: Batch { rows, features: features.finish(), outputs: answered.finish() },
-        body_id: text(request, "id").filter(|id| !id.is_empty()).or_else(|| text(response, "id")),
-        model_version: text(response, "model_version").filter(|version| !version.is_empty()),
-        notes,
-    })
+    check_size(&parts)?;
+    Ok(RequestSide { parts, classified: classified(root), body_id: id(root), ..RequestSide::default() })
 }
 
-/// The readable outputs; the others are noted.
-fn read_outputs<'n>(response: &'n Node, notes: &mut Notes) -> Vec<Tensor<'n>> {
-    let Some(Node::List(tensors)) = response.get("outputs") else {
-        notes.row_mismatch += 1;
-        return Vec::new();
+/// Reads the outputs of an answer; those that cannot be read are noted.
+pub(super) fn response(root: &Node) -> Result<ResponseSide, DecodeFailure> {
+    let mut side = ResponseSide {
+        body_id: id(root),
+        model: text(root, "model_name"),
+        model_version: text(root, "model_version"),
+        ..ResponseSide::default()
     };
-    let mut outputs = Vec::new();
+    let Some(Node::List(tensors)) = root.get("outputs") else {
+        side.notes.row_mismatch += 1;
+        return Ok(side);
+    };
     for (at, node) in tensors.iter().enumerate() {
-        match Tensor::parse(node, "outputs", at) {
-            Ok(tensor) => outputs.push(tensor),
-            Err(_) => notes.row_mismatch += 1,
+        match Tensor::parse(node, root, "outputs", at).and_then(|tensor| tensor.part(None)) {
+            Ok(part) => side.parts.push(Part { columns: split_evident(part.columns), ..part }),
+            Err(_) => side.notes.row_mismatch += 1,
         }
     }
-    outputs
+    check_size(&side.parts)?;
+    Ok(side)
 }
 
-/// Settles how many rows the exchange has.
-fn align<'n>(
-    mut inputs: Vec<Tensor<'n>>,
-    outputs: &[Tensor<'n>],
-    naming: &Naming,
-) -> Result<(Vec<Tensor<'n>>, usize), DecodeFailure> {
-    // `[K]` can be one row of K: so it is when the names say K columns and the answer has one row.
-    if let [only] = inputs.as_slice() {
-        let one_row = only.shape.len() == 1
-            && only.rows() > 1
-            && naming.features.len() == only.rows()
-            && !outputs.is_empty()
-            && outputs.iter().all(|output| output.rows() == 1);
-        if one_row {
-            let only = inputs.remove(0).into_one_row();
-            return Ok((vec![only], 1));
-        }
-    }
-    let first = inputs.first().ok_or(DecodeFailure::NoRows)?;
-    if inputs.iter().all(|input| input.rows() == first.rows()) {
-        let rows = first.rows();
-        return Ok((inputs, rows));
-    }
-    let agreed = inputs
-        .iter()
-        .find(|input| outputs.iter().any(|output| output.rows() == input.rows()))
-        .map(Tensor::rows);
-    let odd = inputs.iter().position(|input| input.rows() != first.rows()).unwrap_or(0);
-    match agreed {
-        Some(rows) => Ok((inputs, rows)),
-        None => Err(DecodeFailure::ShapeMismatch(format!("inputs[{odd}]"))),
-    }
+/// The id of a message; KServe and MLServer invent one for the answer where the request has none.
+fn id(root: &Node) -> Option<String> {
+    text(root, "id")
+}
+
+fn text(root: &Node, name: &str) -> Option<String> {
+    root.get(name).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The outputs of which the request asks for classes.
+fn classified(root: &Node) -> Vec<String> {
+    let Some(Node::List(outputs)) = root.get("outputs") else { return Vec::new() };
+    let asks = |output: &&Node| output.get("parameters").and_then(|p| p.get_set("classification")).is_some();
+    outputs.iter().filter(asks).filter_map(|output| text(output, "name")).collect()
 }
 
 /// What `parameters.content_type` and the datatype say about the elements.
@@ -127,7 +88,7 @@ struct Tensor<'n> {
 }
 
 impl<'n> Tensor<'n> {
-    fn parse(node: &'n Node, side: &str, at: usize) -> Result<Self, DecodeFailure> {
+    fn parse(node: &'n Node, root: &Node, side: &str, at: usize) -> Result<Self, DecodeFailure> {
         let field = |name: &str| DecodeFailure::MissingField(format!("{side}[{at}].{name}"));
         let name = node.get("name").and_then(Node::text).ok_or_else(|| field("name"))?;
         let parameters = node.get("parameters").unwrap_or(&Node::Null);
@@ -141,7 +102,9 @@ impl<'n> Tensor<'n> {
             return Err(field("data"));
         };
         let datatype = node.get("datatype").and_then(Node::text).unwrap_or("").to_ascii_uppercase();
-        let hint = parameters.get("content_type").and_then(Node::text).unwrap_or("");
+        // What a tensor says of itself goes before what its message says.
+        let of_all = root.get("parameters").and_then(|parameters| parameters.get("content_type"));
+        let hint = parameters.get_set("content_type").or(of_all).and_then(Node::text).unwrap_or("");
         let elements = count(data);
         let mut shape = match node.get_set("shape") {
             Some(shape) => dimensions(shape).ok_or_else(|| field("shape"))?,
@@ -154,53 +117,21 @@ impl<'n> Tensor<'n> {
                 return Err(DecodeFailure::ShapeMismatch(format!("{side}[{at}].data")));
             }
         }
-        let tensor = Self { name, shape, data, meaning: meaning(&datatype, hint) };
-        if tensor.rows() > MAX_ROWS {
-            return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
-        }
-        Ok(tensor)
+        Ok(Self { name, shape, data, meaning: meaning(&datatype, hint) })
     }
 
-    fn rows(&self) -> usize {
-        self.shape.first().copied().unwrap_or(1)
-    }
-
-    /// Elements per row.
-    fn width(&self) -> usize {
-        product(self.shape.get(1..).unwrap_or_default()).unwrap_or(usize::MAX)
-    }
-
-    /// `[K]` as `[1, K]`.
-    fn into_one_row(mut self) -> Self {
-        self.shape.insert(0, 1);
-        self
-    }
-
-    /// Adds the tensor's columns: `name`, or `name[j]`, or the configured names where the width matches.
-    fn push(&self, table: &mut Table, names: Option<&Naming>) -> Result<(), DecodeFailure> {
-        let (rows, width) = (self.rows(), self.width());
-        // `[N,K,1]` is `[N,K]`; what has more dimensions than that is no table.
-        let is_tensor = self.shape.iter().skip(1).filter(|size| **size != 1).count() > 1;
-        if is_tensor || width > MAX_COLUMNS || self.meaning == Meaning::Opaque {
-            return table.push_column(self.name, vec![Value::Opaque; rows]);
+    /// The tensor's columns.
+    fn part(&self, naming: Option<&Naming>) -> Result<Part, DecodeFailure> {
+        if self.meaning == Meaning::Opaque {
+            let rows = self.shape.first().copied().unwrap_or(1);
+            let mut table = Table::default();
+            table.add_rows(rows)?;
+            table.push_column(self.name, vec![Value::Opaque; rows])?;
+            return Ok(Part::new(table));
         }
-        if rows.saturating_mul(width) > MAX_CELLS {
-            return Err(DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS });
-        }
-        let unnamed = Naming::default();
-        let names = names.unwrap_or(&unnamed);
-        let mut columns: Vec<Vec<Value>> = (0..width).map(|_| Vec::with_capacity(rows)).collect();
-        let mut at = 0;
-        each(self.data, &mut |value| {
-            if let Some(column) = columns.get_mut(at % width.max(1)) {
-                column.push(self.meaning.apply(value));
-            }
-            at += 1;
-        });
-        for (j, values) in columns.into_iter().enumerate() {
-            table.push_column(&names.column(width, j, self.name, self.name), values)?;
-        }
-        Ok(())
+        tensor_part(self.name, &self.shape, naming, |push| {
+            each(self.data, &mut |value| push(self.meaning.apply(value)));
+        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! Which requests are predictions, in which protocol, for which model: told from method and path alone.
 
+use serde::Deserialize;
+
 /// A protocol in which predictions are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Protocol {
     /// `KServe` V1 and `TensorFlow` Serving REST, `:predict`.
     KserveV1,
@@ -31,8 +34,41 @@ pub enum Protocol {
     SeldonGrpc,
     /// `TorchServe` over gRPC.
     TorchServeGrpc,
+    /// `/invocations` of `MLflow`; forced, since the path does not tell it from `SageMaker`.
+    Mlflow,
+    /// `/invocations` of `SageMaker`; forced, as above.
+    SageMaker,
+    /// JSON of no known shape, read by pointers or by what looks like rows.
+    FreeJson,
     /// A path that the settings name: the body tells the protocol.
     Configured,
+}
+
+/// Protocols that settings can force.
+const FORCED: [Protocol; 11] = [
+    Protocol::KserveV1,
+    Protocol::TensorflowExamples,
+    Protocol::OpenInference,
+    Protocol::Mlflow,
+    Protocol::SageMaker,
+    Protocol::SeldonV1,
+    Protocol::AzureScore,
+    Protocol::Vertex,
+    Protocol::TorchServe,
+    Protocol::OpenAi,
+    Protocol::FreeJson,
+];
+
+impl TryFrom<String> for Protocol {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let known = FORCED.iter().copied().find(|protocol| protocol.as_str() == word);
+        known.ok_or_else(|| {
+            let words: Vec<&str> = FORCED.iter().map(|protocol| protocol.as_str()).collect();
+            format!("`{word}` is not one of {}", words.join(", "))
+        })
+    }
 }
 
 impl Protocol {
@@ -58,6 +94,9 @@ impl Protocol {
             Self::TensorflowGrpc => "tensorflow_grpc",
             Self::SeldonGrpc => "seldon_grpc",
             Self::TorchServeGrpc => "torchserve_grpc",
+            Self::Mlflow => "mlflow",
+            Self::SageMaker => "sagemaker",
+            Self::FreeJson => "free_json",
             Self::Configured => "configured",
         }
     }

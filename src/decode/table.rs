@@ -139,6 +139,14 @@ impl<'n> Items<'n> {
         }
     }
 
+    /// Every element as a scalar.
+    pub(crate) fn values(self) -> Vec<Value> {
+        match self {
+            Self::Numbers(numbers) => numbers.iter().map(|number| Value::Number(*number)).collect(),
+            Self::Nodes(nodes) => nodes.iter().map(scalar).collect(),
+        }
+    }
+
     /// Whether any element is an array.
     pub(crate) fn has_lists(self) -> bool {
         matches!(self, Self::Nodes(nodes) if nodes.iter().any(|node| node.list_len().is_some()))

@@ -5,17 +5,26 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{Column, Value};
 
-fn route(protocol: Protocol) -> Route {
+pub(super) fn route(protocol: Protocol) -> Route {
     Route { protocol, model: Some("m".into()), version: None }
 }
 
-fn decode_bytes(
+pub(super) fn names(features: &[&str]) -> Naming {
+    Naming { features: features.iter().map(|name| (*name).to_owned()).collect(), ..Naming::default() }
+}
+
+/// A whole message without headers.
+pub(super) fn raw<'a>(route: &'a Route, body: &'a [u8]) -> RawSide<'a> {
+    static NONE: std::sync::LazyLock<Headers> = std::sync::LazyLock::new(Headers::default);
+    RawSide { route, headers: &NONE, body, truncated: false }
+}
+
+pub(super) fn decode_bytes(
     protocol: Protocol,
     request: &[u8],
     response: &[u8],
-    names: &[&str],
+    features: &[&str],
 ) -> Result<Decoded, DecodeFailure> {
-    let naming = Naming { features: names.iter().map(|name| (*name).to_owned()).collect() };
     let exchange = RawExchange {
         route: &route(protocol),
         request_headers: &Headers::default(),
@@ -26,11 +35,11 @@ fn decode_bytes(
         response,
         response_truncated: false,
     };
-    decode(&exchange, &naming)
+    decode(&exchange, &names(features))
 }
 
 /// Columns as `name=1,2 other=a,b`; missing is `_`, opaque `#`, text in quotes.
-fn show(columns: &[Column]) -> String {
+pub(super) fn show(columns: &[Column]) -> String {
     let value = |value: &Value| match value {
         Value::Missing => "_".to_owned(),
         Value::Number(number) => number.to_string(),

@@ -1,5 +1,6 @@
-//! The admin port: health, metrics, predictions and labels in, models and reports out.
+//! The admin port: health, metrics, predictions, events and labels in, models and reports out; and the sink's own port.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,19 +15,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::model::Exchange;
 
+mod body;
 mod error;
 mod ingest;
 mod read;
+mod sink;
+mod token;
 
 pub use error::ApiError;
+pub use sink::SinkState;
+pub use token::Tokens;
 
 /// Longest accepted body of predictions or labels.
 const BODY_LIMIT: usize = 16 << 20;
-
-/// Where decoded predictions go; true when the exchange was taken.
-pub type Intake = Arc<dyn Fn(Exchange) -> bool + Send + Sync>;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -35,8 +37,8 @@ pub struct AppState {
     pub db: PgPool,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The recorder.
-    pub intake: Intake,
+    /// Where predictions and events go.
+    pub sink: SinkState,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
 }
@@ -47,7 +49,7 @@ pub fn router(state: AppState) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/v1/predictions", post(ingest::predictions))
+        .merge(sink::routes())
         .route("/v1/labels", post(ingest::labels))
         .route("/v1/models", get(read::models))
         .route("/v1/models/{model}/drift", get(read::drift))
@@ -69,7 +71,29 @@ pub async fn serve(
     state: AppState,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    let router = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    Ok(())
+}
+
+/// Serves what loggers and applications post, and nothing else, until shutdown.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve_sink(
+    listener: TcpListener,
+    state: AppState,
+    tokens: Tokens,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let router = sink::routes()
+        .layer(axum::middleware::from_fn_with_state(Arc::new(tokens), token::check))
+        .route("/livez", get(async || "ok\n"))
+        .fallback(async || ApiError::NotFound("this address".to_owned()))
+        .with_state(state)
+        .into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())
 }
 

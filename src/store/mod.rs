@@ -21,8 +21,10 @@ pub mod alert;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;
+pub mod ingested;
 pub mod model;
 pub mod outbox;
+pub mod pending_side;
 pub mod profile_part;
 pub mod source_position;
 
@@ -58,6 +60,13 @@ impl StoreError {
             .and_then(sqlx::error::DatabaseError::constraint)
             .is_some_and(|name| name.ends_with("_model_fkey"));
         if violates_model { Self::UnknownModel(model.clone()) } else { Self::Database(error) }
+    }
+
+    /// Whether the database was reached and refuses what it was given: a value out of range, a text that it cannot hold.
+    pub fn is_refused_content(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(refusal))
+            // 22: data exception; 54: program limit exceeded
+            if refusal.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54")))
     }
 
     /// Whether trying again later can help: the database was not reached, or said so itself.
@@ -128,9 +137,10 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
+    (3, "ingest", include_str!("migrations/0003_ingest.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

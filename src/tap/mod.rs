@@ -8,6 +8,7 @@ mod files;
 mod headers;
 pub mod ingest;
 mod ledger;
+mod names;
 mod proxy;
 mod queue;
 mod record;
@@ -17,6 +18,7 @@ mod stream;
 mod upstream;
 
 pub use self::ledger::{Ledger, MinuteLosses, Ticket};
+pub use self::names::Names;
 pub use self::proxy::{Proxy, ProxyError, TapSettings};
 pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
 pub use self::record::{DecodedExchange, Recorded};

@@ -43,6 +43,7 @@ pub struct CatalogTask {
     expectations: Arc<ByModel>,
     current: watch::Sender<Arc<Catalog>>,
     migrated: AtomicBool,
+    known: AtomicBool,
 }
 
 impl CatalogTask {
@@ -62,7 +63,17 @@ impl CatalogTask {
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
-        (Self { db, settings, expectations, current, migrated: AtomicBool::new(false) }, receiver)
+        (
+            Self {
+                db,
+                settings,
+                expectations,
+                current,
+                migrated: AtomicBool::new(false),
+                known: AtomicBool::new(false),
+            },
+            receiver,
+        )
     }
 
     /// Registers the configured models and reads their active baselines.
@@ -104,7 +115,8 @@ impl CatalogTask {
                 changed = true;
             }
         }
-        if changed {
+        // The first look is told even when there is no baseline: whoever needs to know that waits for it.
+        if changed || !self.known.swap(true, Ordering::Relaxed) {
             self.current.send_replace(Arc::new(catalog));
         }
         Ok(())
@@ -117,7 +129,7 @@ impl CatalogTask {
     /// None; a database that is not reached is tried again.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut failing = false;
-        while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
+        loop {
             match self.refresh().await {
                 Ok(()) => failing = false,
                 Err(error) if !failing => {
@@ -126,8 +138,10 @@ impl CatalogTask {
                 }
                 Err(_) => {}
             }
+            if shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The minutes being counted: profiles and captured rows that are not yet in the database.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -27,9 +28,10 @@ struct ProfileKey {
     minute: DateTime<Utc>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenProfile {
-    profile: Profile,
+    /// Shared with copies of the minutes until one of them counts on it.
+    profile: Arc<Profile>,
     part: i32,
     dirty: bool,
 }
@@ -50,8 +52,8 @@ impl Flush {
     }
 }
 
-/// The minutes being counted by this process.
-#[derive(Debug)]
+/// The minutes being counted by this process; a copy costs as much as what is counted on it.
+#[derive(Debug, Clone)]
 pub(super) struct Minutes {
     replica: String,
     next_part: i32,
@@ -113,12 +115,13 @@ impl Minutes {
                     return Err(Behind);
                 }
                 let part = self.part();
-                let profile = Profile::empty(layout);
+                let profile = Arc::new(Profile::empty(layout));
                 self.profiles.insert(key.clone(), OpenProfile { profile, part, dirty: false });
             }
             if let Some(open) = self.profiles.get_mut(&key) {
-                open.profile.record_exchange(layout, exchange);
-                open.profile.seen_at(exchange.event_time);
+                let profile = Arc::make_mut(&mut open.profile);
+                profile.record_exchange(layout, exchange);
+                profile.seen_at(exchange.event_time);
                 open.dirty = true;
             }
         }
@@ -137,6 +140,14 @@ impl Minutes {
             outputs: captured::row(&exchange.batch.outputs, row),
         }));
         exchange.batch.rows - room
+    }
+
+    /// Everything that has changed, with every minute let go of: later rows re-open them as other parts.
+    pub(super) fn close(&mut self) -> Flush {
+        let flush = self.flush();
+        self.profiles.clear();
+        self.captured.clear();
+        flush
     }
 
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush

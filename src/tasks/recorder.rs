@@ -43,28 +43,6 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// The recorder's entrance, for exchanges that need no decoding.
-#[derive(Debug, Clone)]
-pub struct Intake {
-    shared: Arc<Shared>,
-    ledger: Ledger,
-}
-
-impl Intake {
-    /// Counts an exchange that was pushed to driftline; false when its model is not monitored or the database is
-    /// too far behind.
-    pub fn push(&self, exchange: &Exchange) -> bool {
-        let Some(ticket) = self.ledger.open(&exchange.model, exchange.event_time) else { return false };
-        let taken = self.shared.record(exchange).is_ok();
-        if taken {
-            ticket.kept();
-        } else {
-            ticket.dropped(STORE_BEHIND);
-        }
-        taken
-    }
-}
-
 impl Shared {
     fn record(&self, exchange: &Exchange) -> Result<(), Behind> {
         let catalog = Arc::clone(&self.catalog.borrow());
@@ -88,7 +66,10 @@ impl Shared {
             let catalog = self.catalog.borrow();
             catalog.get(recorded.model()).map(|entry| Arc::clone(&entry.features))
         };
-        let naming = Naming { features: features.map(|names| names.to_vec()).unwrap_or_default() };
+        let naming = Naming {
+            features: features.map(|names| names.to_vec()).unwrap_or_default(),
+            ..Naming::default()
+        };
         let model = recorded.model().clone();
         // Only a log line needs it, and only at this level.
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
@@ -122,14 +103,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that reads `receiver`, and the entrance for pushed exchanges.
+    /// A recorder that reads `receiver`.
     pub fn new(
         db: PgPool,
         receiver: ExchangeReceiver,
         ledger: Ledger,
         catalog: watch::Receiver<Arc<Catalog>>,
         metrics: Metrics,
-    ) -> (Self, Intake) {
+    ) -> Self {
         let replica = Uuid::now_v7().to_string();
         let shared = Arc::new(Shared {
             minutes: Mutex::new(Minutes::new(replica.clone())),
@@ -137,8 +118,7 @@ impl Recorder {
             filling: Notify::new(),
             metrics,
         });
-        let intake = Intake { shared: Arc::clone(&shared), ledger: ledger.clone() };
-        (Self { shared, ledger, receiver, db, replica }, intake)
+        Self { shared, ledger, receiver, db, replica }
     }
 
     /// Records until `shutdown` is cancelled and the queue is empty, then writes what is left.
@@ -193,7 +173,7 @@ fn decode_all(shared: &Shared, receiver: &ExchangeReceiver, stop: &CancellationT
             Received::Nothing if stop.is_cancelled() => return,
             Received::Nothing => {}
             Received::Closed => {
-                // Without a proxy nothing ever comes; predictions may still be pushed.
+                // Without a proxy nothing ever comes.
                 if stop.is_cancelled() {
                     return;
                 }

@@ -14,7 +14,7 @@ use crate::tasks::catalog::error_chain;
 /// How often old rows are looked for.
 const EVERY: Duration = Duration::from_mins(10);
 
-/// Drops old parts, captured rows and labels.
+/// Drops old parts, captured rows, labels and ids of messages.
 #[derive(Debug)]
 pub struct Retention {
     db: PgPool,
@@ -39,9 +39,11 @@ impl Retention {
             let retention = &self.settings.retention;
             let parts = store::profile_part::expire(&self.db, before(retention.profiles)).await;
             let rows = store::captured::expire(&self.db, before(retention.captured)).await;
-            match (parts, rows) {
-                (Ok(parts), Ok(rows)) => tracing::info!(parts, rows, "old rows dropped"),
-                (Err(error), _) | (_, Err(error)) => {
+            let sink = &self.settings.sink;
+            let ids = store::ingested::expire(&self.db, before(sink.remember), sink.remember_keys).await;
+            match (parts, rows, ids) {
+                (Ok(parts), Ok(rows), Ok(ids)) => tracing::info!(parts, rows, ids, "old rows dropped"),
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
                     tracing::warn!(error = %error_chain(&error), "old rows could not be dropped, trying again later");
                 }
             }

@@ -178,7 +178,7 @@ impl Client {
         let body = json!({ "model": "m", "time": time, "features": features });
         let sent = self.client.post(format!("{}/v1/predictions", self.admin)).json(&body).send().await;
         let answer = sent.unwrap();
-        assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
 }
 

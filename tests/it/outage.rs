@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support;
 
 /// A TCP port in front of Postgres that can be shut: connections are cut then, and new ones refused.
-struct Door {
+pub(crate) struct Door {
     address: SocketAddr,
     server: PgConnectOptions,
     /// Bound and never listening, so that the port stays ours while the door is shut.
@@ -62,7 +62,7 @@ async fn serve(listener: TcpListener, server: PgConnectOptions) {
 
 impl Door {
     /// A door that is shut, and the URL of the same database through it.
-    fn shut(url: &str) -> (Self, String) {
+    pub(crate) fn shut(url: &str) -> (Self, String) {
         let server: PgConnectOptions = url.parse().unwrap();
         let reservation = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = reservation.local_addr().unwrap();
@@ -72,12 +72,12 @@ impl Door {
         (Self { address, server, _reservation: reservation, open: JoinSet::new() }, through)
     }
 
-    fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         let listener = socket(self.address).listen(64).unwrap();
         self.open.spawn(serve(listener, self.server.clone()));
     }
 
-    async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         self.open.shutdown().await;
     }
 }

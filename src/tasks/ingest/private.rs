@@ -1,0 +1,49 @@
+//! Privacy for one side of an exchange, before it may wait for the other: under every name that its values may get.
+
+use std::borrow::Cow;
+
+use crate::decode::Part;
+use crate::model::{Column, Value};
+use crate::privacy::Policy;
+
+/// Changes the columns of `parts` into what may be kept of them.
+pub(super) fn parts(policy: &Policy, parts: &mut [Part]) {
+    if policy.is_empty() {
+        return;
+    }
+    for part in parts {
+        let names = part.runs.as_ref().map(|runs| runs.names.as_slice()).unwrap_or_default();
+        if let [column] = part.columns.as_mut_slice()
+            && !names.is_empty()
+            && names.len() == column.values.len()
+            && !policy.drops(&column.name)
+            && !policy.hashes(&column.name)
+        {
+            // The values may become a row with a column each.
+            for (name, value) in names.iter().zip(&mut column.values) {
+                let mut alone = vec![Column {
+                    name: name.clone(),
+                    values: vec![std::mem::replace(value, Value::Missing)],
+                }];
+                policy.apply_to_columns(&mut alone);
+                if let Some(kept) = alone.pop().and_then(|mut column| column.values.pop()) {
+                    *value = kept;
+                }
+            }
+            if let Cow::Owned(name) = policy.text(&column.name) {
+                column.name = name;
+            }
+        } else {
+            policy.apply_to_columns(&mut part.columns);
+        }
+    }
+}
+
+/// Changes a version into what may be kept of it.
+pub(super) fn version(policy: &Policy, version: &mut Option<String>) {
+    if let Some(text) = version
+        && let Cow::Owned(kept) = policy.text(text)
+    {
+        *version = Some(kept);
+    }
+}
