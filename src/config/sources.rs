@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{ByteSize, Span};
+use crate::decode::events::EventFormat;
 use crate::model::ModelName;
 
 /// Messages in flight that a source may have at most.
@@ -31,11 +32,16 @@ const KAFKA_OPTIONS_TAKEN: [&str; 10] = [
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSettings {
-    /// Names it in metrics, logs and the database; letters, digits, `.`, `_`, `-`. A new name reads from the start.
+    /// Names it in metrics, logs and the database; letters, digits, `.`, `_`, `-`. Under another name files are read from
+    /// their start again.
     pub name: SourceName,
     /// The model of messages that name none.
     #[serde(default)]
     pub model: Option<ModelName>,
+    /// The format of messages of a broker, where they do not tell it themselves: `cloudevents`, `predictions`, `labels`,
+    /// `exchanges`, `requests`, `responses`, `sagemaker`, `modelmesh`, `seldon_feedback`, `debezium`, …
+    #[serde(default)]
+    pub format: Option<String>,
     /// A stream of NATS `JetStream`.
     #[serde(default)]
     pub nats: Option<NatsSource>,
@@ -415,6 +421,13 @@ impl SourceSettings {
                 vec!["it is of several kinds; keep one of `nats`, `rabbitmq`, `kafka` and `files`".to_owned()]
             }
         };
+        if let Some(format) = &self.format {
+            if self.files.is_some() {
+                problems.push("`format` is for brokers; say `files.format`".to_owned());
+            } else if let Err(problem) = format.parse::<EventFormat>() {
+                problems.push(format!("`format`: {problem}"));
+            }
+        }
         for problem in &mut problems {
             *problem = format!("source `{}`: {problem}", self.name);
         }

@@ -73,7 +73,8 @@ fn contradictions_are_reported_together() {
   - {name: rabbit3, rabbitmq: {queue: q, url: 'amqp://h', url_file: f, prefetch: 20000}}
   - {name: kafka, kafka: {brokers: [], topics: [''], group: '', password_file: p, options: {group.id: x}}}
   - {name: files, files: {paths: ['s3://bucket/x'], poll: 0s, format: csv, utc_offset: CET, line_limit: '0'}}
-  - {name: files2, files: {paths: [x], format: jsonl, columns: {id: i}}}
+  - {name: odd, format: avro, nats: {url: 'nats://h', stream: s, consumer: c}}
+  - {name: files2, format: labels, files: {paths: [x], format: jsonl, columns: {id: i}}}
 ",
     );
     for expected in [
@@ -106,6 +107,8 @@ fn contradictions_are_reported_together() {
         "`files.utc_offset` is `CET`",
         "`files.line_limit` and",
         "`files.columns` is for tables",
+        "`avro` is not a format",
+        "`format` is for brokers",
     ] {
         assert!(message.contains(expected), "{expected} is not in\n{message}");
     }

@@ -25,8 +25,6 @@ const TAKEN: [&str; 4] = ["predictions", "events", "azure", "modelmesh"];
 pub struct SourceContext {
     /// Where messages go.
     pub ingest: Ingest,
-    /// Where positions are.
-    pub db: PgPool,
     /// What is counted.
     pub metrics: Metrics,
     /// The clock.
@@ -71,11 +69,12 @@ impl Sources {
             let feed = Feed::new(
                 name,
                 source.model.clone(),
+                source.format.clone(),
                 context.ingest.clone(),
                 context.metrics.source.clone(),
                 context.now,
             );
-            match Kind::build(source, Arc::new(feed), context) {
+            match Kind::build(source, Arc::new(feed)) {
                 Ok(kind) => sources.push((name.to_owned(), kind)),
                 Err(problem) => problems.push(format!("source `{name}`: {problem}")),
             }
@@ -83,21 +82,21 @@ impl Sources {
         if problems.is_empty() { Ok(Self { sources }) } else { Err(problems) }
     }
 
-    /// Reads all sources until `stop`, then waits for what was handed over.
+    /// Reads all sources until `stop`, then waits for what was handed over; `db` has the positions of files.
     ///
     /// # Errors
     ///
     /// A source that panicked or ended before it was asked to.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, db: PgPool, stop: CancellationToken) -> anyhow::Result<()> {
         if self.sources.is_empty() {
             stop.cancelled().await;
             return Ok(());
         }
         let mut running = JoinSet::new();
         for (name, kind) in self.sources {
-            let stop = stop.clone();
+            let (db, stop) = (db.clone(), stop.clone());
             running.spawn(async move {
-                kind.run(stop.clone()).await.with_context(|| format!("source `{name}`"))?;
+                kind.run(db, stop.clone()).await.with_context(|| format!("source `{name}`"))?;
                 anyhow::ensure!(stop.is_cancelled(), "source `{name}` ended before shutdown");
                 Ok(())
             });
@@ -110,13 +109,13 @@ impl Sources {
 }
 
 impl Kind {
-    fn build(settings: &SourceSettings, feed: Arc<Feed>, context: &SourceContext) -> Result<Self, String> {
+    fn build(settings: &SourceSettings, feed: Arc<Feed>) -> Result<Self, String> {
         if let Some(nats) = &settings.nats {
             Nats::build(nats.clone(), feed).map(Self::Nats)
         } else if let Some(rabbitmq) = &settings.rabbitmq {
             Rabbit::build(rabbitmq.clone(), feed).map(Self::Rabbit)
         } else if let Some(files) = &settings.files {
-            Files::build(files.clone(), feed, context.db.clone(), &host()).map(Self::Files)
+            Files::build(files.clone(), feed, &host()).map(Self::Files)
         } else if let Some(kafka) = &settings.kafka {
             #[cfg(feature = "kafka")]
             return Kafka::build(kafka.clone(), feed).map(Self::Kafka);
@@ -131,13 +130,13 @@ impl Kind {
         }
     }
 
-    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    async fn run(self, db: PgPool, stop: CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::Nats(nats) => nats.run(stop).await,
             Self::Rabbit(rabbit) => rabbit.run(stop).await,
             #[cfg(feature = "kafka")]
             Self::Kafka(kafka) => kafka.run(stop).await,
-            Self::Files(files) => return files.run(stop).await,
+            Self::Files(files) => return files.run(db, stop).await,
         }
         Ok(())
     }
@@ -157,12 +156,7 @@ mod tests {
 
     fn context() -> SourceContext {
         let (ingest, _receiver) = Ingest::new(1);
-        SourceContext {
-            ingest,
-            db: PgPool::connect_lazy("postgres://nowhere/none").unwrap(),
-            metrics: Metrics::new().unwrap(),
-            now: || DateTime::UNIX_EPOCH,
-        }
+        SourceContext { ingest, metrics: Metrics::new().unwrap(), now: || DateTime::UNIX_EPOCH }
     }
 
     fn problems(sources: &str) -> Vec<String> {

@@ -15,6 +15,8 @@ pub(super) struct Cutting {
     pub(super) line_limit: usize,
     /// Nothing follows the end of the file, so that what stands there without a line break is a line.
     pub(super) ends: bool,
+    /// The last lines of one `request_id` are left for later, as more of it may follow.
+    pub(super) whole_requests: bool,
 }
 
 /// Some whole lines, and where the file is read to with them.
@@ -36,6 +38,8 @@ pub(super) struct Cut {
     pub(super) at_end: bool,
     /// Bytes of a line that has not ended.
     pub(super) half: u64,
+    /// Where each line ends: in the file, and in `body`.
+    ends: Vec<(u64, usize)>,
 }
 
 /// Cuts the next lines; `in_long_line` says that the file stands within a line that is too long.
@@ -59,7 +63,7 @@ pub(super) fn cut(reader: &mut impl BufRead, in_long_line: bool, cutting: Cuttin
                 cut.end_line(&mut line);
             }
             cut.half = line.len() as u64;
-            return Ok(cut);
+            return Ok(cut.finish(cutting));
         }
         let newline = buffer.iter().position(|byte| *byte == b'\n');
         let taken = newline.map_or(buffer.len(), |at| at + 1);
@@ -71,8 +75,11 @@ pub(super) fn cut(reader: &mut impl BufRead, in_long_line: bool, cutting: Cuttin
         reader.consume(taken);
         if newline.is_some() {
             cut.end_line(&mut line);
-            if cut.lines >= MAX_LINES || cut.body.len() >= MAX_BYTES {
-                return Ok(cut);
+            let full = cut.lines >= MAX_LINES || cut.body.len() >= MAX_BYTES;
+            // Of a request that is alone in a message more rows are taken, up to what can be read at once.
+            let alone = cutting.whole_requests && cut.lines < 8 * MAX_LINES && cut.is_one_request();
+            if full && !alone {
+                return Ok(cut.finish(cutting));
             }
         }
         // The line break does not count.
@@ -98,11 +105,53 @@ impl Cut {
                 self.body.extend_from_slice(text);
                 self.body.push(b'\n');
                 self.lines += 1;
+                self.ends.push((self.consumed, self.body.len()));
             }
         }
         self.in_long_line = false;
         line.clear();
     }
+
+    fn line(&self, at: usize) -> &[u8] {
+        let start = if at == 0 { 0 } else { self.ends[at - 1].1 };
+        &self.body[start..self.ends[at].1]
+    }
+
+    fn is_one_request(&self) -> bool {
+        let last = self.ends.len().saturating_sub(1);
+        !self.ends.is_empty() && request(self.line(0)).is_some_and(|id| request(self.line(last)) == Some(id))
+    }
+
+    fn finish(mut self, cutting: Cutting) -> Self {
+        if !cutting.whole_requests {
+            return self;
+        }
+        let Some(id) = self.ends.len().checked_sub(1).and_then(|last| request(self.line(last))) else {
+            return self;
+        };
+        let kept = (0..self.ends.len()).rev().find(|at| request(self.line(*at)).as_ref() != Some(&id));
+        let alone = kept.is_none() && !self.at_end;
+        if !alone {
+            let (consumed, body) = kept.map_or((0, 0), |at| self.ends[at]);
+            self.lines = kept.map_or(0, |at| at + 1);
+            self.ends.truncate(self.lines);
+            self.consumed = consumed;
+            self.body.truncate(body);
+            self.in_long_line = false;
+            (self.too_long, self.not_utf8) = (0, 0);
+        }
+        self
+    }
+}
+
+/// The id of the request that a line of a monitor log belongs to.
+fn request(line: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        request_id: serde_json::Value,
+    }
+    let named: Named = serde_json::from_slice(line).ok()?;
+    (!named.request_id.is_null()).then(|| named.request_id.to_string())
 }
 
 #[cfg(test)]
@@ -113,8 +162,8 @@ mod tests {
 
     use super::*;
 
-    const GROWS: Cutting = Cutting { line_limit: 16, ends: false };
-    const ENDS: Cutting = Cutting { line_limit: 16, ends: true };
+    const GROWS: Cutting = Cutting { line_limit: 16, ends: false, whole_requests: false };
+    const ENDS: Cutting = Cutting { line_limit: 16, ends: true, whole_requests: false };
 
     fn cut_all(bytes: &[u8], cutting: Cutting) -> Cut {
         cut(&mut BufReader::with_capacity(3, bytes), false, cutting).unwrap()
@@ -156,8 +205,24 @@ mod tests {
         assert_eq!((first.lines, first.at_end), (MAX_LINES, false));
         assert_eq!(first.consumed, 2 * MAX_LINES as u64);
         let wide = format!("{}\n", "y".repeat(MAX_BYTES / 2)).repeat(5);
-        let first = cut(&mut wide.as_bytes(), false, Cutting { line_limit: MAX_BYTES, ends: false }).unwrap();
+        let first = cut(&mut wide.as_bytes(), false, Cutting { line_limit: MAX_BYTES, ..GROWS }).unwrap();
         assert_eq!(first.lines, 2);
+    }
+
+    #[test]
+    fn the_rows_of_one_request_stay_together() {
+        let cutting = Cutting { line_limit: 100, ends: false, whole_requests: true };
+        let line = |id: u32, row: u32| format!("{{\"a\":{row},\"request_id\":\"{id}\"}}\n");
+        let text = [line(1, 0), line(2, 0), line(2, 1)].concat();
+        let first = cut_all(text.as_bytes(), cutting);
+        assert_eq!((first.lines, first.consumed), (1, line(1, 0).len() as u64), "the second may go on");
+        assert_eq!(cut_all(line(1, 0).as_bytes(), cutting).consumed, 0);
+        let rest = cut_all(text.as_bytes(), Cutting { whole_requests: false, ..cutting });
+        assert_eq!(rest.lines, 3);
+        let many: String = (0..3000).map(|row| line(7, row)).collect::<String>() + &line(8, 0) + &line(9, 0);
+        let cut = cut_all(many.as_bytes(), cutting);
+        assert_eq!(cut.lines, 3000, "one request is one message");
+        assert_eq!(std::str::from_utf8(cut.line(2999)).unwrap(), line(7, 2999));
     }
 
     proptest! {
@@ -167,7 +232,7 @@ mod tests {
             bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(b'\r'), any::<u8>()], 0..300),
             steps in proptest::collection::vec(1..40_usize, 1..12), capacity in 1..9_usize,
         ) {
-            let cutting = Cutting { line_limit: 8, ends: false };
+            let cutting = Cutting { line_limit: 8, ..GROWS };
             let (mut lines, mut too_long, mut not_utf8) = (Vec::new(), 0, 0);
             let (mut at, mut in_long_line, mut size) = (0, false, 0);
             let sizes = steps.iter().map(|step| { size = bytes.len().min(size + step); size });

@@ -46,9 +46,22 @@ pub(in crate::tap) struct Files {
     settings: FileSource,
     utc_offset: FixedOffset,
     feed: Arc<Feed>,
-    db: PgPool,
     /// Whose files these are: what all identities begin with.
     scope: String,
+}
+
+/// The files of one source, and the database with their positions.
+struct Reader {
+    files: Files,
+    db: PgPool,
+}
+
+impl std::ops::Deref for Reader {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.files
+    }
 }
 
 impl Files {
@@ -57,12 +70,7 @@ impl Files {
     /// # Errors
     ///
     /// A pattern that is none.
-    pub(in crate::tap) fn build(
-        settings: FileSource,
-        feed: Arc<Feed>,
-        db: PgPool,
-        host: &str,
-    ) -> Result<Self, String> {
+    pub(in crate::tap) fn build(settings: FileSource, feed: Arc<Feed>, host: &str) -> Result<Self, String> {
         for pattern in &settings.paths {
             scan::check(pattern)?;
         }
@@ -70,7 +78,7 @@ impl Files {
             format!("`files.utc_offset` is `{}`, not an offset such as +01:00", settings.utc_offset)
         })?;
         let scope = if settings.shared { String::new() } else { format!("{host}/") };
-        Ok(Self { settings, utc_offset, feed, db, scope })
+        Ok(Self { settings, utc_offset, feed, scope })
     }
 
     /// Reads until `stop`.
@@ -78,7 +86,13 @@ impl Files {
     /// # Errors
     ///
     /// When reading a file panicked.
-    pub(in crate::tap) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub(in crate::tap) async fn run(self, db: PgPool, stop: CancellationToken) -> anyhow::Result<()> {
+        Reader { files: self, db }.run(stop).await
+    }
+}
+
+impl Reader {
+    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let problem = match self.begin().await {

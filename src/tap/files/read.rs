@@ -1,6 +1,7 @@
 //! One file's content on its way into the database, its position with it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +13,13 @@ use super::position::FilePosition;
 use super::scan::Kind;
 use super::table::{self, Meaning};
 use super::track::{Next, Tracked, Work};
-use super::{Files, Processed};
+use super::{Processed, Reader, monitor};
+use crate::config::FileFormat;
+use crate::decode::events::{self, Event, EventFormat, Events, MonitorLog, MonitorSchema};
 use crate::frames::FrameError;
 use crate::model::Exchange;
 use crate::store;
-use crate::tap::ingest::{Content, IngestError, Position};
+use crate::tap::ingest::{Content, FORMAT, Position};
 
 /// Messages of one file before the folders are looked at again.
 const MESSAGES: usize = 64;
@@ -28,9 +31,9 @@ const ROWS: usize = 1000;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a file holds, as it goes on.
-#[derive(Clone)]
 enum Payload {
     Wire { kind: &'static str, body: Bytes },
+    Events { events: Vec<Event>, bytes: usize },
     Rows(Vec<Exchange>),
 }
 
@@ -42,12 +45,37 @@ impl Payload {
     fn len(&self) -> usize {
         match self {
             Self::Wire { body, .. } => body.len(),
+            Self::Events { bytes, .. } => *bytes,
             Self::Rows(_) => 0,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Rows(rows) if rows.is_empty())
+    }
+
+    /// What is handed over; `format` is what the settings say, where they do.
+    fn content(self, format: FileFormat) -> Content {
+        match self {
+            Self::Wire { kind, body } => {
+                let mut headers = vec![("content-type".to_owned(), kind.to_owned())];
+                let format = match format {
+                    FileFormat::SagemakerCapture => Some("sagemaker"),
+                    // Exported files are events like any other.
+                    FileFormat::Azure => Some("cloudevents"),
+                    FileFormat::KserveBlob => Some("kserve_blob"),
+                    _ => None,
+                };
+                headers.extend(format.map(|format| (FORMAT.to_owned(), format.to_owned())));
+                Content::Wire { headers, body }
+            }
+            Self::Events { events, .. } => Content::Events(events),
+            Self::Rows(exchanges) => Content::Exchanges(exchanges),
         }
     }
 }
 
-impl Files {
+impl Reader {
     /// Reads what there is of a file now.
     pub(super) async fn process(
         &self,
@@ -77,7 +105,10 @@ impl Files {
         ends: bool,
         stop: &CancellationToken,
     ) -> anyhow::Result<Processed> {
-        let cutting = Cutting { line_limit: self.settings.line_limit.0, ends };
+        let monitor = matches!(tracked.kind, Kind::Lines { monitor: true, .. });
+        // The rows of one request stand together, and belong together: the last ones wait for those that follow.
+        let whole_requests = monitor && !ends && !tracked.rests(self.settings.settle.0);
+        let cutting = Cutting { line_limit: self.settings.line_limit.0, ends, whole_requests };
         let grows = tracked.grows(self.settings.follow);
         let mut moved = false;
         for _ in 0..MESSAGES {
@@ -111,6 +142,13 @@ impl Files {
             let place = tracked.place();
             let payload = if cut.lines == 0 {
                 Payload::nothing()
+            } else if monitor {
+                let (back, events) = self.monitored(tracked, cut.body).await?;
+                tracked = back;
+                match events {
+                    Some(events) => events,
+                    None => break,
+                }
             } else {
                 Payload::Wire { kind: "application/x-ndjson", body: cut.body.into() }
             };
@@ -131,6 +169,35 @@ impl Files {
             moved = true;
         }
         Ok(Processed { tracked, moved })
+    }
+
+    /// Reads lines of a monitor log by the schema beside it; none when there is no such schema yet.
+    async fn monitored(&self, tracked: Tracked, body: Vec<u8>) -> anyhow::Result<(Tracked, Option<Payload>)> {
+        let (model, utc_offset) = (self.feed.model().cloned(), self.utc_offset);
+        let (tracked, read) = blocking(tracked, move |tracked| {
+            let line = monitor::schema_line(&tracked.found.path).ok_or("there is no schema beside it")?;
+            let schema = MonitorSchema::parse(&line)?;
+            let log =
+                MonitorLog { model, schema: Some(schema), utc_offset_seconds: utc_offset.local_minus_utc() };
+            let headers = [("content-type".to_owned(), "application/x-ndjson".to_owned())];
+            let read = events::read(&headers, &body, Some(EventFormat::BentoMl(Arc::new(log))));
+            Ok::<_, String>((read.unwrap_or_default(), body.len()))
+        })
+        .await?;
+        Ok(match read {
+            Ok((Events { events, refused }, bytes)) => {
+                if !refused.is_empty() {
+                    self.feed.refuse("undecodable", refused.len() as u64, &tracked.place());
+                }
+                (tracked, Some(Payload::Events { events, bytes }))
+            }
+            Err(problem) => {
+                // The lines wait: the writer makes the schema with its first line, perhaps a little later.
+                self.feed.skip("no_schema", 1);
+                tracing::debug!(source = self.feed.name(), file = %tracked.found.path.display(), problem, "a monitor log waits for its schema");
+                (tracked, None)
+            }
+        })
     }
 
     async fn document(&self, mut tracked: Tracked, stop: &CancellationToken) -> anyhow::Result<Processed> {
@@ -250,26 +317,23 @@ impl Files {
         let before = &tracked.position;
         // Where it begins and not where it ends: of two replicas that both believe to lead, one counts.
         let from = if position.generation == before.generation { before.offset } else { 0 };
-        let holds_nothing = matches!(&payload, Payload::Rows(rows) if rows.is_empty());
         // What is known by its name is told from what had the name before.
         let version = match tracked.kind {
             Kind::Lines { .. } => String::new(),
             _ => format!("-{}-{}", tracked.found.size, tracked.found.modified),
         };
-        let key = (!holds_nothing).then(|| format!("{}#{}{version}@{from}", tracked.of, position.generation));
+        let key = (!payload.is_nothing())
+            .then(|| format!("{}#{}{version}@{from}", tracked.of, position.generation));
         let (of, at) = (tracked.of.clone(), position.to_string());
-        let received_at = self.feed.arrival(DateTime::from_timestamp_millis(tracked.found.modified));
+        let received_at = if tracked.grows(self.settings.follow) {
+            self.feed.now()
+        } else {
+            self.feed.arrival(DateTime::from_timestamp_millis(tracked.found.modified))
+        };
         let bytes = payload.len();
-        let submission = self.feed.submit(|| {
-            let content = match payload.clone() {
-                Payload::Wire { kind, body } => {
-                    Content::Wire { headers: vec![("content-type".to_owned(), kind.to_owned())], body }
-                }
-                Payload::Rows(exchanges) => Content::Exchanges(exchanges),
-            };
-            let position = Position { of: of.clone(), at: at.clone() };
-            self.feed.message(key.clone(), Some(position), received_at, content)
-        });
+        let content = payload.content(self.settings.format);
+        let message = self.feed.message(key, Some(Position { of, at }), received_at, content);
+        let submission = self.feed.submit(message);
         let late = async {
             stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
@@ -277,7 +341,7 @@ impl Files {
         let stored = tokio::select! {
             outcome = submission => match outcome {
                 Ok(stored) => stored,
-                Err(IngestError::Busy | IngestError::Closed) => return self.wait_for_end(stop).await,
+                Err(_) => return self.wait_for_end(stop).await,
             },
             () = late => return false,
         };

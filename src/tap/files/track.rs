@@ -147,6 +147,11 @@ impl Tracked {
         self.grows(follow) && (unread || !self.is_over(settle, now))
     }
 
+    /// Whether the file has not changed for as long.
+    pub(super) fn rests(&self, settle: Duration) -> bool {
+        Instant::now().duration_since(self.stable_since) >= settle
+    }
+
     /// Bytes that are not read; of packed files, all or none.
     pub(super) fn lag(&self, follow: bool) -> u64 {
         if self.grows(follow) {

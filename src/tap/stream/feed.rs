@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::metrics::SourceMetrics;
 use crate::model::ModelName;
-use crate::tap::ingest::{Content, Ingest, IngestError, Message, Position, Stored};
+use crate::tap::ingest::{Content, FORMAT, Ingest, IngestError, Message, Position, Room, Stored};
 
 /// First wait after a refusal.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -52,6 +52,7 @@ impl Backoff {
 pub(in crate::tap) struct Feed {
     name: Arc<str>,
     model: Option<ModelName>,
+    format: Option<String>,
     ingest: Ingest,
     metrics: SourceMetrics,
     now: fn() -> DateTime<Utc>,
@@ -62,6 +63,7 @@ impl Feed {
     pub(in crate::tap) fn new(
         name: &str,
         model: Option<ModelName>,
+        format: Option<String>,
         ingest: Ingest,
         metrics: SourceMetrics,
         now: fn() -> DateTime<Utc>,
@@ -74,7 +76,7 @@ impl Feed {
         metrics.redelivered.with_label_values(label);
         metrics.reconnects.with_label_values(label);
         metrics.connected.with_label_values(label).set(0);
-        Self { name: name.into(), model, ingest, metrics, now, refused: AtomicU64::new(0) }
+        Self { name: name.into(), model, format, ingest, metrics, now, refused: AtomicU64::new(0) }
     }
 
     /// The name of the source.
@@ -85,6 +87,18 @@ impl Feed {
     /// The model of messages that name none.
     pub(in crate::tap) fn model(&self) -> Option<&ModelName> {
         self.model.as_ref()
+    }
+
+    /// The format that the settings say messages have.
+    pub(in crate::tap) fn format(&self) -> Option<&str> {
+        self.format.as_deref()
+    }
+
+    /// `headers` with the format that the settings say; a message cannot say it itself.
+    pub(in crate::tap) fn formatted(&self, mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
+        headers.retain(|(name, _)| name != FORMAT);
+        headers.extend(self.format().map(|format| (FORMAT.to_owned(), format.to_owned())));
+        headers
     }
 
     /// The present.
@@ -120,17 +134,30 @@ impl Feed {
         &self.ingest
     }
 
-    /// Hands messages over until one is taken, however long the database is away.
+    /// Room for a message of so many bytes.
     ///
     /// # Errors
     ///
-    /// [`IngestError::Closed`]: the process is ending.
-    pub(in crate::tap) async fn submit(&self, make: impl Fn() -> Message) -> Result<Stored, IngestError> {
+    /// [`IngestError`] when there is none.
+    pub(in crate::tap) fn room(&self, bytes: usize) -> Result<Room, IngestError> {
+        let mut room = self.ingest.room()?;
+        room.grow(bytes)?;
+        Ok(room)
+    }
+
+    /// Hands a message over once there is room for it, however long the database is away.
+    ///
+    /// # Errors
+    ///
+    /// [`IngestError`]: the process is ending.
+    pub(in crate::tap) async fn submit(&self, message: Message) -> Result<Stored, IngestError> {
+        let bytes = message.content.bytes();
         let mut backoff = Backoff::default();
         loop {
-            match self.ingest.submit(make()).await {
+            match self.room(bytes) {
+                Ok(room) => return self.ingest.submit_in(room, message).await,
                 Err(IngestError::Busy) => tokio::time::sleep(backoff.wait()).await,
-                outcome => return outcome,
+                Err(error) => return Err(error),
             }
         }
     }

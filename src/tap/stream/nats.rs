@@ -265,7 +265,7 @@ impl Nats {
                 key: Some(format!("{place}@{}", published.timestamp_millis())),
                 position: None,
                 received_at: self.feed.arrival(Some(published)),
-                headers: headers(message.headers.as_ref()),
+                headers: self.feed.formatted(headers(message.headers.as_ref())),
                 body: message.payload,
                 place,
                 receipt,

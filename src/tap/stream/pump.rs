@@ -100,43 +100,35 @@ impl<R: Receipt> Pump<R> {
         !self.closed && self.held.is_none() && self.flying.len() < self.limit && self.bytes < MAX_BYTES
     }
 
-    /// Messages that wait.
-    pub(super) fn len(&self) -> usize {
-        self.flying.len() + usize::from(self.held.is_some())
-    }
-
     /// Hands a message over at once, so that messages are stored in the order of these calls.
     pub(super) async fn offer(&mut self, delivered: Delivered<R>) -> Offered<R> {
-        let Delivered { key, position, received_at, headers, body, place, receipt } = delivered;
-        let content = Content::Wire { headers: headers.clone(), body: body.clone() };
-        let message = self.feed.message(key.clone(), position.clone(), received_at, content);
-        let ingest = self.feed.ingest().clone();
-        let mut submission = Box::pin(async move { ingest.submit(message).await });
-        // The first poll is what hands it over.
-        let first = poll_fn(|context| Poll::Ready(submission.as_mut().poll(context))).await;
-        let bytes = body.len();
-        match first {
-            Poll::Ready(Err(IngestError::Busy)) => {
-                return Offered::Busy(Delivered {
-                    key,
-                    position,
-                    received_at,
-                    headers,
-                    body,
-                    place,
-                    receipt,
-                });
-            }
-            Poll::Ready(Err(IngestError::Closed)) => {
+        let bytes = delivered.body.len();
+        let names: usize = delivered.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let room = match self.feed.room(bytes + names) {
+            Ok(room) => room,
+            Err(IngestError::Busy) => return Offered::Busy(delivered),
+            Err(IngestError::Closed) => {
                 self.closed = true;
                 return Offered::Closed;
             }
+        };
+        let Delivered { key, position, received_at, headers, body, place, receipt } = delivered;
+        let message = self.feed.message(key, position, received_at, Content::Wire { headers, body });
+        let ingest = self.feed.ingest().clone();
+        let mut submission = Box::pin(async move { ingest.submit_in(room, message).await });
+        // The first poll is what hands it over.
+        match poll_fn(|context| Poll::Ready(submission.as_mut().poll(context))).await {
+            Poll::Pending => {}
             Poll::Ready(Ok(stored)) => {
                 receipt.done().await;
                 self.feed.stored(stored, bytes, &place);
                 return Offered::Taken;
             }
-            Poll::Pending => {}
+            // With room there is a place; without one the message comes again.
+            Poll::Ready(Err(_)) => {
+                self.closed = true;
+                return Offered::Closed;
+            }
         }
         self.bytes += bytes;
         self.flying.push(Box::pin(async move {

@@ -197,7 +197,7 @@ impl Rabbit {
             key,
             position: None,
             received_at: self.feed.arrival(sent),
-            headers,
+            headers: self.feed.formatted(headers),
             body: Bytes::from(data),
             place,
             receipt,
@@ -383,7 +383,7 @@ mod tests {
         let metrics = crate::metrics::Metrics::new().unwrap();
         let (ingest, _receiver) = crate::tap::ingest::Ingest::new(1);
         let now = || DateTime::UNIX_EPOCH;
-        let feed = Arc::new(Feed::new("s", None, ingest, metrics.source.clone(), now));
+        let feed = Arc::new(Feed::new("s", None, None, ingest, metrics.source.clone(), now));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("url");
         std::fs::write(&file, "amqp://u:p4ss@h:port/x\n").unwrap();

@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::{Generation, Partition, Progress};
 use super::feed::{Backoff, Feed};
-use super::headers::{MAX_HEADERS, from_kafka, lower};
+use super::headers::{MAX_HEADERS, from_kafka};
 use super::pump::{Delivered, Pump, Receipt, pause};
 use crate::config::{KafkaSource, StartAt};
 use crate::notify::Secret;
-use crate::tap::ingest::Position;
+use crate::tap::ingest::{FORMAT, Position};
 
 /// Kilobytes of messages that the client fetches ahead.
 const FETCHED_AHEAD: &str = "16384";
@@ -211,7 +211,7 @@ impl Kafka {
                 at: (offset + 1).to_string(),
             }),
             received_at: self.feed.arrival(millis.and_then(DateTime::from_timestamp_millis)),
-            headers: headers(message),
+            headers: headers(message, self.feed.format()),
             body: Bytes::copy_from_slice(payload),
             place,
             receipt,
@@ -219,30 +219,62 @@ impl Kafka {
     }
 }
 
-/// The headers, and the key as `x-request-id` where nothing else is one: Seldon and `MLServer` join by it.
-fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, String)> {
+/// The headers; the key as `key`, by which Seldon and `MLServer` join requests and answers; and what the topic tells.
+fn headers(message: &BorrowedMessage<'_>, format: Option<&str>) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for header in message.headers().iter().flat_map(|headers| headers.iter()).take(MAX_HEADERS) {
         if let Some(value) = header.value.and_then(|value| std::str::from_utf8(value).ok()) {
             headers.push((from_kafka(header.key), value.to_owned()));
         }
     }
+    let has = |headers: &[(String, String)], name: &str| headers.iter().any(|(known, _)| known == name);
     // Seldon's logger writes its attributes without any prefix.
-    let logger = ["type", "modelid", "requestid", "inferenceservicename"];
-    if logger.iter().all(|name| headers.iter().any(|(known, _)| known == name)) {
+    if ["type", "modelid", "requestid"].iter().all(|name| has(&headers, name)) {
         for (name, _) in &mut headers {
             if name != "content-type" && !name.starts_with("ce-") {
-                *name = format!("ce-{}", lower(name));
+                *name = format!("ce-{name}");
             }
         }
     }
-    let key = message.key().and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty());
-    if let Some(key) = key
-        && !headers.iter().any(|(name, _)| name == "x-request-id")
+    if let Some(key) =
+        message.key().and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty())
     {
-        headers.push(("x-request-id".to_owned(), key.to_owned()));
+        headers.push(("key".to_owned(), key.to_owned()));
+    }
+    let told = told_by(message.topic(), has(&headers, "mlserver-model"));
+    if let Some(format) = format.or(told.format) {
+        headers.retain(|(name, _)| name != FORMAT);
+        headers.push((FORMAT.to_owned(), format.to_owned()));
+    }
+    if let Some(model) = told.model.filter(|_| !has(&headers, "ce-modelid")) {
+        headers.push(("ce-modelid".to_owned(), model.to_owned()));
     }
     headers
+}
+
+/// What the name of a topic tells of its messages.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told<'t> {
+    format: Option<&'static str>,
+    model: Option<&'t str>,
+}
+
+/// Seldon Core 2 has `PREFIX.NAMESPACE.model.NAME.inputs` and `.outputs`; `MLServer` `mlserver-input` and `-output`.
+fn told_by(topic: &str, of_mlserver: bool) -> Told<'_> {
+    let side = |inputs: bool| Some(if inputs { "requests" } else { "responses" });
+    let parts: Vec<&str> = topic.split('.').collect();
+    if let [.., kind @ ("model" | "pipeline"), name, end @ ("inputs" | "outputs")] = parts[..]
+        && parts.len() >= 5
+    {
+        let model = Some(name).filter(|_| ["model", "pipeline"].contains(&kind));
+        return Told { format: side(end == "inputs"), model };
+    }
+    match topic.rsplit_once('-') {
+        Some((_, end @ ("input" | "output"))) if of_mlserver || topic.starts_with("mlserver-") => {
+            Told { format: side(end == "input"), model: None }
+        }
+        _ => Told::default(),
+    }
 }
 
 /// Lets an offset be committed.
@@ -335,7 +367,23 @@ mod tests {
     fn feed() -> Arc<Feed> {
         let metrics = crate::metrics::Metrics::new().unwrap();
         let (ingest, _receiver) = crate::tap::ingest::Ingest::new(1);
-        Arc::new(Feed::new("s", None, ingest, metrics.source.clone(), || DateTime::UNIX_EPOCH))
+        Arc::new(Feed::new("s", None, None, ingest, metrics.source.clone(), || DateTime::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn topics_tell_side_and_model() {
+        for (topic, of_mlserver, format, model) in [
+            ("seldon.default.model.iris.inputs", false, Some("requests"), Some("iris")),
+            ("a.b.pipeline.p1.outputs", false, Some("responses"), Some("p1")),
+            ("seldon.default.errors.errors", false, None, None),
+            ("mlserver-input", false, Some("requests"), None),
+            ("my-output", true, Some("responses"), None),
+            ("my-output", false, None, None),
+            ("model.iris.inputs", false, None, None),
+            ("predictions", false, None, None),
+        ] {
+            assert_eq!(told_by(topic, of_mlserver), Told { format, model }, "{topic}");
+        }
     }
 
     #[test]
