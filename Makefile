@@ -12,10 +12,10 @@ TIMED := tests/setup/timed.sh
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 
-.PHONY: help demo test build setup lint tests clean fresh
+.PHONY: help demo test test-kafka build setup lint tests clean fresh
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: fresh ## The whole loop on real data: install what is missing, build, run it
 	@status=0; { \
@@ -43,6 +43,15 @@ lint: $(ENVIRONMENT) ## Formatting, clippy, and the core without any cargo featu
 tests: $(ENVIRONMENT) ## Only run the tests
 	@$(WITH) $(TIMED) 'build tests' cargo test --workspace --no-run
 	@$(WITH) $(TIMED) tests tests/setup/with_postgres.sh cargo test --workspace --no-fail-fast 2>&1 | tee "$(LOG)"
+
+test-kafka: fresh ## The Kafka source against a broker that speaks its protocol; builds librdkafka
+	@status=0; { $(MAKE) setup && \
+	  $(WITH) export DRIFTLINE_KAFKA_BROKER=$$(python3 tests/setup/brokers.py kafka | tail -n 1) && \
+	  $(TIMED) 'clippy kafka' cargo clippy --workspace --all-targets --features driftline/kafka -- -D warnings && \
+	  $(TIMED) 'build kafka' cargo test --workspace --features driftline/kafka --no-run && \
+	  $(TIMED) 'tests kafka' tests/setup/with_postgres.sh \
+	    cargo test --workspace --features driftline/kafka -- kafka; } || status=$$?; \
+	tests/setup/times.sh; exit $$status
 
 clean: ## Remove what was built; what was installed stays in the cache
 	cargo clean

@@ -16,6 +16,12 @@ mod outage;
 mod retrain;
 mod sink;
 mod smtp;
+mod source_files;
+#[cfg(feature = "kafka")]
+mod source_kafka;
+mod source_nats;
+mod source_rabbitmq;
+mod source_support;
 mod support;
 mod tap_faults;
 mod tap_loss;

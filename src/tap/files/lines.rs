@@ -73,6 +73,13 @@ pub(super) fn cut(reader: &mut impl BufRead, in_long_line: bool, cutting: Cuttin
             line.extend_from_slice(&buffer[..taken]);
         }
         reader.consume(taken);
+        // The line break does not count.
+        if line.len() - usize::from(newline.is_some() && !line.is_empty()) > cutting.line_limit {
+            cut.too_long += 1;
+            cut.in_long_line = true;
+            cut.consumed += line.len() as u64;
+            line.clear();
+        }
         if newline.is_some() {
             cut.end_line(&mut line);
             let full = cut.lines >= MAX_LINES || cut.body.len() >= MAX_BYTES;
@@ -81,13 +88,6 @@ pub(super) fn cut(reader: &mut impl BufRead, in_long_line: bool, cutting: Cuttin
             if full && !alone {
                 return Ok(cut.finish(cutting));
             }
-        }
-        // The line break does not count.
-        if line.len() > cutting.line_limit.saturating_add(1) {
-            cut.too_long += 1;
-            cut.in_long_line = true;
-            cut.consumed += line.len() as u64;
-            line.clear();
         }
     }
 }
