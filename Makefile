@@ -14,10 +14,10 @@ FUZZ_TARGETS := exchange inflate predictions protobuf
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 
-.PHONY: help demo test test-servers build setup lint tests clean fresh fuzz
+.PHONY: help demo test test-servers build setup lint tests clean fresh fuzz test-kafka
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: fresh ## The whole loop on real data: install what is missing, build, run it
 	@status=0; { \
@@ -59,6 +59,15 @@ fuzz: ## Look for crashes in what reads bytes from outside, FUZZ_SECONDS (600) p
 	    -artifact_prefix="$(TARGET)/fuzz/artifacts/$$target/" -max_total_time=$(FUZZ_SECONDS) -max_len=16384 \
 	    -timeout=20 -rss_limit_mb=4096 || exit 1; \
 	done
+
+test-kafka: fresh ## The Kafka source against a broker that speaks its protocol; builds librdkafka
+	@status=0; { $(MAKE) setup && \
+	  $(WITH) export DRIFTLINE_KAFKA_BROKER=$$(python3 tests/setup/brokers.py kafka | tail -n 1) && \
+	  $(TIMED) 'clippy kafka' cargo clippy --workspace --all-targets --features driftline/kafka -- -D warnings && \
+	  $(TIMED) 'build kafka' cargo test --workspace --features driftline/kafka --no-run && \
+	  $(TIMED) 'tests kafka' tests/setup/with_postgres.sh \
+	    cargo test --workspace --features driftline/kafka -- kafka; } || status=$$?; \
+	tests/setup/times.sh; exit $$status
 
 clean: ## Remove what was built; what was installed stays in the cache
 	cargo clean

@@ -27,7 +27,7 @@ use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
-use crate::tap::{self, Ledger, Names, Proxy, TapSettings};
+use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention};
 
 /// How long requests in flight may take once shutdown was asked for.
@@ -226,6 +226,7 @@ pub struct App {
     receiver: tap::ExchangeReceiver,
     ingest: Ingest,
     waiting: mpsc::Receiver<Waiting>,
+    sources: Sources,
     admin: TcpListener,
     admin_address: SocketAddr,
     sink: Option<(TcpListener, Tokens)>,
@@ -292,6 +293,9 @@ impl App {
         let sink = bind_sink(&settings).await?;
         let (ingest, waiting) =
             Ingest::bounded(settings.sink.waiting_messages, settings.sink.waiting_bytes.0, &metrics);
+        let context = SourceContext { ingest: ingest.clone(), metrics: metrics.clone(), now };
+        let sources = Sources::build(&settings.sources, &context)
+            .map_err(|problems| anyhow::anyhow!("the sources were refused:\n{}", problems.join("\n")))?;
         let database = lazy_database(&settings).await?;
         Ok(Self {
             database,
@@ -306,6 +310,7 @@ impl App {
             receiver,
             ingest,
             waiting,
+            sources,
             admin,
             admin_address,
             sink,
@@ -356,6 +361,7 @@ impl App {
             receiver,
             ingest,
             waiting,
+            sources,
             admin,
             admin_address,
             sink,
@@ -366,8 +372,12 @@ impl App {
         let drained = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-        let (catalog, catalog_receiver) =
-            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), Arc::clone(&policies));
+        let (catalog, catalog_receiver) = CatalogTask::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&expectations),
+            Arc::clone(&policies),
+        );
         let ingestion = Ingestion::new(
             pool.clone(),
             waiting,
@@ -398,6 +408,8 @@ impl App {
         tasks.spawn(catalog.run(shutdown.clone()));
         tasks.spawn(recorder.run(drained));
         tasks.spawn(ingestion.run(shutdown.clone()));
+        // Ingestion ends when all entrances are gone, that of the sources among them.
+        tasks.spawn(sources.run(pool.clone(), shutdown.clone()));
         if let Some((listener, tokens)) = sink {
             tasks.spawn(http::serve_sink(listener, state.clone(), tokens, shutdown.clone()));
         }

@@ -34,6 +34,33 @@ pub struct Metrics {
     pub training: TrainingMetrics,
     /// What became of labels.
     pub labels: LabelMetrics,
+    /// What came from brokers and files.
+    pub source: SourceMetrics,
+}
+
+/// What came from brokers and files; `source` is a name of the settings.
+#[derive(Debug, Clone)]
+pub struct SourceMetrics {
+    /// Messages (of files: batches of lines, documents, tables) that are stored.
+    pub messages: IntCounterVec,
+    /// Their bytes.
+    pub bytes: IntCounterVec,
+    /// Of these, delivered before and counted then.
+    pub duplicates: IntCounterVec,
+    /// Messages that the broker gave out more than once.
+    pub redelivered: IntCounterVec,
+    /// What could not be taken, by reason.
+    pub refused: IntCounterVec,
+    /// What there was nothing to take from, by reason.
+    pub skipped: IntCounterVec,
+    /// Connections made anew after one was lost.
+    pub reconnects: IntCounterVec,
+    /// 1 while the source can be read.
+    pub connected: IntGaugeVec,
+    /// Messages that are not stored yet.
+    pub lag_messages: IntGaugeVec,
+    /// Bytes that are not stored yet.
+    pub lag_bytes: IntGaugeVec,
 }
 
 /// What the tap saw and where it went: `seen = kept + sampled_out + sum(dropped)` once all is settled.
@@ -184,6 +211,7 @@ impl Metrics {
                 )?,
             },
             labels: LabelMetrics::declare(&declare)?,
+            source: SourceMetrics::declare(&declare)?,
             registry: registry.clone(),
         };
         let build = declare.add(IntGaugeVec::new(
@@ -250,6 +278,54 @@ impl TapMetrics {
                 "driftline_tap_queue_bytes",
                 "Bytes of copied bodies held at this moment",
             )?)?,
+        })
+    }
+}
+
+impl SourceMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let by_source = &["source"];
+        let by_reason = &["source", "reason"];
+        let gauge = |name: &str, help: &str| declare.add(IntGaugeVec::new(Opts::new(name, help), by_source)?);
+        Ok(Self {
+            messages: declare.counters(
+                "driftline_source_messages_total",
+                "Messages of a source that are stored",
+                by_source,
+            )?,
+            bytes: declare.counters(
+                "driftline_source_bytes_total",
+                "Bytes of messages of a source that are stored",
+                by_source,
+            )?,
+            duplicates: declare.counters(
+                "driftline_source_duplicates_total",
+                "Stored messages that had been counted before",
+                by_source,
+            )?,
+            redelivered: declare.counters(
+                "driftline_source_redelivered_total",
+                "Messages that the broker gave out more than once",
+                by_source,
+            )?,
+            refused: declare.counters(
+                "driftline_source_refused_total",
+                "Items of a source that could not be taken, by reason",
+                by_reason,
+            )?,
+            skipped: declare.counters(
+                "driftline_source_skipped_total",
+                "Items of a source that hold nothing to take, by reason",
+                by_reason,
+            )?,
+            reconnects: declare.counters(
+                "driftline_source_reconnects_total",
+                "Connections to a source made anew after one was lost",
+                by_source,
+            )?,
+            connected: gauge("driftline_source_connected", "1 while the source can be read")?,
+            lag_messages: gauge("driftline_source_lag_messages", "Messages of a source not stored yet")?,
+            lag_bytes: gauge("driftline_source_lag_bytes", "Bytes of a source not stored yet")?,
         })
     }
 }

@@ -16,6 +16,7 @@ mod labels;
 mod model;
 mod privacy;
 mod receivers;
+mod sources;
 mod sink;
 mod tap;
 mod units;
@@ -25,6 +26,10 @@ pub use model::{ModelSettings, Training};
 pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
 pub use sink::Sink;
+pub use sources::{
+    BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName,
+    SourceSettings, StartAt,
+};
 pub use tap::Tap;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
@@ -74,6 +79,8 @@ pub struct Settings {
     pub baselines_dir: PathBuf,
     /// The tap in front of the model server.
     pub tap: Tap,
+    /// What predictions are read from beside the tap.
+    pub sources: Vec<SourceSettings>,
     /// Messages that are pushed, streamed or read from files.
     pub sink: Sink,
     /// What is dropped, hashed or masked, for all models.
@@ -98,6 +105,7 @@ impl Default for Settings {
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
             tap: Tap::default(),
+            sources: Vec::new(),
             sink: Sink::default(),
             privacy: Privacy::default(),
             models: Vec::new(),
@@ -255,6 +263,7 @@ impl Settings {
         if let Some(smtp) = &mut self.smtp {
             smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
         }
+        self.sources.iter_mut().for_each(|source| source.resolve_paths(folder));
         self.sink.token_file.iter_mut().for_each(resolve);
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
         self.privacy.key_file.iter_mut().for_each(resolve);
@@ -318,6 +327,7 @@ impl Settings {
             }
         }
         let models: Vec<ModelName> = self.models.iter().map(|model| model.name.clone()).collect();
+        problems.extend(sources::contradictions(&self.sources, &models));
         problems.extend(self.sink.contradictions(&models));
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));

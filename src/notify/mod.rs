@@ -69,7 +69,7 @@ impl Secret {
     }
 
     /// Reads a secret from a file, without the line break at its end.
-    fn from_file(path: &Path) -> Result<Self, String> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
         let text = text.trim_end_matches(['\r', '\n']);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
 use super::StoreError;
 
@@ -59,24 +59,71 @@ pub async fn all(db: impl PgExecutor<'_>, source: &str) -> Result<BTreeMap<Strin
     Ok(rows.into_iter().collect())
 }
 
-/// Forgets positions of `source` that were last written before `before`, but for those of `present`; returns how many.
+/// The position of `of` in `source`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn one(db: impl PgExecutor<'_>, source: &str, of: &str) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> =
+        sqlx::query_as("select at from source_position where source = $1 and of = $2")
+            .bind(source)
+            .bind(of)
+            .fetch_optional(db)
+            .await?;
+    Ok(row.map(|(at,)| at))
+}
+
+/// Keeps the positions of `source` that are for something in `present`, and forgets those that nobody has written or kept
+/// since `before`; returns how many.
 ///
 /// # Errors
 ///
 /// [`StoreError::Database`].
 pub async fn forget(
-    db: impl PgExecutor<'_>,
+    db: &PgPool,
     source: &str,
     present: &[String],
     before: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let done = sqlx::query(
-        "delete from source_position where source = $1 and updated_at < $2 and of <> all($3::text[])",
-    )
-    .bind(source)
-    .bind(before)
-    .bind(present)
-    .execute(db)
-    .await?;
+    sqlx::query("update source_position set updated_at = now() where source = $1 and of = any($2::text[])")
+        .bind(source)
+        .bind(present)
+        .execute(db)
+        .await?;
+    let done = sqlx::query("delete from source_position where source = $1 and updated_at < $2")
+        .bind(source)
+        .bind(before)
+        .execute(db)
+        .await?;
     Ok(done.rows_affected())
+}
+
+/// The right to read a source that all replicas see; it ends with the connection.
+#[derive(Debug)]
+pub struct Lead {
+    connection: PgConnection,
+}
+
+/// Takes the lead for `source`, if no other process has it.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn lead(db: &PgPool, source: &str) -> Result<Option<Lead>, StoreError> {
+    // A connection of its own: the lock must not end when the pool lets a connection go.
+    let mut connection = PgConnection::connect_with(&db.connect_options()).await?;
+    let (leads,): (bool,) =
+        sqlx::query_as("select pg_try_advisory_lock(hashtextextended('driftline source ' || $1, 0))")
+            .bind(source)
+            .fetch_one(&mut connection)
+            .await?;
+    Ok(leads.then_some(Lead { connection }))
+}
+
+impl Lead {
+    /// Whether the connection, and with it the lead, is still there.
+    pub async fn holds(&mut self) -> bool {
+        self.connection.ping().await.is_ok()
+    }
 }

@@ -4,6 +4,7 @@
 //! thread takes it from there; every exchange that it saw is accounted for in the ledger, exactly once.
 
 mod body;
+mod files;
 mod headers;
 pub mod ingest;
 mod ledger;
@@ -12,6 +13,8 @@ mod proxy;
 mod queue;
 mod record;
 mod server;
+mod sources;
+mod stream;
 mod upstream;
 
 pub use self::ledger::{Ledger, MinuteLosses, Ticket};
@@ -19,3 +22,4 @@ pub use self::names::Names;
 pub use self::proxy::{Proxy, ProxyError, TapSettings};
 pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
 pub use self::record::{DecodedExchange, Recorded};
+pub use self::sources::{SourceContext, Sources};

@@ -19,6 +19,12 @@ mod retrain;
 mod schema;
 mod sink;
 mod smtp;
+mod source_files;
+#[cfg(feature = "kafka")]
+mod source_kafka;
+mod source_nats;
+mod source_rabbitmq;
+mod source_support;
 mod support;
 mod tap_faults;
 mod tap_loss;
