@@ -12,6 +12,7 @@ pub mod profile;
 pub mod window;
 pub mod baseline;
 pub mod expectations;
+pub mod traffic;
 pub mod drift;
 pub mod alert;
 pub mod retrain;

@@ -107,6 +107,7 @@ fn the_core_names_no_runtime() {
         "profile",
         "baseline",
         "expectations",
+        "traffic",
         "window",
         "drift",
         "alert",

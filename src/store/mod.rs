@@ -24,6 +24,7 @@ pub mod drift_report;
 pub mod model;
 pub mod outbox;
 pub mod profile_part;
+pub mod traffic;
 
 /// A request to the database that did not succeed.
 #[derive(Debug, Error)]
@@ -127,7 +128,10 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "init", include_str!("migrations/0001_init.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("migrations/0001_init.sql")),
+    (4, "traffic", include_str!("migrations/0004_traffic.sql")),
+];
 
 /// Brings the schema up to date; safe to run from many processes at once.
 ///

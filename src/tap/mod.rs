@@ -7,13 +7,16 @@ mod body;
 mod headers;
 pub mod ingest;
 mod ledger;
+mod metering;
 mod proxy;
 mod queue;
 mod record;
 mod server;
+mod traffic;
 mod upstream;
 
-pub use self::ledger::{Ledger, MinuteLosses, Ticket};
+pub use self::ledger::{Ledger, Meter, MinuteLosses, Ticket};
 pub use self::proxy::{Proxy, ProxyError, TapSettings};
 pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
 pub use self::record::{DecodedExchange, Recorded};
+pub use self::traffic::Traffic;

@@ -8,6 +8,7 @@ pub mod notifier;
 mod recorder;
 mod retention;
 mod supervisor;
+mod traffic;
 
 pub use catalog::{Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
@@ -16,3 +17,4 @@ pub use notifier::Notifier;
 pub use recorder::{Intake, Recorder};
 pub use retention::Retention;
 pub use supervisor::supervise;
+pub use traffic::judge_again;
