@@ -14,6 +14,7 @@
 //! evaluation: at most `alpha` of such windows are found worse. It is the budget `false_alarms` of the model, once more
 //! beside that of drift.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::baseline::{Cycle, Season};
 use crate::stats::natural_variation::{self, Block, MIN_BLOCKS, VariationKind};
-use crate::stats::{self, holm};
+use crate::stats::{self, Variation, holm};
 use crate::window::{Window, window_index};
 
 /// Earlier windows under which a window is not judged.
@@ -81,12 +82,29 @@ impl Reach {
     }
 }
 
+/// Earlier windows, merged, with what they tell about natural variation; learned when it is first asked for.
+#[derive(Debug)]
+pub struct Reference<'e> {
+    earlier: &'e [Earlier],
+    whole: TrafficCounts,
+    /// In the order of [`Figure::TESTED`].
+    learned: [OnceCell<Option<Learned>>; Figure::TESTED.len()],
+}
+
+/// One figure of the earlier windows: where its exchanges are split, and how the shares vary.
+#[derive(Debug)]
+struct Learned {
+    split: Split,
+    reference: [u64; 2],
+    variation: Variation,
+}
+
 /// Judges the traffic of one window.
 ///
 /// # Arguments
 ///
 /// * `counts`: the window's.
-/// * `earlier`: earlier windows within `reach` that were not worse than those before them, oldest first.
+/// * `earlier`: earlier windows within [`Reach`] that were not worse than those before them, oldest first.
 /// * `left_out`: how many within reach were.
 pub fn judge(
     counts: &TrafficCounts,
@@ -95,52 +113,122 @@ pub fn judge(
     season: Season,
     criteria: &TrafficCriteria,
 ) -> TrafficReport {
-    let mut whole = TrafficCounts::default();
-    for window in earlier {
-        whole.merge(&window.counts);
-    }
-    let known = earlier.len() >= MIN_WINDOWS;
-    let enough = counts.requests() >= criteria.min_requests;
-    let mut figures = BTreeMap::new();
-    for figure in Figure::ALL {
-        let Some(value) = figure.of(counts) else { continue };
-        let baseline = if known { baseline_of(figure, &whole, earlier) } else { None };
-        let ratio = baseline.filter(|baseline| enough && *baseline > 0.0).map(|baseline| value / baseline);
-        figures.insert(figure, Compared { value, baseline, ratio, p: None });
-    }
-    if known && enough {
-        test(&mut figures, counts, &whole, earlier, criteria);
-    }
-    let mut report = TrafficReport {
-        verdict: TrafficVerdict::Ok,
-        reason: String::new(),
-        criteria: criteria.clone(),
-        reference: ReferenceWindows {
-            season,
-            windows: earlier.len(),
-            requests: whole.requests(),
-            left_out,
-            first: earlier.first().map(|window| window.start),
-            last: earlier.last().map(|window| window.start),
-        },
-        figures,
-        statuses: counts.statuses().clone(),
-        grpc_statuses: counts.grpc_statuses().clone(),
-    };
-    (report.verdict, report.reason) = decide(&report, counts.requests(), enough, known);
+    let mut report = Reference::of(earlier).judge(counts, criteria);
+    report.reference.season = season;
+    report.reference.left_out = left_out;
+    (report.verdict, report.reason) = decide(&report, counts.requests());
     report
 }
 
-fn decide(report: &TrafficReport, requests: u64, enough: bool, known: bool) -> (TrafficVerdict, String) {
-    if !enough {
-        let least = report.criteria.min_requests;
+impl<'e> Reference<'e> {
+    /// The reference of these windows, oldest first.
+    pub fn of(earlier: &'e [Earlier]) -> Self {
+        let mut whole = TrafficCounts::default();
+        for window in earlier {
+            whole.merge(&window.counts);
+        }
+        Self { earlier, whole, learned: std::array::from_fn(|_| OnceCell::new()) }
+    }
+
+    /// Judges one window, as [`judge`] does without a season and with nothing left out.
+    pub fn judge(&self, counts: &TrafficCounts, criteria: &TrafficCriteria) -> TrafficReport {
+        let earlier = self.earlier;
+        let known = earlier.len() >= MIN_WINDOWS;
+        let enough = counts.requests() >= criteria.min_requests;
+        let mut figures = BTreeMap::new();
+        for figure in Figure::ALL {
+            let Some(value) = figure.of(counts) else { continue };
+            let baseline = if known { baseline_of(figure, &self.whole, earlier) } else { None };
+            let ratio =
+                baseline.filter(|baseline| enough && *baseline > 0.0).map(|baseline| value / baseline);
+            figures.insert(figure, Compared { value, baseline, ratio, p: None });
+        }
+        if known && enough {
+            self.test(&mut figures, counts, criteria);
+        }
+        let mut report = TrafficReport {
+            verdict: TrafficVerdict::Ok,
+            reason: String::new(),
+            criteria: criteria.clone(),
+            reference: ReferenceWindows {
+                season: Season::None,
+                windows: earlier.len(),
+                requests: self.whole.requests(),
+                left_out: 0,
+                first: earlier.first().map(|window| window.start),
+                last: earlier.last().map(|window| window.start),
+            },
+            figures,
+            statuses: counts.statuses().clone(),
+            grpc_statuses: counts.grpc_statuses().clone(),
+        };
+        (report.verdict, report.reason) = decide(&report, counts.requests());
+        report
+    }
+
+    /// Fills in the p-values of all tested figures.
+    fn test(
+        &self,
+        figures: &mut BTreeMap<Figure, Compared>,
+        counts: &TrafficCounts,
+        criteria: &TrafficCriteria,
+    ) {
+        let p_values: [f64; Figure::TESTED.len()] = std::array::from_fn(|at| {
+            let figure = Figure::TESTED[at];
+            let rises = figures.get(&figure).is_some_and(|compared| rises(figure, compared, criteria));
+            // Without variation there would be no honest p-value; `MIN_WINDOWS` sees to it that there is.
+            let learned = if rises { self.learned(at, figure) } else { None };
+            learned.map_or(1.0, |learned| learned.p_value(counts))
+        });
+        for (figure, p) in Figure::TESTED.into_iter().zip(holm(&p_values)) {
+            if let Some(compared) = figures.get_mut(&figure) {
+                compared.p = Some(p);
+            }
+        }
+    }
+
+    fn learned(&self, at: usize, figure: Figure) -> Option<&Learned> {
+        self.learned[at].get_or_init(|| Learned::of(figure, &self.whole, self.earlier)).as_ref()
+    }
+}
+
+impl Learned {
+    fn of(figure: Figure, whole: &TrafficCounts, earlier: &[Earlier]) -> Option<Self> {
+        let split = Split::of(figure, whole)?;
+        let reference = split.counts(whole);
+        let blocks: Vec<Block> = earlier
+            .iter()
+            .filter_map(|window| {
+                let own = split.counts(&window.counts);
+                let rest = [0, 1].map(|side| reference[side].saturating_sub(own[side]));
+                Some(Block { value: stats::psi(&rest, &own).ok()?, rows: own.iter().sum() })
+            })
+            .collect();
+        let variation = natural_variation::estimate(KIND, &blocks, reference.iter().sum())?;
+        Some(Self { split, reference, variation })
+    }
+
+    /// Probability of a difference as large as the window's between windows that differ as the earlier ones do.
+    fn p_value(&self, counts: &TrafficCounts) -> f64 {
+        let (current, reference) = (self.split.counts(counts), self.reference);
+        let Ok(psi) = stats::psi(&reference, &current) else { return 1.0 };
+        let (n_current, n_reference) = (current.iter().sum(), reference.iter().sum());
+        let bins = reference.iter().zip(&current).filter(|(a, b)| **a + **b > 0).count();
+        let independent = stats::psi_p_value(psi, n_current, n_reference, bins);
+        natural_variation::p_value(KIND, psi, n_current, n_reference, independent, &self.variation)
+    }
+}
+
+fn decide(report: &TrafficReport, requests: u64) -> (TrafficVerdict, String) {
+    let least = report.criteria.min_requests;
+    if requests < least {
         return (
             TrafficVerdict::InsufficientData,
             format!("{requests} exchanges are under the minimum of {least}"),
         );
     }
     let windows = report.reference.windows;
-    if !known {
+    if windows < MIN_WINDOWS {
         let left_out = match report.reference.left_out {
             0 => String::new(),
             n => format!(" ({n} were left out, being worse themselves)"),
@@ -171,26 +259,6 @@ fn baseline_of(figure: Figure, whole: &TrafficCounts, earlier: &[Earlier]) -> Op
     }
 }
 
-/// Fills in the p-values of all tested figures.
-fn test(
-    figures: &mut BTreeMap<Figure, Compared>,
-    counts: &TrafficCounts,
-    whole: &TrafficCounts,
-    earlier: &[Earlier],
-    criteria: &TrafficCriteria,
-) {
-    let p_values = Figure::TESTED.map(|figure| {
-        let over_floor = figures.get(&figure).is_some_and(|compared| rises(figure, compared, criteria));
-        let split = over_floor.then(|| Split::of(figure, whole)).flatten();
-        split.map_or(1.0, |split| p_value(split, counts, whole, earlier))
-    });
-    for (figure, p) in Figure::TESTED.into_iter().zip(holm(&p_values)) {
-        if let Some(compared) = figures.get_mut(&figure) {
-            compared.p = Some(p);
-        }
-    }
-}
-
 /// Whether the figure has risen by its floor or more.
 fn rises(figure: Figure, compared: &Compared, criteria: &TrafficCriteria) -> bool {
     let Some(baseline) = compared.baseline else { return false };
@@ -206,7 +274,7 @@ fn rises(figure: Figure, compared: &Compared, criteria: &TrafficCriteria) -> boo
 }
 
 /// How exchanges fall into two: as expected, and not.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Split {
     figure: Figure,
     cut: u16,
@@ -228,26 +296,4 @@ impl Split {
         let over = self.figure.ending().map_or(0, |ending| counts.ended(ending));
         [counts.requests().saturating_sub(over), over]
     }
-}
-
-/// Probability of a difference as large as the window's between windows that differ as the earlier ones do.
-fn p_value(split: Split, counts: &TrafficCounts, whole: &TrafficCounts, earlier: &[Earlier]) -> f64 {
-    let (current, reference) = (split.counts(counts), split.counts(whole));
-    let distance = |reference: &[u64; 2], current: &[u64; 2]| stats::psi(reference, current).ok();
-    let Some(psi) = distance(&reference, &current) else { return 1.0 };
-    let (n_current, n_reference) = (current.iter().sum(), reference.iter().sum::<u64>());
-    let bins = reference.iter().zip(&current).filter(|(a, b)| **a + **b > 0).count();
-    let independent = stats::psi_p_value(psi, n_current, n_reference, bins);
-    let blocks: Vec<Block> = earlier
-        .iter()
-        .filter_map(|window| {
-            let own = split.counts(&window.counts);
-            let rest = [0, 1].map(|side| reference[side].saturating_sub(own[side]));
-            Some(Block { value: distance(&rest, &own)?, rows: own.iter().sum() })
-        })
-        .collect();
-    // Without variation there would be no honest p-value; `MIN_WINDOWS` sees to it that there is.
-    natural_variation::estimate(KIND, &blocks, n_reference).map_or(1.0, |variation| {
-        natural_variation::p_value(KIND, psi, n_current, n_reference, independent, &variation)
-    })
 }

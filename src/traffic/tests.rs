@@ -365,8 +365,9 @@ fn false_alarms_stay_within_alpha() {
         let mut alarms = 0;
         for _ in 0..references {
             let earlier = hours.earlier(16);
+            let reference = Reference::of(&earlier);
             for _ in 0..windows {
-                let report = judge(&hours.window(1.0, 0.01), &earlier, 0, Season::None, &bare);
+                let report = reference.judge(&hours.window(1.0, 0.01), &bare);
                 alarms += u32::from(report.verdict == TrafficVerdict::Worse);
             }
         }
