@@ -167,21 +167,21 @@ impl Shared {
                 self.forward(response, observation.as_mut(), in_flight, answered - sent, metering)
             }
             Err(error) => {
-                let client_gone = observation.as_ref().is_some_and(Observing::is_broken);
-                if let Some(observation) = &mut observation {
-                    observation.give_up(&error);
-                }
-                self.log(&error);
                 let status = if matches!(error, SendError::Unforwardable) {
                     StatusCode::BAD_REQUEST
                 } else {
                     StatusCode::BAD_GATEWAY
                 };
+                let client_gone = observation.as_ref().is_some_and(Observing::is_broken);
                 if let Some(metering) = metering.as_mut().filter(|_| !client_gone) {
                     let overhead = (sent - started) + answered.elapsed();
                     metering.answered(status.as_u16(), is_grpc.then_some(14), answered - sent, overhead);
                 }
                 drop(metering);
+                if let Some(observation) = &mut observation {
+                    observation.give_up(&error);
+                }
+                self.log(&error);
                 self.answer_without_upstream(in_flight, status, is_grpc)
             }
         };
