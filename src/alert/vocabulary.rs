@@ -162,21 +162,18 @@ pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, 
     let elsewhere = [ForEach::Feature, ForEach::Model]
         .into_iter()
         .find(|other| variables(*other).any(|variable| variable.name == name));
-    Err(match elsewhere {
-        Some(other) => format!(
+    if let Some(other) = elsewhere {
+        return Err(format!(
             "`{name}` does not exist for `for_each: {}`, only for `for_each: {}`",
             for_each.as_str(),
             if other == ForEach::Model { "model" } else { "feature` and `output" }
-        ),
-        None => {
-            // Whoever forgets the prefix is told the name with it.
-            let names = || variables(for_each).map(|variable| variable.name);
-            let full = format!("{}{name}", traffic_names::PREFIX);
-            let near =
-                crate::yaml::hint(if names().any(|name| name == full) { &full } else { name }, names());
-            format!("unknown name `{name}`{near}")
-        }
-    })
+        ));
+    }
+    // Whoever forgets the prefix is told the name with it.
+    let names = || variables(for_each).map(|variable| variable.name);
+    let full = format!("{}{name}", traffic_names::PREFIX);
+    let near = crate::yaml::hint(if names().any(|name| name == full) { &full } else { name }, names());
+    Err(format!("unknown name `{name}`{near}"))
 }
 
 impl<'a> Scope<'a> {

@@ -202,7 +202,7 @@ pub(super) fn short(value: f64) -> String {
         return format!("{value:.0}");
     } else if size >= 10.0 {
         format!("{value:.1}")
-    } else if size >= 1e-2 || size < f64::MIN_POSITIVE {
+    } else if !(f64::MIN_POSITIVE..1e-2).contains(&size) {
         format!("{value:.2}")
     } else {
         return format!("{value:.1e}");
