@@ -13,6 +13,7 @@ pub mod schema;
 pub mod window;
 pub mod baseline;
 pub mod expectations;
+pub mod traffic;
 pub mod drift;
 pub mod alert;
 pub mod retrain;

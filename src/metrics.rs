@@ -9,6 +9,7 @@ use crate::drift::{DriftReport, Verdict};
 use crate::expectations::CheckKind;
 use crate::model::Role;
 use crate::schema::Change;
+use crate::traffic::{Figure, TrafficVerdict};
 
 /// Latencies from 10 µs to 10 s.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub ingest: IngestMetrics,
     /// What the evaluator found.
     pub drift: DriftMetrics,
+    /// What the evaluator found of times and errors.
+    pub traffic: TrafficMetrics,
     /// What the rules made of it.
     pub alert: AlertMetrics,
     /// What is being trained.
@@ -133,6 +136,17 @@ pub struct DriftMetrics {
     pub schema_changes: IntGaugeVec,
 }
 
+/// What the evaluator found of times, endings and sizes.
+#[derive(Debug, Clone)]
+pub struct TrafficMetrics {
+    /// Each figure of the newest window.
+    pub figure: GaugeVec,
+    /// The same figures of the windows that it was compared with.
+    pub baseline: GaugeVec,
+    /// Newest verdict: 0 ok, 1 worse, 2 insufficient data, 3 unknown.
+    pub verdict: IntGaugeVec,
+}
+
 /// What the rules made of it.
 #[derive(Debug, Clone)]
 pub struct AlertMetrics {
@@ -197,6 +211,7 @@ impl Metrics {
             proxy: ProxyMetrics::declare(&declare)?,
             ingest: IngestMetrics::declare(&declare)?,
             drift: DriftMetrics::declare(&declare)?,
+            traffic: TrafficMetrics::declare(&declare)?,
             alert: AlertMetrics {
                 alerts: declare.add(IntGaugeVec::new(
                     Opts::new("driftline_alerts", "Alerts by state"),
@@ -457,6 +472,62 @@ impl DriftMetrics {
     }
 }
 
+impl TrafficMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let by_figure = &["model", "figure"];
+        Ok(Self {
+            figure: declare.add(GaugeVec::new(
+                Opts::new(
+                    "driftline_traffic",
+                    "Traffic of the newest window: seconds, bytes, shares, counts",
+                ),
+                by_figure,
+            )?)?,
+            baseline: declare.add(GaugeVec::new(
+                Opts::new("driftline_traffic_baseline", "The same of the windows that it was compared with"),
+                by_figure,
+            )?)?,
+            verdict: declare.add(IntGaugeVec::new(
+                Opts::new(
+                    "driftline_traffic_verdict",
+                    "Newest verdict on traffic: 0 ok, 1 worse, 2 insufficient data, 3 unknown",
+                ),
+                &["model"],
+            )?)?,
+        })
+    }
+
+    /// Shows the traffic of the newest report of a model; what it does not hold vanishes.
+    pub fn show(&self, report: &DriftReport) {
+        let model = report.model.as_str();
+        let figures = report.traffic.as_ref().map(|traffic| &traffic.figures);
+        for figure in Figure::ALL {
+            let found = figures.and_then(|figures| figures.get(&figure));
+            let values = [found.map(|found| found.value), found.and_then(|found| found.baseline)];
+            for (gauge, value) in [&self.figure, &self.baseline].into_iter().zip(values) {
+                let labels = &[model, figure.as_str()];
+                match value {
+                    Some(value) => gauge.with_label_values(labels).set(value),
+                    // One that is not there need not be removed.
+                    None => drop(gauge.remove_label_values(labels)),
+                }
+            }
+        }
+        match &report.traffic {
+            Some(traffic) => {
+                let code = match traffic.verdict {
+                    TrafficVerdict::Ok => 0,
+                    TrafficVerdict::Worse => 1,
+                    TrafficVerdict::InsufficientData => 2,
+                    TrafficVerdict::Unknown => 3,
+                };
+                self.verdict.with_label_values(&[model]).set(code);
+            }
+            None => drop(self.verdict.remove_label_values(&[model])),
+        }
+    }
+}
+
 impl AlertMetrics {
     /// Shows how many alerts of each rule are in each state; rules without any vanish.
     pub fn show(&self, counts: &[(String, String, String, i64)]) {
@@ -591,6 +662,9 @@ mod tests {
         metrics.drift.statistic.with_label_values(&["m", "temp", "psi"]).set(0.3);
         metrics.drift.verdict.with_label_values(&["m", "temp"]).set(1);
         metrics.drift.violations.with_label_values(&["m", "min"]).set(2);
+        metrics.traffic.figure.with_label_values(&["m", "upstream_p99"]).set(0.25);
+        metrics.traffic.baseline.with_label_values(&["m", "upstream_p99"]).set(0.125);
+        metrics.traffic.verdict.with_label_values(&["m"]).set(1);
         metrics.alert.alerts.with_label_values(&["m", "FeatureDrift", "firing"]).set(1);
         metrics.training.runs.with_label_values(&["m", "succeeded"]).inc();
         metrics.labels.show_counts([("m", "new", 3), ("m", "expired", 0)].into_iter());
@@ -626,6 +700,9 @@ mod tests {
             "driftline_drift_statistic{feature=\"temp\",model=\"m\",statistic=\"psi\"} 0.3",
             "driftline_drift_verdict{feature=\"temp\",model=\"m\"} 1",
             "driftline_expectation_violations{check=\"min\",model=\"m\"} 2",
+            "driftline_traffic{figure=\"upstream_p99\",model=\"m\"} 0.25",
+            "driftline_traffic_baseline{figure=\"upstream_p99\",model=\"m\"} 0.125",
+            "driftline_traffic_verdict{model=\"m\"} 1",
             "driftline_alerts{model=\"m\",rule=\"FeatureDrift\",state=\"firing\"} 1",
             "driftline_training_runs_total{model=\"m\",state=\"succeeded\"} 1",
             "driftline_build_info{version=",

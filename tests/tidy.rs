@@ -108,6 +108,7 @@ fn the_core_names_no_runtime() {
         "schema",
         "baseline",
         "expectations",
+        "traffic",
         "window",
         "drift",
         "alert",

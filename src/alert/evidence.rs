@@ -3,7 +3,8 @@
 use super::message::{BinMove, Item};
 use super::rule::Rule;
 use super::template::number_text;
-use super::vocabulary::Scope;
+use super::traffic_names;
+use super::vocabulary::{Fact, Scope};
 use crate::drift::{BinEvidence, FeatureReport};
 use crate::expectations::CheckResult;
 
@@ -17,7 +18,7 @@ const MAX_BINS: usize = 6;
 pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
     let report = scope.report;
     let summary = rule.annotations.get("summary").map(|template| template.render(scope));
-    let checks = checks(rule, scope);
+    let checks = [checks(rule, scope), traffic(rule, scope)].concat();
     let Some(column) = scope.column else {
         let drifted: Vec<&str> = report.drifted().map(|feature| feature.name.as_str()).collect();
         let fallback = format!("{}: {}", report.model, checks.first().unwrap_or(&report.reason));
@@ -27,7 +28,10 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
             kind: None,
             verdict: report.verdict,
             p: None,
-            statistics: [("drifted".to_owned(), drifted.len() as f64)].into(),
+            statistics: [("drifted".to_owned(), drifted.len() as f64)]
+                .into_iter()
+                .chain(traffic_figures(rule, scope))
+                .collect(),
             n: report.rows,
             n_reference: report.rows_reference,
             effect: drifted.len() as f64,
@@ -47,6 +51,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
             .iter()
             .filter(|(_, value)| value.is_finite())
             .map(|(name, value)| (name.clone(), *value))
+            .chain(traffic_figures(rule, scope))
             .collect(),
         n: column.n_current,
         n_reference: column.n_reference,
@@ -70,6 +75,19 @@ fn checks(rule: &Rule, scope: Scope<'_>) -> Vec<String> {
         sentences.push(format!("{} more checks are violated", all - MAX_CHECKS));
     }
     sentences
+}
+
+/// What is worse of the traffic, for a rule that looks at it.
+fn traffic(rule: &Rule, scope: Scope<'_>) -> Vec<String> {
+    if rule.expression.looks_at_traffic() { traffic_names::sentences(scope.report) } else { Vec::new() }
+}
+
+/// The figures of the traffic that a rule names.
+fn traffic_figures(rule: &Rule, scope: Scope<'_>) -> impl Iterator<Item = (String, f64)> {
+    rule.expression.traffic_names().filter_map(move |name| match scope.fact(name) {
+        Some(Fact::Number(number)) => Some((name.to_owned(), number)),
+        _ => None,
+    })
 }
 
 /// What is left to say about a subject that the report no longer holds.

@@ -71,5 +71,6 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         expectations: Vec::new(),
         expectations_verdict: None,
         expectations_version: None,
+        traffic: None,
     }
 }

@@ -3,7 +3,8 @@
 //! Numbers are all one kind: counts, statistics and literals are doubles, so `n < 0.1 * n_reference` works.
 //! A statistic that does not apply to a column is *unknown*, as is any comparison with it. `unknown || true` is
 //! true and `unknown && false` is false; an expression that stays unknown is no breach. So neither `psi > 0.25`
-//! nor `!(psi < 0.25)` alerts on a column that has no PSI.
+//! nor `!(psi < 0.25)` alerts on a column that has no PSI. Where the unknown is a figure of the traffic, as it is without
+//! earlier windows, the alert keeps its state.
 //!
 //! The limits together keep parsing, checking and evaluating within a stack of 2 MiB, which a test proves.
 
@@ -12,6 +13,7 @@ use cel::common::types::CelDouble;
 use cel::parser::PrattParser;
 use cel::{Context, Value};
 
+use super::traffic_names;
 use super::vocabulary::{Fact, ForEach, Kind, Scope, VIOLATIONS, variable_named};
 use crate::yaml::hint;
 
@@ -109,6 +111,16 @@ impl Expression {
         self.names.contains(&VIOLATIONS)
     }
 
+    /// Whether the expression names anything of the window's traffic.
+    pub(super) fn looks_at_traffic(&self) -> bool {
+        self.traffic_names().next().is_some()
+    }
+
+    /// What of the window's traffic it names.
+    pub(super) fn traffic_names(&self) -> impl Iterator<Item = &'static str> {
+        self.names.iter().copied().filter(|name| name.starts_with(traffic_names::PREFIX))
+    }
+
     /// Judges one subject.
     pub(super) fn evaluate(&self, engine: &Engine, scope: Scope<'_>) -> Outcome {
         if scope.is_inconclusive() && !self.decides_inconclusive {
@@ -125,6 +137,8 @@ impl Expression {
         }
         match Value::resolve(&self.tree, &context) {
             Ok(Value::Bool(true)) => Outcome::Breach,
+            // It hangs on a figure of the traffic that this window, or those before it, could not give.
+            Err(_) if self.traffic_names().any(|name| scope.fact(name).is_none()) => Outcome::Inconclusive,
             // That no check was violated says nothing when none could be decided.
             _ if self.looks_at_checks() && scope.checks_are_silent() => Outcome::Inconclusive,
             _ => Outcome::Clear,
@@ -259,9 +273,9 @@ impl Check {
     /// Refuses a comparison with a word that the variable never holds, such as `verdict == "drifted"`.
     fn known_words(&self, left: &IdedExpr, right: &IdedExpr) -> Result<(), String> {
         for (name, other) in [(left, right), (right, left)] {
-            let Expr::Ident(name) = &name.expr else { continue };
-            let Ok(variable) = variable_named(self.for_each, name) else { continue };
-            if variable.words.is_empty() || self.bound.iter().any(|(bound, _)| bound == name) {
+            let Some(name) = qualified_name(&name.expr) else { continue };
+            let Ok(variable) = variable_named(self.for_each, &name) else { continue };
+            if variable.words.is_empty() || self.bound.iter().any(|(bound, _)| *bound == name) {
                 continue;
             }
             let texts = match &other.expr {

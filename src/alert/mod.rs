@@ -11,12 +11,15 @@ mod rule;
 mod rule_file;
 mod state;
 mod template;
+mod traffic_names;
 mod vocabulary;
 
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]
 mod shipped_tests;
+#[cfg(test)]
+mod traffic_tests;
 
 pub use crate::yaml::Problem;
 pub use evaluate::{Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint};

@@ -9,6 +9,7 @@ use super::*;
 use crate::alert::example::report_at;
 use crate::drift::{DriftReport, Verdict};
 use crate::model::Role;
+use crate::traffic::{Compared, Figure, TrafficCriteria, TrafficReport, TrafficVerdict};
 
 /// Every shipped rule file, bound to one receiver.
 fn shipped() -> RuleSet {
@@ -36,7 +37,7 @@ fn shipped() -> RuleSet {
 type Change = fn(&mut DriftReport);
 
 /// Rule, windows until it fires, the change that makes it fire, a change it has to be silent on.
-const CASES: [(&str, u32, Change, Change); 7] = [
+const CASES: [(&str, u32, Change, Change); 10] = [
     (
         "FeatureDrift",
         2,
@@ -54,10 +55,43 @@ const CASES: [(&str, u32, Change, Change); 7] = [
     ("PredictionsLost", 2, |r| r.losses.kept = 300, |r| r.losses.kept = 2000),
     ("WindowUntrusted", 1, |r| r.verdict = Verdict::Untrusted, |r| r.verdict = Verdict::InsufficientData),
     ("TooFewRows", 6, |r| r.verdict = Verdict::InsufficientData, |r| r.verdict = Verdict::Untrusted),
+    ("ServerErrors", 1, |r| figure(r, Figure::ErrorShare, 0.5), |r| figure(r, Figure::ClientErrorShare, 0.5)),
+    ("SlowAnswers", 2, |r| slower(r, TrafficVerdict::Worse), |r| slower(r, TrafficVerdict::Ok)),
+    ("TapOverhead", 2, |r| figure(r, Figure::OverheadP99, 0.02), |r| figure(r, Figure::UpstreamP99, 0.02)),
 ];
 
 fn statistic(report: &mut DriftReport, name: &str, value: f64) {
     report.features[0].statistics.insert(name.to_owned(), value);
+}
+
+/// Traffic of 1,000 predictions with nothing wrong, as it was before.
+fn calm_traffic() -> TrafficReport {
+    let usual = [
+        (Figure::Requests, 1000.0),
+        (Figure::ErrorShare, 0.001),
+        (Figure::ClientErrorShare, 0.001),
+        (Figure::UnansweredShare, 0.001),
+        (Figure::UpstreamP50, 0.01),
+        (Figure::UpstreamP99, 0.05),
+        (Figure::OverheadP99, 0.0001),
+    ];
+    let compared = |value| Compared { value, baseline: Some(value), ratio: Some(1.0), p: Some(1.0) };
+    TrafficReport {
+        verdict: TrafficVerdict::Ok,
+        figures: usual.into_iter().map(|(figure, value)| (figure, compared(value))).collect(),
+        ..TrafficReport::unreadable(TrafficCriteria::default(), String::new())
+    }
+}
+
+fn figure(report: &mut DriftReport, figure: Figure, value: f64) {
+    let compared = report.traffic.as_mut().unwrap().figures.get_mut(&figure).unwrap();
+    compared.value = value;
+    compared.ratio = compared.baseline.map(|baseline| value / baseline);
+}
+
+fn slower(report: &mut DriftReport, verdict: TrafficVerdict) {
+    figure(report, Figure::UpstreamP99, 0.5);
+    report.traffic.as_mut().unwrap().verdict = verdict;
 }
 
 /// The rules that fire after `windows` windows with `change`.
@@ -66,6 +100,7 @@ fn firing(rules: &RuleSet, windows: u32, change: Change) -> BTreeSet<String> {
     for index in 0..windows {
         let mut report = report_at(index, &[("temp", 0.01), ("count", 0.01)]);
         report.features[1].role = Role::Output;
+        report.traffic = Some(calm_traffic());
         change(&mut report);
         alerts = evaluate(rules, &report, Uuid::from_u128(1), &alerts, report.window_end).alerts;
     }

@@ -1,5 +1,6 @@
 //! The names that rules may use, and what they stand for in a report.
 
+use super::traffic_names;
 use crate::drift::{DriftReport, FeatureReport, Verdict};
 use crate::expectations::{CheckResult, CheckVerdict};
 use crate::model::Role;
@@ -67,6 +68,13 @@ impl Kind {
 pub(super) enum Fact<'a> {
     Number(f64),
     Text(&'a str),
+}
+
+impl Fact<'_> {
+    /// A number that is none stands for nothing.
+    fn is_known(&self) -> bool {
+        !matches!(self, Self::Number(number) if !number.is_finite())
+    }
 }
 
 /// One window, or one column of it: what names are looked up in.
@@ -145,7 +153,7 @@ pub(super) fn variables(for_each: ForEach) -> impl Iterator<Item = Variable> {
     let statistics = STATISTICS
         .into_iter()
         .map(|name| Variable { inferred: true, ..variable(name, Kind::Number, COLUMN) });
-    NAMED.into_iter().chain(statistics).filter(move |variable| {
+    NAMED.into_iter().chain(statistics).chain(traffic_names::variables()).filter(move |variable| {
         if for_each == ForEach::Model { variable.scopes.1 } else { variable.scopes.0 }
     })
 }
@@ -158,17 +166,18 @@ pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, 
     let elsewhere = [ForEach::Feature, ForEach::Model]
         .into_iter()
         .find(|other| variables(*other).any(|variable| variable.name == name));
-    Err(match elsewhere {
-        Some(other) => format!(
+    if let Some(other) = elsewhere {
+        return Err(format!(
             "`{name}` does not exist for `for_each: {}`, only for `for_each: {}`",
             for_each.as_str(),
             if other == ForEach::Model { "model" } else { "feature` and `output" }
-        ),
-        None => format!(
-            "unknown name `{name}`{}",
-            crate::yaml::hint(name, variables(for_each).map(|variable| variable.name))
-        ),
-    })
+        ));
+    }
+    // Whoever forgets the prefix is told the name with it.
+    let names = || variables(for_each).map(|variable| variable.name);
+    let full = format!("{}{name}", traffic_names::PREFIX);
+    let near = crate::yaml::hint(if names().any(|name| name == full) { &full } else { name }, names());
+    Err(format!("unknown name `{name}`{near}"))
 }
 
 impl<'a> Scope<'a> {
@@ -206,6 +215,10 @@ impl<'a> Scope<'a> {
     /// What `name` stands for; absent when it does not apply, or is not a finite number.
     pub(super) fn fact(self, name: &str) -> Option<Fact<'a>> {
         let report = self.report;
+        if let Some(rest) = name.strip_prefix(traffic_names::PREFIX) {
+            let found = traffic_names::fact(report, rest);
+            return found.filter(Fact::is_known);
+        }
         let count = |value: u64| Some(Fact::Number(value as f64));
         let found = match (name, self.column) {
             ("verdict", _) => Some(Fact::Text(self.verdict().as_str())),
@@ -226,6 +239,6 @@ impl<'a> Scope<'a> {
             (statistic, Some(column)) => column.statistics.get(statistic).copied().map(Fact::Number),
             (_, None) => None,
         };
-        found.filter(|fact| !matches!(fact, Fact::Number(number) if !number.is_finite()))
+        found.filter(Fact::is_known)
     }
 }

@@ -15,6 +15,8 @@ use crate::expectations::CheckVerdict;
 use crate::model::ModelName;
 use crate::profile;
 use crate::store;
+use crate::tasks;
+use crate::traffic::{TrafficReport, TrafficVerdict};
 use crate::window::Window;
 
 #[derive(Debug, clap::Subcommand)]
@@ -86,9 +88,11 @@ pub(super) async fn run(
 
 fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::Result<()> {
     let expected = reports.iter().any(|(_, report)| report.expectations_verdict.is_some());
+    let tapped = reports.iter().any(|(_, report)| report.traffic.is_some());
     let mut table = TextTable::new();
     let header = ["window", "rows", "verdict", "reason", "report"].into_iter();
-    table.load_style(presets::NOTHING).set_header(header.chain(expected.then_some("expectations")));
+    let header = header.chain(expected.then_some("expectations")).chain(tapped.then_some("traffic"));
+    table.load_style(presets::NOTHING).set_header(header);
     for (id, report) in reports {
         let cells = [
             report.window_start.format("%F %H:%M").to_string(),
@@ -98,9 +102,20 @@ fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::
             id.to_string(),
         ];
         let checks = report.expectations_verdict.map_or("", CheckVerdict::as_str);
-        table.add_row(cells.into_iter().chain(expected.then(|| checks.to_owned())));
+        let traffic = report.traffic.as_ref().map_or("", |traffic| traffic.verdict.as_str());
+        let more = expected.then(|| checks.to_owned()).into_iter().chain(tapped.then(|| traffic.to_owned()));
+        table.add_row(cells.into_iter().chain(more));
     }
     writeln!(out, "{table}")?;
+    for (_, report) in reports {
+        let Some(traffic) = report.traffic.as_ref().filter(|t| t.verdict == TrafficVerdict::Worse) else {
+            continue;
+        };
+        writeln!(out, "\ntraffic in the window {}:", report.window_start.format("%F %H:%M"))?;
+        for sentence in traffic.sentences() {
+            writeln!(out, "  {sentence}")?;
+        }
+    }
     for (_, report) in reports.iter().filter(|(_, report)| report.violated().next().is_some()) {
         writeln!(out, "\nviolated in the window {}:", report.window_start.format("%F %H:%M"))?;
         for result in report.violated() {
@@ -122,6 +137,39 @@ fn print_expectations(report: &DriftReport, out: &mut impl Write) -> anyhow::Res
     )?;
     for result in report.expectations.iter().filter(|result| result.verdict != CheckVerdict::Ok) {
         writeln!(out, "  {} {}: {}", result.verdict.as_str(), result.check.as_str(), result.sentence())?;
+    }
+    Ok(())
+}
+
+/// Prints every figure of the traffic beside that of earlier windows.
+fn print_traffic(report: &DriftReport, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(traffic) = &report.traffic else { return Ok(()) };
+    writeln!(out, "traffic: {} ({})", traffic.verdict.as_str(), traffic.reason)?;
+    let mut table = TextTable::new();
+    table.load_style(presets::NOTHING).set_header(["figure", "window", "before", "ratio", "p adjusted"]);
+    for (figure, compared) in &traffic.figures {
+        table.add_row([
+            figure.as_str().to_owned(),
+            figure.text(compared.value),
+            compared.baseline.map(|baseline| figure.text(baseline)).unwrap_or_default(),
+            compared.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            compared.p.map(|p| format!("{p:.1e}")).unwrap_or_default(),
+        ]);
+    }
+    for index in 1..=4 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    if !traffic.figures.is_empty() {
+        writeln!(out, "{table}")?;
+    }
+    for (what, statuses) in [("status", &traffic.statuses), ("gRPC status", &traffic.grpc_statuses)] {
+        let counts: Vec<String> =
+            statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+        if !counts.is_empty() {
+            writeln!(out, "{what} {}", counts.join(", "))?;
+        }
     }
     Ok(())
 }
@@ -171,7 +219,28 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
     for change in &report.schema_changes {
         writeln!(out, "schema: {}", change.sentence())?;
     }
-    print_expectations(report, out)
+    print_expectations(report, out)?;
+    print_traffic(report, out)
+}
+
+/// Judges the traffic of `stored` again, from the windows that were there when it was judged.
+async fn explain_traffic(
+    db: &sqlx::PgPool,
+    stored: &DriftReport,
+    out: &mut impl Write,
+) -> anyhow::Result<Option<TrafficReport>> {
+    let Some(traffic) = &stored.traffic else { return Ok(None) };
+    let window = Window { start: stored.window_start, end: stored.window_end };
+    let mut connection = db.acquire().await?;
+    let Some((again, late)) = tasks::judge_again(&mut connection, &stored.model, window, traffic).await?
+    else {
+        writeln!(out, "traffic is as stored: its counts were not kept")?;
+        return Ok(Some(traffic.clone()));
+    };
+    if late > 0 {
+        writeln!(out, "{late} exchanges came after the window was judged; its traffic is without them")?;
+    }
+    Ok(Some(again))
 }
 
 /// Recomputes `report` from the stored parts and baseline; every number has to agree to the last bit.
@@ -209,6 +278,7 @@ async fn explain(
             )?;
         }
     }
+    again.traffic = explain_traffic(db, &stored, out).await?;
     print_report(&again, out)?;
     if again == stored {
         writeln!(out, "recomputed from {} rows: every number agrees with the stored report", again.rows)?;
@@ -227,6 +297,9 @@ async fn explain(
     }
     if again.expectations != stored.expectations {
         differing.push("the expectations");
+    }
+    if again.traffic != stored.traffic {
+        differing.push("the traffic");
     }
     writeln!(
         out,

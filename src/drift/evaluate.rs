@@ -58,6 +58,7 @@ pub fn evaluate(
         expectations: Vec::new(),
         expectations_verdict: None,
         expectations_version: None,
+        traffic: None,
     })
 }
 

@@ -12,6 +12,7 @@ use crate::model::{FeatureKind, ModelName, Role};
 use crate::profile::Profile;
 use crate::schema::{self, Expected, SchemaChange, Seen};
 use crate::stats::Variation;
+use crate::traffic::TrafficReport;
 
 /// The decision on a feature or a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,6 +249,10 @@ pub struct DriftReport {
     /// Version of the document they were judged by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expectations_version: Option<String>,
+    /// How long answers took and how they ended, beside earlier windows; absent where the tap saw no traffic. Its verdict
+    /// stands beside `verdict` and does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficReport>,
 }
 
 impl DriftReport {

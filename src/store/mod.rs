@@ -27,6 +27,7 @@ pub mod outbox;
 pub mod pending_side;
 pub mod profile_part;
 pub mod source_position;
+pub mod traffic;
 
 /// A request to the database that did not succeed.
 #[derive(Debug, Error)]
@@ -137,10 +138,11 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
+    (4, "traffic", include_str!("migrations/0004_traffic.sql")),
     (5, "labels", include_str!("migrations/0005_labels.sql")),
     (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
 ];

@@ -50,6 +50,8 @@ pub struct TapPart {
     pub part: i32,
     /// The counts.
     pub losses: Losses,
+    /// The encoded traffic; absent where the tap saw none, as for predictions that were pushed.
+    pub traffic: Option<Vec<u8>>,
 }
 
 fn count(value: u64) -> i64 {
@@ -96,12 +98,12 @@ pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> 
 /// [`StoreError::Database`], also when a model is not registered.
 pub async fn upsert_taps(db: impl PgExecutor<'_>, parts: &[TapPart]) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into tap_part (model, minute, replica, part, seen, kept, sampled_out, dropped)
+        "insert into tap_part (model, minute, replica, part, seen, kept, sampled_out, dropped, content)
          select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::int[], $5::bigint[], $6::bigint[],
-                              $7::bigint[], $8::jsonb[])
+                              $7::bigint[], $8::jsonb[], $9::bytea[])
          on conflict (model, minute, replica, part)
          do update set seen = excluded.seen, kept = excluded.kept, sampled_out = excluded.sampled_out,
-                       dropped = excluded.dropped, updated_at = now()",
+                       dropped = excluded.dropped, content = excluded.content, updated_at = now()",
     )
     .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| part.minute).collect::<Vec<_>>())
@@ -111,6 +113,7 @@ pub async fn upsert_taps(db: impl PgExecutor<'_>, parts: &[TapPart]) -> Result<(
     .bind(parts.iter().map(|part| count(part.losses.kept)).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| count(part.losses.sampled_out)).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| Json(&part.losses.dropped)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.traffic.as_deref()).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())

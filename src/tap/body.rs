@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 
+use super::metering::{Metering, PassedBytes};
 use super::proxy::Observation;
 use super::queue::Reservation;
 
@@ -92,11 +94,12 @@ pub(super) type SharedCopy = Arc<Mutex<BodyCopy>>;
 pub(super) struct RequestBody {
     inner: Incoming,
     copy: Option<SharedCopy>,
+    passed: Option<PassedBytes>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, copy: Option<SharedCopy>) -> Self {
-        let body = Self { inner, copy };
+    pub(super) fn new(inner: Incoming, copy: Option<SharedCopy>, passed: Option<PassedBytes>) -> Self {
+        let body = Self { inner, copy, passed };
         body.note_end();
         body
     }
@@ -119,6 +122,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let (Some(passed), Some(Ok(frame))) = (&self.passed, &frame)
+            && let Some(data) = frame.data_ref()
+        {
+            passed.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
         if let Some(copy) = &self.copy {
             match &frame {
                 Some(Ok(frame)) => {
@@ -177,16 +185,17 @@ pub(super) struct ResponseBody {
     inner: Option<Incoming>,
     observation: Option<Box<Observation>>,
     copy: Option<BodyCopy>,
+    metering: Option<Metering>,
     _in_flight: InFlight,
 }
 
 impl ResponseBody {
     pub(super) fn empty(in_flight: InFlight) -> Self {
-        Self { inner: None, observation: None, copy: None, _in_flight: in_flight }
+        Self { inner: None, observation: None, copy: None, metering: None, _in_flight: in_flight }
     }
 
-    pub(super) fn forwarded(inner: Incoming, in_flight: InFlight) -> Self {
-        Self { inner: Some(inner), observation: None, copy: None, _in_flight: in_flight }
+    pub(super) fn forwarded(inner: Incoming, in_flight: InFlight, metering: Option<Metering>) -> Self {
+        Self { inner: Some(inner), observation: None, copy: None, metering, _in_flight: in_flight }
     }
 
     pub(super) fn observed(
@@ -194,11 +203,13 @@ impl ResponseBody {
         observation: Box<Observation>,
         copy: BodyCopy,
         in_flight: InFlight,
+        metering: Option<Metering>,
     ) -> Self {
         let mut body = Self {
             inner: Some(inner),
             observation: Some(observation),
             copy: Some(copy),
+            metering,
             _in_flight: in_flight,
         };
         if body.is_end_stream() {
@@ -208,6 +219,8 @@ impl ResponseBody {
     }
 
     fn end(&mut self, ending: Ending) {
+        // Counted before the exchange is settled, so that whoever sees it settled finds its traffic, too.
+        drop(self.metering.take());
         if let (Some(observation), Some(mut copy)) = (self.observation.take(), self.copy.take()) {
             if ending == Ending::Whole {
                 copy.complete();
@@ -229,6 +242,12 @@ impl Body for ResponseBody {
         let frame = ready!(Pin::new(inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
+                if let Some(metering) = &mut self.metering {
+                    metering.passed(frame.data_ref().map_or(0, Bytes::len));
+                    if let Some(trailers) = frame.trailers_ref() {
+                        metering.trailers(trailers);
+                    }
+                }
                 if let (Some(copy), Some(data)) = (self.copy.as_mut(), frame.data_ref()) {
                     copy.push(data);
                 }

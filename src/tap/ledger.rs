@@ -1,7 +1,9 @@
-//! The loss identity: every exchange that was seen is settled exactly once, per model and minute of its event.
+//! The loss identity: every exchange that was seen is settled exactly once, per model and minute of its event. Beside it
+//! the traffic of the same minutes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -9,6 +11,9 @@ use parking_lot::Mutex;
 use crate::drift::Losses;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::model::ModelName;
+use crate::traffic::{Exchange, TrafficCounts};
+
+use super::traffic::Traffic;
 
 /// Minutes held per model; an event in one more is counted with the nearest that is held.
 const MAX_MINUTES: usize = 4096;
@@ -32,6 +37,8 @@ pub struct MinuteLosses {
     pub losses: Losses,
     /// Seen and not yet settled.
     pub pending: u64,
+    /// The traffic since this part began, absolute as well.
+    pub traffic: TrafficCounts,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +46,7 @@ struct Minute {
     part: u32,
     losses: Losses,
     settled: u64,
+    traffic: TrafficCounts,
     changed: bool,
 }
 
@@ -70,8 +78,17 @@ pub struct Ledger {
 pub struct Ticket {
     account: Arc<Account>,
     minute: i64,
+    opened: Instant,
     reason: &'static str,
     settled: bool,
+}
+
+/// Where the traffic of one exchange is counted, also after the exchange is settled; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    account: Arc<Account>,
+    minute: i64,
+    opened: Instant,
 }
 
 enum Outcome {
@@ -162,6 +179,7 @@ impl Ledger {
                         part: minute.part,
                         pending: minute.losses.seen - minute.settled,
                         losses: minute.losses.clone(),
+                        traffic: minute.traffic.clone(),
                     });
                 }
             }
@@ -180,18 +198,27 @@ impl Account {
         let wanted = minute_of(event_time);
         let minute = {
             let mut minutes = self.minutes.lock();
-            let at = minutes.place(wanted);
-            let Minutes { open, retired, first_part } = &mut *minutes;
-            let held = open.entry(at).or_insert_with(|| Minute {
-                part: retired.remove(&at).unwrap_or(*first_part),
-                ..Minute::default()
-            });
+            let (at, held) = minutes.hold(wanted);
             held.losses.seen += 1;
             held.changed = true;
             at
         };
         self.metrics.seen.inc();
-        Ticket { account: Arc::clone(self), minute, reason: ABANDONED, settled: false }
+        Ticket {
+            account: Arc::clone(self),
+            minute,
+            opened: Instant::now(),
+            reason: ABANDONED,
+            settled: false,
+        }
+    }
+
+    /// Counts the traffic of one exchange; a minute that was retired meanwhile comes back as a new part.
+    fn count(&self, minute: i64, exchange: &Exchange) {
+        let mut minutes = self.minutes.lock();
+        let (_, held) = minutes.hold(minute);
+        held.traffic.record(exchange);
+        held.changed = true;
     }
 
     fn settle(&self, at: i64, outcome: &Outcome) {
@@ -224,6 +251,17 @@ impl Account {
 }
 
 impl Minutes {
+    /// The minute in which an event of minute `wanted` is counted, opened if need be.
+    fn hold(&mut self, wanted: i64) -> (i64, &mut Minute) {
+        let at = self.place(wanted);
+        let Self { open, retired, first_part } = self;
+        let held = open.entry(at).or_insert_with(|| Minute {
+            part: retired.remove(&at).unwrap_or(*first_part),
+            ..Minute::default()
+        });
+        (at, held)
+    }
+
     /// Where an event of minute `wanted` is counted.
     fn place(&self, wanted: i64) -> i64 {
         if self.open.len() < MAX_MINUTES || self.open.contains_key(&wanted) {
@@ -244,6 +282,16 @@ impl Ticket {
     /// The model of the exchange.
     pub fn model(&self) -> &ModelName {
         &self.account.model
+    }
+
+    /// Counts the traffic of the exchange, which has ended now. At most once for each.
+    pub fn traffic(&self, traffic: &Traffic) {
+        self.meter().traffic(traffic);
+    }
+
+    /// Where the traffic of the exchange is counted, should the ticket be settled before the answer ends.
+    pub fn meter(&self) -> Meter {
+        Meter { account: Arc::clone(&self.account), minute: self.minute, opened: self.opened }
     }
 
     /// The exchange goes on to be profiled.
@@ -277,6 +325,23 @@ impl Ticket {
     fn settle(mut self, outcome: &Outcome) {
         self.settled = true;
         self.account.settle(self.minute, outcome);
+    }
+}
+
+impl Meter {
+    /// Counts the traffic of the exchange, which has ended now: that ends its time, too. At most once for each.
+    pub fn traffic(&self, traffic: &Traffic) {
+        let exchange = Exchange {
+            upstream_seconds: traffic.upstream_seconds,
+            answer_seconds: self.opened.elapsed().as_secs_f64(),
+            overhead_seconds: traffic.overhead_seconds,
+            status: traffic.status,
+            grpc_status: traffic.grpc_status,
+            request_bytes: traffic.request_bytes,
+            response_bytes: traffic.response_bytes,
+            in_flight: traffic.in_flight,
+        };
+        self.account.count(self.minute, &exchange);
     }
 }
 
@@ -379,6 +444,37 @@ mod tests {
             assert_eq!((changed[0].part, changed[0].losses.seen), (part, 1));
             ledger.retire(at(9));
         }
+    }
+
+    #[test]
+    fn traffic_is_counted_in_its_minute_also_after_the_exchange_is_settled() {
+        let (ledger, _) = ledger();
+        let traffic = Traffic {
+            upstream_seconds: 0.25,
+            overhead_seconds: 1e-4,
+            status: 503,
+            grpc_status: None,
+            request_bytes: 10,
+            response_bytes: 20,
+            in_flight: 3,
+        };
+        let ticket = ledger.open(&model("a"), at(1)).unwrap();
+        ticket.traffic(&traffic);
+        let meter = ticket.meter();
+        ticket.sampled_out();
+        let first = ledger.take_changed();
+        assert_eq!((first[0].part, first[0].traffic.requests()), (0, 1));
+        assert_eq!(first[0].traffic.statuses(), &[(503, 1)].into());
+        assert_eq!(first[0].traffic.in_flight_max(), 3);
+        ledger.retire(at(9));
+
+        meter.traffic(&Traffic { status: 200, ..traffic });
+        let second = ledger.take_changed();
+        check_identity(&second);
+        assert_eq!((second[0].part, second[0].losses.seen, second[0].traffic.requests()), (1, 0, 1));
+        assert_eq!(second[0].traffic.statuses(), &[(200, 1)].into());
+        ledger.retire(at(9));
+        assert_eq!(ledger.snapshot(), []);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::body::{BodyCopy, CopyState, Ending, InFlight, RequestBody, ResponseBody, SharedCopy};
 use super::headers::{strip_hop_by_hop, wants_upgrade};
 use super::ledger::{Ledger, Ticket};
+use super::metering::{Metering, grpc_status};
 use super::queue::ExchangeQueue;
 use super::record::{Recorded, is_sampled, new_id};
 use super::upstream::{SendError, Upstream};
@@ -139,9 +140,14 @@ impl Shared {
             }
         }
         let copy = observation.as_ref().and_then(|observation| observation.request.clone());
-        let request = Request::from_parts(parts, RequestBody::new(body, copy));
+        let mut metering = observation.as_mut().and_then(|observation| observation.metering.take());
+        let passed = metering.as_ref().map(Metering::request_bytes);
+        let request = Request::from_parts(parts, RequestBody::new(body, copy, passed));
 
         let sent = Instant::now();
+        if let Some(metering) = &mut metering {
+            metering.sent(sent, sent - started);
+        }
         let answer = self.upstream.send(request).await;
         let answered = Instant::now();
 
@@ -153,18 +159,29 @@ impl Shared {
                 }
                 strip_hop_by_hop(response.headers_mut(), switching);
                 self.count(response.status());
-                self.forward(response, observation.as_mut(), in_flight, answered - sent)
+                if let Some(metering) = &mut metering {
+                    let (status, grpc) = (response.status().as_u16(), grpc_status(response.headers()));
+                    let overhead = (sent - started) + answered.elapsed();
+                    metering.answered(status, grpc, answered - sent, overhead);
+                }
+                self.forward(response, observation.as_mut(), in_flight, answered - sent, metering)
             }
             Err(error) => {
-                if let Some(observation) = &mut observation {
-                    observation.give_up(&error);
-                }
-                self.log(&error);
                 let status = if matches!(error, SendError::Unforwardable) {
                     StatusCode::BAD_REQUEST
                 } else {
                     StatusCode::BAD_GATEWAY
                 };
+                let client_gone = observation.as_ref().is_some_and(Observing::is_broken);
+                if let Some(metering) = metering.as_mut().filter(|_| !client_gone) {
+                    let overhead = (sent - started) + answered.elapsed();
+                    metering.answered(status.as_u16(), is_grpc.then_some(14), answered - sent, overhead);
+                }
+                drop(metering);
+                if let Some(observation) = &mut observation {
+                    observation.give_up(&error);
+                }
+                self.log(&error);
                 self.answer_without_upstream(in_flight, status, is_grpc)
             }
         };
@@ -185,7 +202,8 @@ impl Shared {
         if invalid {
             metrics.event_time_invalid.inc();
         }
-        let mut observing = Observing { metrics, ticket: None, request: None, record: None };
+        let metering = Some(Metering::new(ticket.meter(), self.settings.metrics.proxy.in_flight.get()));
+        let mut observing = Observing { metrics, ticket: None, request: None, record: None, metering };
         if !route.protocol.is_decoded() {
             ticket.dropped("unsupported_format");
             return Some(observing);
@@ -252,18 +270,19 @@ impl Shared {
         observing: Option<&mut Observing>,
         in_flight: InFlight,
         upstream: Duration,
+        metering: Option<Metering>,
     ) -> Response<ResponseBody> {
         let (parts, body) = response.into_parts();
         let taken = observing.and_then(|observing| {
             Some((observing.ticket.take()?, observing.request.take()?, observing.record.take()?))
         });
         let body = match taken {
-            None => ResponseBody::forwarded(body, in_flight),
+            None => ResponseBody::forwarded(body, in_flight, metering),
             Some((ticket, request, _)) if !parts.status.is_success() => {
                 // Errors repeat what was sent; they are counted and never copied.
                 ticket.dropped("error_status");
                 request.lock().give_up(CopyState::Truncated);
-                ResponseBody::forwarded(body, in_flight)
+                ResponseBody::forwarded(body, in_flight, metering)
             }
             Some((ticket, request, started)) => {
                 let copy = BodyCopy::new(self.settings.queue.reservation(), self.settings.tap.body_limit.0);
@@ -276,7 +295,7 @@ impl Shared {
                     upstream_seconds: upstream.as_secs_f64(),
                     queue: self.settings.queue.clone(),
                 };
-                ResponseBody::observed(body, Box::new(observation), copy, in_flight)
+                ResponseBody::observed(body, Box::new(observation), copy, in_flight, metering)
             }
         };
         Response::from_parts(parts, body)
@@ -355,12 +374,19 @@ struct Observing {
     ticket: Option<Ticket>,
     request: Option<SharedCopy>,
     record: Option<Started>,
+    /// Present until the answer's body takes over.
+    metering: Option<Metering>,
 }
 
 impl Observing {
+    /// Whether the client broke off in the middle of its request.
+    fn is_broken(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.lock().state() == CopyState::Broken)
+    }
+
     /// There is no answer: settles the exchange.
     fn give_up(&mut self, error: &SendError) {
-        let broken = self.request.as_ref().is_some_and(|request| request.lock().state() == CopyState::Broken);
+        let broken = self.is_broken();
         if let Some(ticket) = self.ticket.take() {
             ticket.dropped(if broken { "client_disconnected" } else { error.reason() });
         }

@@ -18,7 +18,8 @@ use crate::metrics::Metrics;
 use crate::profile;
 use crate::store::{self, StoreError};
 use crate::tasks::catalog::error_chain;
-use crate::tasks::dispatch;
+use crate::tasks::{dispatch, traffic};
+use crate::traffic::TrafficCriteria;
 use crate::window::{Window, is_complete, watermark};
 
 /// How often complete windows are looked for.
@@ -156,9 +157,15 @@ impl Evaluator {
         if let Some(expected) = self.expectations.get(&model.name) {
             report.judge_expectations(expected, &baseline, &merged);
         }
+        let criteria = TrafficCriteria { alpha: report.criteria.alpha, ..TrafficCriteria::default() };
+        let seen = traffic::judge(&mut transaction, &model.name, window, model.season, criteria).await?;
+        report.traffic = seen.as_ref().map(|seen| seen.report.clone());
         let id = Uuid::now_v7();
         if !store::drift_report::insert(&mut *transaction, id, &report).await? {
             return Ok(false);
+        }
+        if let Some(seen) = &seen {
+            seen.keep(&mut transaction, &model.name, window).await?;
         }
         dispatch::transitions(&mut transaction, &self.rules, &self.settings, model, &report, id, now).await?;
         transaction.commit().await?;
@@ -172,7 +179,14 @@ impl Evaluator {
             report = %id, model = %report.model, window_start = %report.window_start, rows = report.rows,
             verdict = report.verdict.as_str(), reason = report.reason, "window judged"
         );
+        if let Some(traffic) = &report.traffic {
+            tracing::info!(
+                report = %id, model = %report.model, verdict = traffic.verdict.as_str(), reason = traffic.reason,
+                "traffic judged"
+            );
+        }
         self.metrics.drift.show(report);
+        self.metrics.traffic.show(report);
     }
 }
 

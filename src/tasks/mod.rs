@@ -11,6 +11,7 @@ mod privacy;
 mod recorder;
 mod retention;
 mod supervisor;
+mod traffic;
 
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
@@ -22,3 +23,4 @@ pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;
 pub use supervisor::supervise;
+pub use traffic::judge_again;

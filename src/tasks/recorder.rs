@@ -18,6 +18,7 @@ use crate::store::{self, StoreError};
 use crate::tap::{ExchangeReceiver, Ledger, MinuteLosses, Received, Recorded};
 use crate::tasks::catalog::{Catalog, error_chain};
 use crate::tasks::minutes::{Behind, Flush, Minutes};
+use crate::traffic;
 
 /// How often changed minutes are written.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -219,6 +220,7 @@ impl Writer {
                 replica: self.replica.clone(),
                 part: i32::try_from(minute.part).unwrap_or(i32::MAX),
                 losses: minute.losses.clone(),
+                traffic: (!minute.traffic.is_empty()).then(|| traffic::encode(&minute.traffic)),
             })
             .collect();
         let mut transaction = self.db.begin().await?;

@@ -87,6 +87,7 @@ fn report(window: i64, psi: f64) -> DriftReport {
         expectations: Vec::new(),
         expectations_verdict: None,
         expectations_version: None,
+        traffic: None,
     }
 }
 

@@ -30,4 +30,5 @@ mod tap_faults;
 mod tap_loss;
 mod tap_support;
 mod tap_transparency;
+mod traffic;
 mod whole_loop;
