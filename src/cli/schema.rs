@@ -172,6 +172,7 @@ fn exchange(model: &ModelName, row: CapturedRow) -> Exchange {
         model: model.clone(),
         model_version: None,
         event_time: row.event_time,
+        other_ids: Vec::new(),
         batch: Batch { rows: 1, features: columns(&row.features), outputs: columns(&row.outputs) },
     }
 }

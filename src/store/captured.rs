@@ -220,6 +220,7 @@ pub async fn newest(
         model_version,
         features,
         outputs,
+        ..CapturedRow::default()
     };
     Ok(rows.into_iter().map(row).collect())
 }

@@ -186,7 +186,7 @@ impl Minutes {
                 part: open.part,
                 rows: open.profile.rows(),
                 content: profile::encode(&open.profile),
-                seen: open.seen.clone(),
+                seen: Seen::clone(&open.seen),
             })
             .collect();
         let captured = self

@@ -158,6 +158,7 @@ pub(super) fn exchanges(path: &Path, meaning: Meaning<'_>) -> Result<Rows, Frame
             model: meaning.model.clone(),
             model_version: versions.as_ref().and_then(|versions| text(&versions[start])),
             event_time,
+            other_ids: Vec::new(),
             batch: Batch { rows: end - start, features: slice(&features), outputs: slice(&outputs) },
         });
     }

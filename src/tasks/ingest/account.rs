@@ -80,6 +80,7 @@ impl Account {
                 replica: self.replica.clone(),
                 part: open.part,
                 losses: open.losses.clone(),
+                traffic: None,
             })
             .collect()
     }
