@@ -6,7 +6,12 @@
 
 #![expect(clippy::print_stdout, reason = "its output is a table")]
 
-#[expect(dead_code, reason = "shared with the other simulations")]
+#[expect(
+    dead_code,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shared with the other simulations, which draw whole numbers as floats"
+)]
 #[path = "simulation/random.rs"]
 mod random;
 
@@ -148,10 +153,10 @@ fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for windows in [8, 24, 168] {
         for deviation in [0.0, 0.1, 0.4] {
-            all.push(Scenario { windows, deviation, ..usual });
+            all.push(Scenario { deviation, windows, ..usual });
         }
-        all.push(Scenario { windows, tail: 3, ..usual });
-        all.push(Scenario { windows, correlation: 0.8, ..usual });
+        all.push(Scenario { tail: 3, windows, ..usual });
+        all.push(Scenario { correlation: 0.8, windows, ..usual });
     }
     all.push(Scenario { requests: 50, ..usual });
     all.push(Scenario { requests: 3000, ..usual });

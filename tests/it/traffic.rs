@@ -71,7 +71,7 @@ async fn predict(State(mood): State<Arc<Mood>>) -> Response {
 }
 
 struct Client {
-    client: reqwest::Client,
+    http: reqwest::Client,
     proxy: String,
     admin: String,
 }
@@ -86,7 +86,7 @@ impl Client {
                 sending.join_next().await.unwrap().unwrap();
             }
             let request = self
-                .client
+                .http
                 .post(format!("{}/v1/models/m:predict", self.proxy))
                 .header("x-event-time", (start() + chrono::TimeDelta::minutes(60 * hour + 5)).to_rfc3339())
                 .json(&json!({ "instances": [[row % 41]] }));
@@ -96,7 +96,7 @@ impl Client {
     }
 
     async fn text(&self, path: &str) -> String {
-        self.client.get(format!("{}{path}", self.admin)).send().await.unwrap().text().await.unwrap()
+        self.http.get(format!("{}{path}", self.admin)).send().await.unwrap().text().await.unwrap()
     }
 }
 
@@ -170,7 +170,7 @@ async fn a_slow_and_a_failing_model_server_raise_alerts() {
     }
     let sidecar = App::build(parsed).await.unwrap();
     let client = Client {
-        client: reqwest::Client::new(),
+        http: reqwest::Client::new(),
         proxy: format!("http://{}", sidecar.proxy_address().unwrap()),
         admin: format!("http://{}", sidecar.admin_address()),
     };
@@ -251,10 +251,10 @@ async fn a_slow_and_a_failing_model_server_raise_alerts() {
         "{metrics}"
     );
     assert!(metrics.contains("driftline_traffic_verdict{model=\"m\"} "), "{metrics}");
-    let served: Wire = serde_json::from_str(&client.text("/v1/models/m/drift?limit=3").await).unwrap();
-    let served = &served["reports"][1]["report"]["traffic"];
-    assert_eq!(served["figures"]["error_share"]["value"], 1.0, "{served}");
-    assert_eq!(served["statuses"]["500"], REQUESTS);
+    let given: Wire = serde_json::from_str(&client.text("/v1/models/m/drift?limit=3").await).unwrap();
+    let given = &given["reports"][1]["report"]["traffic"];
+    assert_eq!(given["figures"]["error_share"]["value"], 1.0, "{given}");
+    assert_eq!(given["statuses"]["500"], REQUESTS);
     shutdown.cancel();
     running.join_next().await.unwrap().unwrap().unwrap();
     tasks.join_all().await;
