@@ -499,3 +499,32 @@ fn content_types_say_what_texts_are() {
     let by_message = Writer::default().message(4, hint("base64")).message(5, day(tensor("t", "BYTES", &[1])));
     check_grpc(by_message, "t=#", &[]);
 }
+
+#[test]
+fn the_flag_of_a_message_says_whether_it_is_compressed() {
+    let message = Writer::default().message(5, tensor("r", "UINT8", &[2])).bytes(7, [7, 8]).0;
+    let packed = gzip(&message);
+    let compressed = [&[1][..], &u32::try_from(packed.len()).unwrap().to_be_bytes(), &packed].concat();
+    let said = [("grpc-encoding", "gzip")];
+    assert_eq!(columns(request(GRPC, &said, &compressed).unwrap().parts), "r=7,8");
+    assert_eq!(columns(request(GRPC, &said, &frame(&message)).unwrap().parts), "r=7,8");
+    let unknown = request(GRPC, &[("grpc-encoding", "snappy")], &compressed).unwrap_err();
+    assert_eq!(unknown.reason(), "unsupported_encoding");
+    let bomb = gzip(&vec![0; 33 << 20]);
+    let bomb = [&[1][..], &u32::try_from(bomb.len()).unwrap().to_be_bytes(), &bomb].concat();
+    assert_eq!(request(GRPC, &said, &bomb).unwrap_err().reason(), "inflates_too_far");
+    let over_http = request(JSON, &[("content-encoding", "gzip")], &gzip(&vec![b' '; 33 << 20])).unwrap_err();
+    assert_eq!(over_http.reason(), "inflates_too_far");
+}
+
+#[test]
+fn classes_are_split_where_they_are_asked_for() {
+    let parameter = Writer::default().bytes(1, "classification").message(2, Writer::default().varint(2, 1));
+    let output = Writer::default().bytes(1, "y").message(2, parameter);
+    let asked = Writer::default().message(5, tensor("x", "UINT8", &[1, 1])).message(6, output).bytes(7, [1]);
+    let asked = request(GRPC, &[], &frame(&asked.0)).unwrap();
+    let class = tensor("y", "BYTES", &[1, 1]).message(5, Writer::default().bytes(8, "10:3:cat"));
+    let answered = response(GRPC, &[], &frame(&Writer::default().bytes(1, "m").message(5, class).0)).unwrap();
+    let decoded = join(asked, Some(Ok(answered)), &Naming::default()).unwrap();
+    assert_eq!(show(&decoded.batch.outputs), "y.top1_index=3 y.top1_value=10 y.top1_label='cat'");
+}
