@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::json::Node;
 use super::side::Part;
 use super::table::{Items, Table, is_bytes, scalar};
-use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, Naming, Notes};
+use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Naming, Notes};
 use crate::model::{Column, Value};
 
 /// What became of a value that stands where one row has one column.
@@ -42,6 +42,9 @@ pub(super) fn set_cells(table: &mut Table, row: usize, name: &str, node: &Node) 
 /// The columns of rows of nothing but numbers, of which all have as many; the shape of most traffic.
 pub(super) fn even_rows(rows: &[Node]) -> Option<Vec<Vec<Value>>> {
     let width = rows.first()?.list_len().filter(|width| *width <= MAX_COLUMNS)?;
+    if rows.len() > MAX_ROWS || rows.len().saturating_mul(width) > MAX_CELLS {
+        return None;
+    }
     let mut columns: Vec<Vec<Value>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
     for row in rows {
         let Node::Numbers(numbers) = row else { return None };
@@ -200,19 +203,30 @@ pub(super) fn named_tensor(
         }
         j = if j + 1 < width { j + 1 } else { 0 };
     });
-    let mut part = if names.may_repeat(width) {
-        push_columns(&mut table, columns, names)?;
-        Part::new(table)
-    } else {
-        let fitting = names.given.iter().filter(|_| names.given.len() == width);
-        fitting.map(String::as_str).chain([names.whole()]).try_for_each(Table::check_name)?;
-        let column = |(j, values)| Column { name: names.column(width, j), values };
-        Part { rows, columns: columns.into_iter().enumerate().map(column).collect(), runs: None }
-    };
+    let mut part = named_columns(rows, columns, names)?;
     if shape.len() == 1 {
         part.may_be_one_row(names.given);
     }
     Ok(part)
+}
+
+/// Whole columns of `rows` values each as a part; without a table where no name can come twice.
+pub(super) fn named_columns(
+    rows: usize,
+    columns: Vec<Vec<Value>>,
+    names: Names<'_>,
+) -> Result<Part, DecodeFailure> {
+    let width = columns.len();
+    if names.may_repeat(width) {
+        let mut table = Table::default();
+        table.add_rows(rows)?;
+        push_columns(&mut table, columns, names)?;
+        return Ok(Part::new(table));
+    }
+    let fitting = names.given.iter().filter(|_| names.given.len() == width);
+    fitting.map(String::as_str).chain([names.whole()]).try_for_each(Table::check_name)?;
+    let column = |(j, values)| Column { name: names.column(width, j), values };
+    Ok(Part { rows, columns: columns.into_iter().enumerate().map(column).collect(), runs: None })
 }
 
 /// The elements of an array of scalars.

@@ -55,6 +55,9 @@ pub(super) fn response(body: &[u8], names: Names<'_>, notes: &mut Notes) -> Resu
     let mut lines = records(body)?;
     let width = lines.iter().map(Vec::len).max().unwrap_or(0);
     if lines.len() == 1 && width > 1 && names.given.len() != width {
+        if width > MAX_ROWS {
+            return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
+        }
         let values = lines.swap_remove(0).into_iter().map(Field::value).collect();
         let mut part = Part::vector(names.whole(), values);
         if let Some(runs) = &mut part.runs {

@@ -270,6 +270,9 @@ fn one_row(root: &Node, side: Side, names: Names<'_>) -> Result<Vec<Part>, Decod
     let Some(object) = members(root) else {
         let name = names.whole();
         let mut part = if let Some(items) = flat_items(root) {
+            if items.len() > MAX_ROWS {
+                return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
+            }
             Part::vector(name, items.values())
         } else {
             let mut table = Table::default();
@@ -288,7 +291,7 @@ fn one_row(root: &Node, side: Side, names: Names<'_>) -> Result<Vec<Part>, Decod
     let mut parts = Vec::new();
     for member in object {
         let (name, node) = member;
-        match flat_items(node).filter(|items| items.len() > 1) {
+        match flat_items(node).filter(|items| (2..=MAX_ROWS).contains(&items.len())) {
             Some(items) => {
                 Table::check_name(name)?;
                 let mut part = Part::vector(name, items.values());

@@ -1,7 +1,7 @@
 //! `KServe` V1 and `TensorFlow` Serving REST: `instances` or `inputs`, and `predictions` or `outputs`.
 
 use super::columns::{
-    Names, add_positional, check_size, even_rows, members, push_columns, push_tensor, set_cells,
+    Names, add_positional, check_size, even_rows, members, named_columns, push_tensor, set_cells,
 };
 use super::json::Node;
 use super::side::{Part, RequestSide, ResponseSide, Runs};
@@ -76,10 +76,7 @@ pub(super) fn plain_rows(
     notes: &mut Notes,
 ) -> Result<Part, DecodeFailure> {
     if let Some(columns) = even_rows(elements) {
-        let mut table = Table::default();
-        table.add_rows(elements.len())?;
-        push_columns(&mut table, columns, names)?;
-        return Ok(Part::new(table));
+        return named_columns(elements.len(), columns, names);
     }
     let width = elements.iter().filter_map(positional_width).max().unwrap_or(0);
     let positional = names.all(width);
@@ -218,7 +215,10 @@ fn tensor(names: Names<'_>, node: &Node) -> Result<Part, DecodeFailure> {
             }
             Ok(Part::new(table))
         }
-        Items::Nodes(_) if items.has_lists() => {
+        Items::Nodes(elements) if items.has_lists() => {
+            if let Some(columns) = even_rows(elements) {
+                return named_columns(elements.len(), columns, names);
+            }
             push_tensor(&mut table, names, items)?;
             Ok(Part::new(table))
         }

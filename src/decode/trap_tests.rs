@@ -274,6 +274,30 @@ fn structured_events_are_unwrapped_in_both_forms() {
 }
 
 #[test]
+fn more_values_than_are_decoded_are_refused() {
+    let many = |count: usize| "1,".repeat(count) + "1";
+    let cases = [
+        (Protocol::FreeJson, format!("[{}]", many(MAX_ROWS))),
+        (Protocol::Invocations, "1\n".repeat(MAX_ROWS + 1)),
+        (Protocol::SageMaker, many(MAX_COLUMNS)),
+        (Protocol::Invocations, format!("[{}]", "[1],".repeat(MAX_ROWS) + "[1]")),
+        (Protocol::SeldonV1, format!(r#"{{"data":{{"ndarray":[{}]}}}}"#, many(MAX_ROWS))),
+        (Protocol::KserveV1, format!(r#"{{"instances":[{}]}}"#, "[1],".repeat(MAX_ROWS) + "[1]")),
+    ];
+    for (protocol, body) in cases {
+        let failure = decode_bytes(protocol, body.as_bytes(), b"{}", &[]).unwrap_err();
+        assert_eq!(failure.reason(), "too_large", "{protocol:?}: {failure}");
+    }
+    let line = many(MAX_ROWS);
+    let answer = decode_response(&raw(&route(Protocol::SageMaker), line.as_bytes()), 200, &Naming::default());
+    assert_eq!(answer.unwrap_err().reason(), "too_large");
+    // A vector too long to be columns is there, and not looked into.
+    let long = format!(r#"{{"x":[{}],"a":1}}"#, many(MAX_ROWS));
+    let decoded = decode_bytes(Protocol::FreeJson, long.as_bytes(), b"{}", &[]).unwrap();
+    assert_eq!(show(&decoded.batch.features), "x=# a=1");
+}
+
+#[test]
 fn what_is_cut_is_not_read() {
     let route = route(Protocol::Invocations);
     let body = br#"{"instances":[[1],[2]"#;
