@@ -508,7 +508,8 @@ async fn feedback_through_the_proxy_labels_its_prediction() {
     let app = driftline::app::App::build(Settings::parse(&settings, "s.yaml").unwrap()).await.unwrap();
     let proxy = format!("http://{}", app.proxy_address().unwrap());
     let shutdown = tokio_util::sync::CancellationToken::new();
-    running.spawn(app.run(shutdown.clone().cancelled_owned()));
+    let mut sidecar = tokio::task::JoinSet::new();
+    sidecar.spawn(app.run(shutdown.clone().cancelled_owned()));
     let client = reqwest::Client::new();
     let asked = client.post(format!("{proxy}/api/v1.0/predictions")).header("x-request-id", "r1");
     let answer = asked.body(r#"{"data":{"names":["x"],"ndarray":[[1],[2]]}}"#).send().await.unwrap();
@@ -520,6 +521,6 @@ async fn feedback_through_the_proxy_labels_its_prediction() {
     let expected = BTreeMap::from(expected);
     crate::support::wait_for("the labels", async || (held(&pool).await == expected).then_some(())).await;
     shutdown.cancel();
+    sidecar.join_next().await.unwrap().unwrap().unwrap();
     running.abort_all();
-    while running.join_next().await.is_some() {}
 }
