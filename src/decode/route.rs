@@ -20,6 +20,8 @@ pub enum Protocol {
     TorchServe,
     /// Seldon Core v1.
     SeldonV1,
+    /// Feedback of Seldon Core v1: labels, and no prediction.
+    SeldonFeedback,
     /// Azure ML, `/score`.
     AzureScore,
     /// Vertex AI.
@@ -101,6 +103,7 @@ impl Protocol {
             Self::Invocations => "invocations",
             Self::TorchServe => "torchserve",
             Self::SeldonV1 => "seldon_v1",
+            Self::SeldonFeedback => "seldon_feedback",
             Self::AzureScore => "azure_score",
             Self::Vertex => "vertex",
             Self::OpenAi => "openai",
@@ -227,6 +230,7 @@ fn others(path: &str) -> Option<Found> {
     let protocol = match path {
         "/invocations" => Protocol::Invocations,
         "/api/v1.0/predictions" | "/api/v0.1/predictions" => Protocol::SeldonV1,
+        "/api/v1.0/feedback" | "/api/v0.1/feedback" => Protocol::SeldonFeedback,
         "/score" => Protocol::AzureScore,
         "/inference.GRPCInferenceService/ModelInfer" | "/inference.GRPCInferenceService/ModelStreamInfer" => {
             Protocol::OpenInferenceGrpc
@@ -314,6 +318,7 @@ mod tests {
         check("/invocations", Protocol::Invocations, None, None);
         check("/predictions/m/1.0", Protocol::TorchServe, Some("m"), Some("1.0"));
         check("/api/v1.0/predictions", Protocol::SeldonV1, None, None);
+        check("/api/v1.0/feedback", Protocol::SeldonFeedback, None, None);
         check("/score", Protocol::AzureScore, None, None);
         check("/v1/projects/p/locations/l/endpoints/e:predict", Protocol::Vertex, None, None);
         check("/openai/v1/chat/completions", Protocol::OpenAi, None, None);

@@ -74,9 +74,19 @@ pub struct TapSettings {
 }
 
 impl TapSettings {
-    /// The models that name a path of their own.
+    /// The models that name a path of their own; where that is one of Seldon's, feedback about it is the model's as well.
     pub fn paths(models: &[config::ModelSettings]) -> HashMap<String, ModelName> {
-        models.iter().filter_map(|model| Some((model.path.clone()?, model.name.clone()))).collect()
+        let mut paths = HashMap::new();
+        for model in models {
+            let Some(path) = &model.path else { continue };
+            if let Some(version) =
+                path.strip_prefix("/api/").and_then(|path| path.strip_suffix("/predictions"))
+            {
+                paths.insert(format!("/api/{version}/feedback"), model.name.clone());
+            }
+            paths.insert(path.clone(), model.name.clone());
+        }
+        paths
     }
 }
 

@@ -6,7 +6,9 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::ledger::Ticket;
 use super::queue::Reservation;
-use crate::decode::{self, DecodeFailure, Headers, Naming, Notes, RawExchange, Route};
+use crate::decode::events::{LabelEvent, MAX_INFLATED, labels_of_feedback};
+use crate::decode::inflate::inflate;
+use crate::decode::{self, DecodeFailure, Headers, Naming, Notes, Protocol, RawExchange, Route};
 use crate::model::{Exchange, ModelName};
 
 /// A copied exchange; what it holds in memory is given back when it is dropped, and so is its place in the ledger.
@@ -61,6 +63,37 @@ impl Recorded {
     /// Bytes that it holds of the queue's budget.
     pub fn reserved_bytes(&self) -> usize {
         self.reservations.iter().map(Reservation::bytes).sum()
+    }
+
+    /// Whether it is feedback about an earlier prediction, and none itself.
+    pub fn is_feedback(&self) -> bool {
+        self.route.protocol == Protocol::SeldonFeedback
+    }
+
+    /// The labels of an exchange that is feedback; its ticket is settled.
+    ///
+    /// # Errors
+    ///
+    /// A stable reason when there is none; the exchange is then settled as dropped for it.
+    pub fn into_labels(self) -> Result<Vec<LabelEvent>, &'static str> {
+        let puid = self.request_headers.get("seldon-puid").or(self.response_headers.get("seldon-puid"));
+        let body = joined(self.request);
+        let coding = self.request_headers.get("content-encoding");
+        let labels = match inflate(&body, coding, MAX_INFLATED) {
+            _ if !(200..300).contains(&self.status) => Err("error_status"),
+            Ok(body) => labels_of_feedback(puid, &body),
+            Err(_) => Err("damaged_compression"),
+        };
+        match labels {
+            Ok(labels) => {
+                self.ticket.kept();
+                Ok(labels)
+            }
+            Err(reason) => {
+                self.ticket.dropped(reason);
+                Err(reason)
+            }
+        }
     }
 
     /// Reads the rows; for a thread of its own, never on the path of a prediction.

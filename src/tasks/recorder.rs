@@ -1,5 +1,6 @@
 //! From exchanges to stored minutes: decodes on a thread of its own, counts, and writes what has changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use uuid::Uuid;
 
 use crate::decode::Naming;
 use crate::metrics::Metrics;
-use crate::model::Exchange;
+use crate::model::{Exchange, ModelName};
+use crate::store::label::Label;
 use crate::store::profile_part::TapPart;
 use crate::store::{self, StoreError};
 use crate::tap::{ExchangeReceiver, Ledger, MinuteLosses, Received, Recorded};
@@ -32,6 +34,9 @@ const RECEIVE: Duration = Duration::from_millis(100);
 /// How long the last flush may take when the process ends.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
+/// Labels of one model held at once; past it they are dropped and counted.
+const MAX_LABELS: usize = 20_000;
+
 /// What a prediction is dropped for when the database is too far behind.
 const STORE_BEHIND: &str = "store_behind";
 
@@ -39,6 +44,8 @@ const STORE_BEHIND: &str = "store_behind";
 #[derive(Debug)]
 struct Shared {
     minutes: Mutex<Minutes>,
+    /// Labels that came as feedback through the proxy.
+    labels: Mutex<BTreeMap<ModelName, Vec<Label>>>,
     catalog: watch::Receiver<Arc<Catalog>>,
     filling: Notify,
     metrics: Metrics,
@@ -64,7 +71,31 @@ impl Shared {
         Ok(())
     }
 
+    /// Keeps the labels of feedback for the next flush, as far as there is room.
+    fn take_feedback(&self, recorded: Recorded) {
+        let (model, known_at) = (recorded.model().clone(), recorded.event_time());
+        let note = |name: &str, count: usize| {
+            self.metrics.tap.notes.with_label_values(&[model.as_str(), name]).inc_by(count as u64);
+        };
+        match recorded.into_labels() {
+            Err(reason) => tracing::debug!(%model, reason, "feedback holds no label"),
+            Ok(events) => {
+                let mut labels = self.labels.lock();
+                let labels = labels.entry(model.clone()).or_default();
+                let room = MAX_LABELS.saturating_sub(labels.len()).min(events.len());
+                labels.extend(events[..room].iter().map(|event| Label::of_event(event, known_at)));
+                if room < events.len() {
+                    note("label_dropped", events.len() - room);
+                }
+            }
+        }
+    }
+
     fn take(&self, recorded: Recorded) {
+        if recorded.is_feedback() {
+            self.take_feedback(recorded);
+            return;
+        }
         let (naming, policy) = {
             let catalog = self.catalog.borrow();
             let entry = catalog.get(recorded.model());
@@ -116,6 +147,7 @@ impl Recorder {
         let replica = Uuid::now_v7().to_string();
         let shared = Arc::new(Shared {
             minutes: Mutex::new(Minutes::new(replica.clone())),
+            labels: Mutex::default(),
             catalog,
             filling: Notify::new(),
             metrics,
@@ -197,11 +229,18 @@ impl Writer {
     async fn flush(&self) -> Result<(), StoreError> {
         let losses = self.ledger.take_changed();
         let flush = self.shared.minutes.lock().flush();
-        if losses.is_empty() && flush.is_empty() {
+        let labels = std::mem::take(&mut *self.shared.labels.lock());
+        if losses.is_empty() && flush.is_empty() && labels.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.write(&losses, &flush).await {
+        if let Err(error) = self.write(&losses, &flush, &labels).await {
             self.ledger.mark_changed(&losses);
+            let mut held = self.shared.labels.lock();
+            for (model, mut labels) in labels {
+                let newer = held.entry(model).or_default();
+                labels.append(newer);
+                *newer = labels;
+            }
             return Err(error);
         }
         self.shared.minutes.lock().written(&flush);
@@ -211,7 +250,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn write(&self, losses: &[MinuteLosses], flush: &Flush) -> Result<(), StoreError> {
+    async fn write(
+        &self,
+        losses: &[MinuteLosses],
+        flush: &Flush,
+        labels: &BTreeMap<ModelName, Vec<Label>>,
+    ) -> Result<(), StoreError> {
         let taps: Vec<TapPart> = losses
             .iter()
             .map(|minute| TapPart {
@@ -226,7 +270,12 @@ impl Writer {
         let mut transaction = self.db.begin().await?;
         store::profile_part::upsert_profiles(&mut *transaction, &flush.profiles).await?;
         for (model, rows) in &flush.captured {
-            store::captured::insert(&mut *transaction, model, rows).await?;
+            store::captured::insert(&mut transaction, model, rows).await?;
+        }
+        let catalog = Arc::clone(&self.shared.catalog.borrow());
+        for (model, labels) in labels {
+            let rules = catalog.get(model).map(|entry| Arc::clone(&entry.labels)).unwrap_or_default();
+            store::label::upsert(&mut transaction, model, labels, &rules).await?;
         }
         store::profile_part::upsert_taps(&mut *transaction, &taps).await?;
         transaction.commit().await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::config::Settings;
-use driftline::decode::events::{Event, LabelTarget, labels_of_feedback};
+use driftline::decode::events::{LabelTarget, labels_of_feedback};
 use driftline::model::ModelName;
 use driftline::privacy::Policy;
 use driftline::store::captured::{self, CapturedRow, ExchangeIds};
@@ -310,11 +310,7 @@ async fn feedback_labels_the_rows_of_its_puid() {
     insert(&pool, &model, &exchange("body", 2, &["puid-9"], 0)).await;
     let feedback =
         br#"{"response":{"meta":{"puid":"puid-9"}},"truth":{"data":{"ndarray":[[1],[0]]}},"reward":1}"#;
-    let events: Vec<_> = labels_of_feedback(None, feedback)
-        .unwrap()
-        .into_iter()
-        .filter_map(|event| if let Event::Label(label) = event { Some(label) } else { None })
-        .collect();
+    let events = labels_of_feedback(None, feedback).unwrap();
     let mut db = pool.acquire().await.unwrap();
     let counts = label::upsert_events(&mut db, &model, &events, at(5), &Rules::default()).await.unwrap();
     assert_eq!(counts.new, 2);
@@ -489,4 +485,42 @@ async fn labels_among_events_find_the_predictions_among_events() {
     let none = LabelCounts::default();
     assert_eq!(counts, LabelCounts { new: 2, waiting: 2, early: 2, unchanged: 1, ..none });
     replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feedback_through_the_proxy_labels_its_prediction() {
+    use axum::routing::post;
+    const ANSWER: &str = r#"{"data":{"names":["y"],"ndarray":[[3],[4]]},"meta":{"puid":"p1"}}"#;
+    const THANKS: &str = r#"{"data":{"tensor":{"shape":[0]}},"meta":{}}"#;
+    driftline::app::install_crypto();
+    let (pool, url) = database_with_url().await;
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = format!(
+        "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\n\
+         tap: {{upstream: 'http://{}'}}\nmodels: [{{name: m, path: /api/v1.0/predictions, labels: {{}}}}]\n",
+        upstream.local_addr().unwrap()
+    );
+    let server = axum::Router::new()
+        .route("/api/v1.0/predictions", post(async || ([("seldon-puid", "p1")], ANSWER)))
+        .route("/api/v1.0/feedback", post(async || THANKS));
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(async move { axum::serve(upstream, server).await.map_err(anyhow::Error::from) });
+    let app = driftline::app::App::build(Settings::parse(&settings, "s.yaml").unwrap()).await.unwrap();
+    let proxy = format!("http://{}", app.proxy_address().unwrap());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let mut sidecar = tokio::task::JoinSet::new();
+    sidecar.spawn(app.run(shutdown.clone().cancelled_owned()));
+    let client = reqwest::Client::new();
+    let asked = client.post(format!("{proxy}/api/v1.0/predictions")).header("x-request-id", "r1");
+    let answer = asked.body(r#"{"data":{"names":["x"],"ndarray":[[1],[2]]}}"#).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, ANSWER.to_owned()));
+    let feedback = r#"{"response":{"meta":{"puid":"p1"}},"truth":{"data":{"ndarray":[[8],[9]]}},"reward":0}"#;
+    let answer = client.post(format!("{proxy}/api/v1.0/feedback")).body(feedback).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, THANKS.to_owned()));
+    let expected = [("r1_0", json!(8)), ("r1_1", json!(9))].map(|(row, value)| (row.to_owned(), value));
+    let expected = BTreeMap::from(expected);
+    crate::support::wait_for("the labels", async || (held(&pool).await == expected).then_some(())).await;
+    shutdown.cancel();
+    sidecar.join_next().await.unwrap().unwrap().unwrap();
+    running.abort_all();
 }

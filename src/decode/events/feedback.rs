@@ -8,16 +8,21 @@ use super::{Event, LabelEvent, LabelTarget, Refusal, SideEvent};
 use crate::decode::ids::usable;
 use crate::decode::{Headers, MAX_ROWS, Protocol, Route, Side};
 
-/// Paths to which feedback is sent.
-pub const FEEDBACK_PATHS: [&str; 3] = ["/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback"];
-
-/// The labels in one exchange of a feedback path; `puid` is the header `Seldon-Puid` of the request or the answer.
+/// The labels in feedback about an earlier prediction; `puid` is the header `Seldon-Puid` of the request or the answer.
 ///
 /// # Errors
 ///
-/// A stable reason when there is no label in it.
-pub fn labels_of_feedback(puid: Option<&str>, body: &[u8]) -> Result<Vec<Event>, &'static str> {
-    event(puid, body).map_err(|refusal| refusal.reason)
+/// A stable reason when there is no label in it, or nothing that says of which prediction.
+pub fn labels_of_feedback(puid: Option<&str>, body: &[u8]) -> Result<Vec<LabelEvent>, &'static str> {
+    let events = event(puid, body).map_err(|refusal| refusal.reason)?;
+    events
+        .into_iter()
+        .map(|event| match event {
+            Event::Label(label) => Ok(label),
+            // The prediction itself came another way, and under another id.
+            Event::Side(_) | Event::Both { .. } | Event::Rows(_) => Err("label_without_id"),
+        })
+        .collect()
 }
 
 /// The events of one feedback. Without an id the feedback is a labelled prediction of its own, if it repeats it.

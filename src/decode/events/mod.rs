@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 
 pub use self::bentoml::{MonitorLog, MonitorSchema};
 pub use self::debezium::LabelColumns;
-pub use self::feedback::{FEEDBACK_PATHS, labels_of_feedback};
+pub use self::feedback::labels_of_feedback;
 pub use self::labels::{LabelTarget, parse_label};
 pub use self::read::read;
 use super::predictions::Submitted;

@@ -431,7 +431,7 @@ fn feedback_is_labels_by_puid_or_a_labelled_prediction() {
     let two = [(by_id("p1", Some(0)), json!(1)), (by_id("p1", Some(1)), json!(0))];
     assert_eq!(labels(&read_all(&[], format!("{{{meta},{truth}}}"), None)), two);
     let by_header = labels_of_feedback(Some("p2"), format!("{{{meta},{truth}}}").as_bytes()).unwrap();
-    assert_eq!(labels(&by_header)[0].0, by_id("p2", Some(0)));
+    assert_eq!(by_header[0].target, by_id("p2", Some(0)));
 
     let whole = r#"{"request":{"data":{"ndarray":[[1,2]]}},"response":{"data":{"ndarray":[[0.9]]}},
         "truth":{"data":{"names":["no","yes"],"tensor":{"shape":[1,2],"values":[0,1]}}},"reward":1}"#;
@@ -442,6 +442,8 @@ fn feedback_is_labels_by_puid_or_a_labelled_prediction() {
     assert_eq!(label.target, by_id(request.id.as_ref().unwrap(), None));
     assert_eq!(label.value, json!({"no": 0, "yes": 1}));
     assert_eq!(read_all(&[], whole, None), events, "the same bytes are the same prediction");
+
+    assert_eq!(labels_of_feedback(None, whole.as_bytes()), Err("label_without_id"));
 
     for (body, reason) in [
         (r#"{"truth":{"data":{"ndarray":[]}},"reward":1}"#, "no_truth"),
@@ -459,8 +461,8 @@ fn feedback_is_labels_by_puid_or_a_labelled_prediction() {
         (r#"{"data":{"ndarray":["x"]}}"#, json!("x")),
         (r#"{"data":{"ndarray":[[0,1]]}}"#, json!({"t:0": 0, "t:1": 1})),
     ] {
-        let events = labels_of_feedback(Some("p"), format!(r#"{{"truth":{truth}}}"#).as_bytes()).unwrap();
-        assert_eq!(labels(&events), [(by_id("p", None), expected)], "{truth}");
+        let given = labels_of_feedback(Some("p"), format!(r#"{{"truth":{truth}}}"#).as_bytes()).unwrap();
+        assert_eq!((&given[0].target, &given[0].value), (&by_id("p", None), &expected), "{truth}");
     }
 }
 
