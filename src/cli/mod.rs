@@ -107,7 +107,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Demo(arguments) => demo::run(arguments, out).await,
         Command::Run => run::run(load_settings(config)?).await,
         Command::Check => check::run(config, out).await,
-        Command::Compare(arguments) => compare::run(&arguments, out),
+        Command::Compare(arguments) => compare::run(&arguments, &load_settings(config)?, out),
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),

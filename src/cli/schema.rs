@@ -239,7 +239,7 @@ async fn from_proxy(
     over.cancel();
     let watched = decoding.await?;
     bar.finish_and_clear();
-    finish(watched, arguments)
+    finish(&watched, arguments)
 }
 
 /// Decodes and learns, on a thread of its own, until there is enough or it is over.
@@ -269,15 +269,14 @@ fn watch(
                     Err(failure) => *watched.failures.entry(failure.reason()).or_default() += 1,
                 }
             }
-            Received::Exchange(_) => {}
             Received::Nothing | Received::Closed if over.is_cancelled() => return watched,
-            Received::Nothing => {}
+            Received::Exchange(_) | Received::Nothing => {}
             Received::Closed => std::thread::sleep(RECEIVE),
         }
     }
 }
 
-fn finish(watched: Watched, arguments: &Learn) -> anyhow::Result<Learned> {
+fn finish(watched: &Watched, arguments: &Learn) -> anyhow::Result<Learned> {
     let failures: Vec<String> =
         watched.failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let seen = watched.learner.predictions();

@@ -56,7 +56,7 @@ impl Texts {
         self.ends.is_empty()
     }
 
-    fn push(&mut self, text: &str) {
+    pub(super) fn push(&mut self, text: &str) {
         self.text.push_str(text);
         self.ends.push(self.text.len());
     }

@@ -8,6 +8,7 @@ mod error;
 mod guard;
 mod json_lines;
 mod parquet;
+mod private;
 mod rows;
 mod source;
 mod table;

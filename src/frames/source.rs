@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::FrameError;
 use super::arrow::ArrowFile;
 use super::chunk::{Chunk, ChunkBuilder, Want};
 use super::parquet::ParquetFile;
+use super::private::Private;
 use super::rows::{self, RowFile};
 use crate::model::FeatureKind;
+use crate::privacy::Policy;
 
 /// What a column holds, as the file's schema or its first values say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +126,7 @@ pub struct Source {
     label: String,
     files: Vec<(DataFile, Vec<SourceColumn>)>,
     columns: Vec<SourceColumn>,
+    policy: Arc<Policy>,
 }
 
 impl Source {
@@ -144,7 +147,7 @@ impl Source {
             files.push((file, columns));
         }
         let columns = one_schema(&files)?;
-        let source = Self { label: pattern.to_owned(), files, columns };
+        let source = Self { label: pattern.to_owned(), files, columns, policy: Arc::default() };
         if source.rows() == Some(0) {
             return Err(FrameError::Empty(pattern.into()));
         }
@@ -214,6 +217,31 @@ impl Source {
     ///
     /// [`FrameError`] names file, column and row; also whatever a sink refuses.
     pub fn read<S: Sink>(&self, readings: &mut [Reading<'_, S>], pace: Pace<'_>) -> Result<Told, FrameError> {
+        if self.policy.is_empty() {
+            return self.read_whole(readings, pace);
+        }
+        let mut private: Vec<Reading<'_, Private<'_, S>>> = readings
+            .iter_mut()
+            .map(|Reading { name, want, sink }| Reading {
+                name,
+                want: *want,
+                sink: Private { policy: &self.policy, column: name, sink },
+            })
+            .collect();
+        self.read_whole(&mut private, pace)
+    }
+
+    /// The same source, of which sinks see what may be kept.
+    #[must_use]
+    pub fn keeping(self, policy: Arc<Policy>) -> Self {
+        Self { policy, ..self }
+    }
+
+    fn read_whole<S: Sink>(
+        &self,
+        readings: &mut [Reading<'_, S>],
+        pace: Pace<'_>,
+    ) -> Result<Told, FrameError> {
         let mut rows = 0;
         let mut unknown = BTreeSet::new();
         if self.is_columnar() {

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_bad_key_file_is_refused_with_its_line() {
-        let many: String = (0..=MAX_KEYS).map(|at| format!("{FIRST}{at}\n")).collect();
+        let many = (0..=MAX_KEYS).map(|at| format!("{FIRST}{at}")).collect::<Vec<_>>().join("\n");
         for (text, line, words) in [
             ("", 1, "no key"),
             ("# only words\n\n", 1, "no key"),

@@ -223,7 +223,7 @@ impl Policy {
     }
 
     /// Changes the values of the column `name`, which is not a dropped one.
-    fn apply_to_values(&self, name: &str, values: &mut [Value]) {
+    pub fn apply_to_values(&self, name: &str, values: &mut [Value]) {
         let Some(compiled) = self.compiled.as_deref() else { return };
         if compiled.hash.matches(name) {
             let key = self.bound.get(name).copied().unwrap_or(0);
@@ -379,6 +379,13 @@ impl Policy {
         self.compiled.as_deref().is_some_and(|compiled| compiled.drop.matches(name))
     }
 
+    /// Whether values of the column `name` are looked at: hashed, or under a mask.
+    pub fn touches(&self, name: &str) -> bool {
+        self.compiled.as_deref().is_some_and(|compiled| {
+            compiled.hash.matches(name) || compiled.masks.iter().any(|mask| mask.covers(name))
+        })
+    }
+
     /// Whether the values of the column `name` are hashed; such a column is categorical.
     pub fn hashes(&self, name: &str) -> bool {
         self.compiled
@@ -444,6 +451,11 @@ impl Policies {
     pub fn new(by_model: impl IntoIterator<Item = (ModelName, Policy)>, other: Policy) -> Self {
         let by_model = by_model.into_iter().map(|(model, policy)| (model, Arc::new(policy))).collect();
         Self { by_model, other: Arc::new(other) }
+    }
+
+    /// The policy that is said for all models.
+    pub fn of_all(&self) -> &Arc<Policy> {
+        &self.other
     }
 
     /// The policy of `model`.

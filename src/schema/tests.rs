@@ -175,6 +175,7 @@ fn names_are_bounded_and_counts_merge() {
 
 #[test]
 fn columns_are_learned_with_kinds_ranges_and_values() {
+    use Holds::{Boolean, Categorical, Numeric, Opaque};
     let mut learner = Learner::default();
     for at in 0..120_u32 {
         let number = f64::from(at);
@@ -194,10 +195,9 @@ fn columns_are_learned_with_kinds_ranges_and_values() {
         let outputs = if at == 0 { Vec::new() } else { vec![numbers("y", &[0.5, 0.5])] };
         learner.observe(&exchange(features, outputs));
     }
-    let learned = learner.learned();
-    assert_eq!((learned.predictions, learned.rows, learned.rows_with_outputs), (120, 240, 238));
-    let kinds: Vec<_> = learned.columns.iter().map(|c| (c.name.as_str(), c.kind)).collect();
-    use Holds::{Boolean, Categorical, Numeric, Opaque};
+    let found = learner.learned();
+    assert_eq!((found.predictions, found.rows, found.rows_with_outputs), (120, 240, 238));
+    let kinds: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.kind)).collect();
     assert_eq!(
         kinds,
         [
@@ -213,7 +213,7 @@ fn columns_are_learned_with_kinds_ranges_and_values() {
             ("y", Some(Numeric)),
         ]
     );
-    let of = |name: &str| learned.columns.iter().find(|column| column.name == name).unwrap();
+    let of = |name: &str| found.columns.iter().find(|column| column.name == name).unwrap();
     assert_eq!(of("temp").range, Some((-3.5, 17.0)));
     assert!(of("doors").maybe_categorical && !of("temp").maybe_categorical);
     assert_eq!(of("free").distinct, None);
@@ -224,7 +224,7 @@ fn columns_are_learned_with_kinds_ranges_and_values() {
     assert!((of("rare: #1").missing_share - 0.5).abs() < 1e-12);
     let declared =
         declared(&serde_json::json!({"inputs": [{"name": "x", "datatype": "fp32", "shape": [-1, 4]}]}));
-    let written = settings_fragment(&ModelName::parse("m").unwrap(), &learned, &declared);
+    let written = settings_fragment(&ModelName::parse("m").unwrap(), &found, &declared);
     for line in [
         "# The model server declares feature \"x\": FP32 [-1, 4], 4 columns.",
         "      - {name: \"temp\", kind: numeric}  # -3.5 to 17",
@@ -287,7 +287,10 @@ fn any_batch() -> impl Strategy<Value = Batch> {
     let side = || {
         proptest::collection::btree_map("temp|wind|season|y|[a-c]\\[[0-9]\\]|.{0,3}", any_value(), 0..6)
             .prop_map(|columns| {
-                columns.iter().map(|(name, value)| column(name, &[value.clone()])).collect::<Vec<_>>()
+                columns
+                    .iter()
+                    .map(|(name, value)| column(name, std::slice::from_ref(value)))
+                    .collect::<Vec<_>>()
             })
     };
     (side(), side()).prop_map(|(features, outputs)| Batch { rows: 1, features, outputs })
@@ -299,7 +302,9 @@ proptest! {
         let layout = layout();
         let of = |batches: &[Batch]| {
             let mut seen = Seen::default();
-            batches.iter().for_each(|batch| seen.record(&layout, batch));
+            for batch in batches {
+                seen.record(&layout, batch);
+            }
             seen
         };
         let (first, second) = batches.split_at(at.min(batches.len()));
@@ -307,7 +312,9 @@ proptest! {
         merged.merge(&of(second));
         prop_assert_eq!(&merged, &of(&batches));
         let mut profile = Profile::empty(&layout);
-        batches.iter().for_each(|batch| profile.record(&layout, batch));
+        for batch in &batches {
+            profile.record(&layout, batch);
+        }
         for change in changes(&of_layout(&layout), &layout, &profile, &merged) {
             prop_assert!(change.rows <= change.of_rows, "{:?}", change);
         }

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::app::{self, App};
-use driftline::baseline::{self, BuildOptions, CutOptions, SourceColumn};
+use driftline::baseline::{self, Baseline, BuildOptions, CutOptions, SourceColumn};
 use driftline::config::Settings;
 use driftline::model::{FeatureKind, ModelName, Role, Value};
 use driftline::store;
@@ -134,6 +134,22 @@ fn begin() -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600, 0).unwrap()
 }
 
+/// Temperatures and seasons, as the model was trained on them.
+fn reference(model: &ModelName) -> Baseline {
+    let temps: Vec<Value> = (0..500).map(|at| Value::Number(f64::from(at % 40) / 2.0)).collect();
+    let seasons: Vec<Value> = (0..500).map(|at| Value::Text(["dry", "wet"][at % 2].into())).collect();
+    let column = |name, kind, values| SourceColumn { name, role: Role::Feature, kind: Some(kind), values };
+    let options = BuildOptions {
+        model: model.clone(),
+        source: "reference".into(),
+        cut: CutOptions::default(),
+        joint: false,
+    };
+    let reference =
+        [column("temp", FeatureKind::Numeric, &temps), column("season", FeatureKind::Categorical, &seasons)];
+    baseline::build(&reference, None, options).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_schema_is_a_finding_in_report_metric_and_alert() {
     app::install_crypto();
@@ -158,19 +174,8 @@ async fn a_changed_schema_is_a_finding_in_report_metric_and_alert() {
     );
     let settings = folder.path().join("driftline.yaml");
     std::fs::write(&settings, &text).unwrap();
-    let temps: Vec<Value> = (0..500).map(|at| Value::Number(f64::from(at % 40) / 2.0)).collect();
-    let seasons: Vec<Value> = (0..500).map(|at| Value::Text(["dry", "wet"][at % 2].into())).collect();
-    let column = |name, kind, values| SourceColumn { name, role: Role::Feature, kind: Some(kind), values };
     let model = ModelName::parse("m").unwrap();
-    let options = BuildOptions {
-        model: model.clone(),
-        source: "reference".into(),
-        cut: CutOptions::default(),
-        joint: false,
-    };
-    let reference =
-        [column("temp", FeatureKind::Numeric, &temps), column("season", FeatureKind::Categorical, &seasons)];
-    app::register_baseline(&pool, &baseline::build(&reference, None, options).unwrap()).await.unwrap();
+    app::register_baseline(&pool, &reference(&model)).await.unwrap();
 
     let app = App::build(Settings::parse(&text, "driftline.yaml").unwrap()).await.unwrap();
     let (proxy, admin) =

@@ -5,6 +5,7 @@ use anyhow::bail;
 use super::Arguments;
 use crate::frames::{Holds, Source};
 use crate::model::{FeatureKind, Role};
+use crate::privacy::Policy;
 
 /// A column that both sides have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,12 @@ impl Plan {
     /// # Errors
     ///
     /// Columns named that do not exist, columns of one side only, columns that hold no scalars: all at once.
-    pub(super) fn make(arguments: &Arguments, reference: &Source, current: &Source) -> anyhow::Result<Self> {
+    pub(super) fn make(
+        arguments: &Arguments,
+        policy: &Policy,
+        reference: &Source,
+        current: &Source,
+    ) -> anyhow::Result<Self> {
         let has = |source: &Source, name: &str| source.columns().iter().any(|column| column.name == name);
         let mentioned = arguments.exclude.iter().chain(&arguments.only).chain(&arguments.output);
         for name in mentioned.chain(arguments.kind.iter().map(|(name, _)| name)) {
@@ -49,6 +55,7 @@ impl Plan {
             !arguments.exclude.iter().any(is)
                 && (arguments.only.is_empty() || arguments.only.iter().any(is))
                 && arguments.time.as_deref() != Some(name)
+                && !policy.drops(name)
         };
         let extras = |of: &Source, versus: &Source| -> Vec<String> {
             let names = of.columns().iter().map(|column| column.name.clone());
@@ -75,7 +82,9 @@ impl Plan {
                     ));
                 }
             }
+            let hashed = policy.hashes(name).then_some(FeatureKind::Categorical);
             let stated = arguments.kind.iter().find(|(stated, _)| stated == name).map(|(_, kind)| *kind);
+            let stated = hashed.or(stated);
             let inferred = column.holds.kind().or_else(|| other.holds.kind());
             if stated.is_none() && column.holds == Holds::Times {
                 plan.times.push(name.clone());

@@ -2,16 +2,18 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::ExitStatus;
 use super::baseline::{parse_kind, parse_span};
-use crate::config::Span;
+use crate::config::{Settings, Span};
 use crate::drift::{Correction, Criteria, Verdict};
 use crate::frames::{Source, is_decoding};
-use crate::model::FeatureKind;
+use crate::model::{FeatureKind, ModelName};
+use crate::tasks;
 
 mod chart;
 mod columns;
@@ -33,6 +35,9 @@ pub(super) struct Arguments {
     reference: String,
     /// Current data, likewise
     current: String,
+    /// Model whose `privacy` in the settings is applied; without it what they say for all models, if there are settings
+    #[arg(short, long)]
+    model: Option<ModelName>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -115,15 +120,24 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
+pub(super) fn run(
+    arguments: &Arguments,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitStatus> {
     // Found out before minutes of reading, not after.
     if let Some(path) = &arguments.html {
         check_writable(path)?;
     }
     quiet_decoders();
-    let reference = Source::open(&arguments.reference)?;
-    let current = Source::open(&arguments.current)?;
-    let plan = Plan::make(arguments, &reference, &current)?;
+    let policies = tasks::load_privacy(settings)?;
+    let policy = match &arguments.model {
+        Some(model) => Arc::clone(policies.of(model)),
+        None => Arc::clone(policies.of_all()),
+    };
+    let reference = Source::open(&arguments.reference)?.keeping(Arc::clone(&policy));
+    let current = Source::open(&arguments.current)?.keeping(Arc::clone(&policy));
+    let plan = Plan::make(arguments, &policy, &reference, &current)?;
     let progress = Progress::over(reference.bytes() + current.bytes());
     let comparison = engine::compare(arguments, &reference, &current, &plan, &progress)?;
     progress.finish();

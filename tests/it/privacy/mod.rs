@@ -308,3 +308,35 @@ async fn planted_secrets_are_found_nowhere() {
     }
     sidecar.child.kill().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_comparison_of_files_shows_only_what_may_be_kept() {
+    let mut planted = Planted::default();
+    let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("driftline.yaml"), planted::SETTINGS).unwrap();
+    std::fs::write(folder.path().join("privacy.keys"), "a key that only this test knows\n").unwrap();
+    for file in ["reference.jsonl", "current.jsonl"] {
+        let rows: String = (0..300).map(|_| planted.plant(file, planted::REFERENCE) + "\n").collect();
+        std::fs::write(data.path().join(file), rows).unwrap();
+    }
+    let mut places = Vec::new();
+    for output in ["--json", "--allow-missing"] {
+        let ended = Command::new(env!("CARGO_BIN_EXE_driftline"))
+            .current_dir(folder.path())
+            .args(["compare", "-m", "m", "--html", "report.html", output])
+            .args([data.path().join("reference.jsonl"), data.path().join("current.jsonl")])
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.code().is_some_and(|code| code < 2), "{said}");
+        assert!(
+            output != "--json" || String::from_utf8_lossy(&ended.stdout).contains("canary-ref"),
+            "{said}"
+        );
+        places.push((format!("compare {output}"), [ended.stdout, ended.stderr].concat()));
+    }
+    places.push(("report.html".to_owned(), std::fs::read(folder.path().join("report.html")).unwrap()));
+    let found = planted.found_in(&places);
+    assert!(found.is_empty(), "{} secrets were shown:\n{}", found.len(), found.join("\n"));
+}

@@ -103,7 +103,7 @@ impl Planted {
             "email" => (format!("ann.{number}@mail.example.com"), format!("ann.{number}")),
             "phone" => (format!("+49 {number}"), number.to_string()),
             "card" => {
-                let digits = with_check_digit(format!("4000{number}"));
+                let digits = with_check_digit(&format!("4000{number}"));
                 (digits.clone(), digits)
             }
             "name" => (format!("Name{number}"), format!("Name{number}")),
@@ -130,7 +130,7 @@ impl Planted {
     }
 }
 
-fn with_check_digit(digits: String) -> String {
+fn with_check_digit(digits: &str) -> String {
     let sum: u32 = digits
         .bytes()
         .rev()
