@@ -22,13 +22,13 @@ use crate::http::{self, AppState, SinkState, Tokens};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
-use crate::privacy::Policies;
+use crate::privacy::{Policies, Policy};
 use crate::retrain::TrainingSpec;
 use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Notifier, Recorder, Retention};
+use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -366,6 +366,7 @@ impl App {
         let drained = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
+        let labels = Arc::new(tasks::label_rules(&settings, |model| Policy::clone(policies.of(model))));
         let (catalog, catalog_receiver) =
             CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), policies);
         let ingestion = Ingestion::new(
@@ -380,6 +381,7 @@ impl App {
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
+            labels,
             sink: SinkState::new(ingest, Names::new(&settings), &settings.sink),
             now,
         };
@@ -402,6 +404,8 @@ impl App {
         }
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let wake = Arc::new(Notify::new());
+        let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
+        tasks.spawn(labels.run(shutdown.clone()));
         let evaluator =
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
                 .expecting(expectations);

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub alert: AlertMetrics,
     /// What is being trained.
     pub training: TrainingMetrics,
+    /// What became of labels.
+    pub labels: LabelMetrics,
 }
 
 /// What the tap saw and where it went: `seen = kept + sampled_out + sum(dropped)` once all is settled.
@@ -118,6 +120,19 @@ pub struct TrainingMetrics {
     pub runs: IntCounterVec,
 }
 
+/// What became of labels, over all replicas and imports, as the database has it.
+#[derive(Debug, Clone)]
+pub struct LabelMetrics {
+    /// Labels by what became of them.
+    pub outcomes: IntCounterVec,
+    /// Labels that wait for their prediction.
+    pub waiting: IntGaugeVec,
+    /// Share of the kept rows that have a label.
+    pub coverage: GaugeVec,
+    /// Time from a prediction to its label: the median, and what 95 % keep to.
+    pub delay: GaugeVec,
+}
+
 /// Declares metrics in one registry.
 struct Declare<'r>(&'r Registry);
 
@@ -168,6 +183,7 @@ impl Metrics {
                     &["model", "state"],
                 )?,
             },
+            labels: LabelMetrics::declare(&declare)?,
             registry: registry.clone(),
         };
         let build = declare.add(IntGaugeVec::new(
@@ -385,6 +401,62 @@ impl TrainingMetrics {
     }
 }
 
+impl LabelMetrics {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            declare.add(GaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        Ok(Self {
+            outcomes: declare.counters(
+                "driftline_labels_total",
+                "Labels by outcome: new, late, replaced, unchanged, stale, waiting, and of these later early or expired",
+                &["model", "outcome"],
+            )?,
+            waiting: declare.add(IntGaugeVec::new(
+                Opts::new("driftline_labels_waiting", "Labels that wait for their prediction"),
+                &["model"],
+            )?)?,
+            coverage: gauge(
+                "driftline_label_coverage_ratio",
+                "Share of the kept rows that have a label",
+                &["model"],
+            )?,
+            delay: gauge(
+                "driftline_label_delay_seconds",
+                "Time from a prediction to its label, by quantile",
+                &["model", "quantile"],
+            )?,
+        })
+    }
+
+    /// Shows what became of labels, by model and outcome.
+    pub fn show_counts<'c>(&self, counts: impl Iterator<Item = (&'c str, &'static str, u64)>) {
+        self.outcomes.reset();
+        for (model, outcome, labels) in counts {
+            self.outcomes.with_label_values(&[model, outcome]).inc_by(labels);
+        }
+    }
+
+    /// Shows how far the rows of a model are labelled; `delay` is a time in seconds by quantile.
+    pub fn show_status(
+        &self,
+        model: &str,
+        waiting: u64,
+        coverage: Option<f64>,
+        delay: [(&str, Option<f64>); 2],
+    ) {
+        self.waiting.with_label_values(&[model]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        if let Some(coverage) = coverage {
+            self.coverage.with_label_values(&[model]).set(coverage);
+        }
+        for (quantile, seconds) in delay {
+            if let Some(seconds) = seconds {
+                self.delay.with_label_values(&[model, quantile]).set(seconds);
+            }
+        }
+    }
+}
+
 /// The metrics of one monitored model, looked up once.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics {
@@ -445,8 +517,15 @@ mod tests {
         metrics.drift.violations.with_label_values(&["m", "min"]).set(2);
         metrics.alert.alerts.with_label_values(&["m", "FeatureDrift", "firing"]).set(1);
         metrics.training.runs.with_label_values(&["m", "succeeded"]).inc();
+        metrics.labels.show_counts([("m", "new", 3), ("m", "expired", 0)].into_iter());
+        metrics.labels.show_status("m", 5, Some(0.25), [("0.5", Some(60.0)), ("0.95", None)]);
         let text = metrics.encode().unwrap();
         for line in [
+            "driftline_labels_total{model=\"m\",outcome=\"new\"} 3",
+            "driftline_labels_total{model=\"m\",outcome=\"expired\"} 0",
+            "driftline_labels_waiting{model=\"m\"} 5",
+            "driftline_label_coverage_ratio{model=\"m\"} 0.25",
+            "driftline_label_delay_seconds{model=\"m\",quantile=\"0.5\"} 60",
             "driftline_predictions_seen_total{model=\"m\"} 1",
             "driftline_predictions_kept_total{model=\"m\"} 0",
             "driftline_predictions_sampled_out_total{model=\"m\"} 0",

@@ -218,6 +218,8 @@ pub struct Exchange {
     pub event_time: DateTime<Utc>,
     /// The decoded rows.
     pub batch: Batch,
+    /// Further ids of the exchange, by which labels find its rows as well.
+    pub other_ids: Vec<String>,
 }
 
 impl Exchange {
@@ -249,6 +251,7 @@ mod tests {
             model_version: None,
             event_time: DateTime::UNIX_EPOCH,
             batch: Batch { rows, ..Batch::default() },
+            other_ids: Vec::new(),
         };
         assert_eq!(exchange(1).row_id(0), "p");
         assert_eq!(exchange(3).row_id(2), "p_2");

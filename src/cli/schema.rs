@@ -173,6 +173,7 @@ fn exchange(model: &ModelName, row: CapturedRow) -> Exchange {
         model_version: None,
         event_time: row.event_time,
         batch: Batch { rows: 1, features: columns(&row.features), outputs: columns(&row.outputs) },
+        other_ids: Vec::new(),
     }
 }
 

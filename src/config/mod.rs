@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::model::{ModelName, Role};
 
 mod format;
+mod labels;
 mod model;
 mod privacy;
 mod receivers;
@@ -19,6 +20,7 @@ mod sink;
 mod tap;
 mod units;
 
+pub use labels::Labels;
 pub use model::{ModelSettings, Training};
 pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
@@ -279,6 +281,8 @@ impl Settings {
             if self.models[..index].iter().any(|other| other.name == *name) {
                 problems.push(format!("model `{name}` is listed twice"));
             }
+            let labels = model.labels.as_ref().map(Labels::problems).unwrap_or_default();
+            problems.extend(labels.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let seconds = model.window.0.as_secs();
             let day = 86_400;
             if seconds < 60 || !(day % seconds.max(1) == 0 || seconds % day == 0) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{FalseAlarms, Privacy, Span};
+use super::{FalseAlarms, Labels, Privacy, Span};
 use crate::baseline::Season;
 use crate::decode::Format;
 use crate::drift::Correction;
@@ -77,6 +77,16 @@ pub struct ModelSettings {
     /// How the model is retrained; absent: never.
     #[serde(default)]
     pub training: Option<Training>,
+    /// How labels find predictions; absent: by id, and only where `training` keeps rows.
+    #[serde(default)]
+    pub labels: Option<Labels>,
+}
+
+impl ModelSettings {
+    /// Whether rows are kept: for training, or for labels to find them.
+    pub fn keeps_rows(&self) -> bool {
+        self.training.is_some() || self.labels.is_some()
+    }
 }
 
 /// Aliases that could stand for more than one model, or for none.

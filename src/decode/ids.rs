@@ -4,13 +4,16 @@
 pub const MAX_ID_BYTES: usize = 256;
 
 /// Headers that are kept of a message; everything else is never looked at, nor stored.
-const KEPT: [&str; 10] = [
+const KEPT: &[&str] = &[
     "content-type",
     "content-encoding",
     "inference-header-content-length",
     "x-request-id",
     "seldon-puid",
     "x-amzn-sagemaker-inference-id",
+    "x-bentoml-request-id",
+    "x-ms-request-id",
+    "x-ms-client-request-id",
     "ce-id",
     "traceparent",
     "grpc-status",
@@ -94,6 +97,29 @@ pub fn exchange_id(
         .map_or_else(generated, str::to_owned)
 }
 
+/// Every other id of an exchange that is known as `known`: those in the headers of request and answer, and that in its
+/// body. The `Ce-Id` of an answer is another event's.
+pub fn other_ids(headers: [&Headers; 2], body_id: Option<&str>, known: &str) -> Vec<String> {
+    const NAMES: [&str; 6] = [
+        "x-request-id",
+        "seldon-puid",
+        "x-amzn-sagemaker-inference-id",
+        "x-bentoml-request-id",
+        "x-ms-request-id",
+        "x-ms-client-request-id",
+    ];
+    let [request, response] = headers;
+    let named = NAMES.iter().flat_map(|name| [request.first_id(&[name]), response.first_id(&[name])]);
+    let of_request = [request.first_id(&["ce-id"]), body_id.and_then(usable), request.trace_id()];
+    let mut ids: Vec<String> = Vec::new();
+    for id in named.chain(of_request).flatten() {
+        if id != known && !ids.iter().any(|other| other == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    ids
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +148,17 @@ mod tests {
                 pairs.remove(0);
             }
         }
+    }
+
+    #[test]
+    fn every_other_id_is_kept_once() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let request = headers(&[("x-request-id", "r"), ("ce-id", "ce"), ("traceparent", trace)]);
+        let answer = headers(&[("x-request-id", "r"), ("ce-id", "other"), ("x-bentoml-request-id", "a93")]);
+        let expected = ["a93", "ce", "body", "4bf92f3577b34da6a3ce929d0e0e4736"];
+        assert_eq!(other_ids([&request, &answer], Some("body"), "r"), expected);
+        assert_eq!(other_ids([&answer, &request], Some("r"), "r"), ["a93", "other"]);
+        assert!(other_ids([&Headers::default(), &Headers::default()], None, "own").is_empty());
     }
 
     #[test]

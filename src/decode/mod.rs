@@ -45,7 +45,7 @@ use thiserror::Error;
 use self::binary_tensors::Halves;
 use self::columns::Names;
 pub use self::format::{Columns, Format, Mapping, Pointer};
-pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id};
+pub use self::ids::{Headers, MAX_ID_BYTES, exchange_id, other_ids};
 pub use self::json::MAX_DEPTH;
 use self::json::{Document, JsonProblem, Node};
 pub use self::route::{Protocol, Recognised, Route};

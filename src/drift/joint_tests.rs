@@ -91,6 +91,7 @@ fn exchanges(rows: &Rows) -> Vec<Exchange> {
             model_version: None,
             event_time: DateTime::UNIX_EPOCH,
             batch: Batch { rows: some.len(), features: features.collect(), outputs: vec![] },
+            other_ids: Vec::new(),
         });
     }
     exchanges

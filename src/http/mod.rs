@@ -1,5 +1,6 @@
 //! The admin port: health, metrics, predictions, events and labels in, models and reports out; and the sink's own port.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,10 +16,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::model::ModelName;
+use crate::store::label::Rules;
 
 mod body;
 mod error;
-mod ingest;
+mod labels;
 mod read;
 mod sink;
 mod token;
@@ -37,6 +40,8 @@ pub struct AppState {
     pub db: PgPool,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// What the settings say of the labels of each model.
+    pub labels: Arc<HashMap<ModelName, Rules>>,
     /// Where predictions and events go.
     pub sink: SinkState,
     /// The clock.
@@ -50,7 +55,7 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(sink::routes())
-        .route("/v1/labels", post(ingest::labels))
+        .route("/v1/labels", post(labels::labels))
         .route("/v1/models", get(read::models))
         .route("/v1/models/{model}/drift", get(read::drift))
         .route("/v1/models/{model}/baselines", get(read::baselines))

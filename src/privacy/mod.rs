@@ -198,8 +198,10 @@ impl Policy {
         }
         self.apply_to_columns(&mut exchange.batch.features);
         self.apply_to_columns(&mut exchange.batch.outputs);
-        if let Cow::Owned(id) = self.id(&exchange.id) {
-            exchange.id = id;
+        for id in std::iter::once(&mut exchange.id).chain(&mut exchange.other_ids) {
+            if let Cow::Owned(kept) = self.id(id) {
+                *id = kept;
+            }
         }
         if let Some(version) = &exchange.model_version
             && let Cow::Owned(masked) = self.text(version)

@@ -45,6 +45,7 @@ fn exchange(id: &str, features: Vec<Column>) -> Exchange {
         model_version: None,
         event_time: DateTime::UNIX_EPOCH,
         batch: Batch { rows, features, outputs: Vec::new() },
+        other_ids: Vec::new(),
     }
 }
 

@@ -48,6 +48,7 @@ fn profile_of(layout: &Layout, rows: &[(Value, Value)], from: usize) -> Profile 
             model_version: None,
             event_time: DateTime::UNIX_EPOCH,
             batch: Batch { rows: 1, features, outputs: vec![] },
+            other_ids: Vec::new(),
         };
         profile.record_exchange(layout, &exchange);
     }

@@ -30,6 +30,7 @@ fn exchange(features: Vec<Column>, outputs: Vec<Column>) -> Exchange {
         model_version: None,
         event_time: DateTime::UNIX_EPOCH,
         batch: batch(features, outputs),
+        other_ids: Vec::new(),
     }
 }
 

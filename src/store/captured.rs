@@ -1,15 +1,34 @@
 //! Captured rows: what a model was asked and answered, kept for the next training set.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 use sqlx::types::Json as Jsonb;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use super::StoreError;
+use super::{StoreError, label};
 use crate::model::{Column, ModelName, Value};
 
+/// Longest text that is a business key.
+const MAX_KEY_BYTES: usize = 256;
+/// Further ids that one exchange may have.
+pub const MAX_OTHER_IDS: usize = 8;
+
+/// The ids of an exchange, shared by its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExchangeIds {
+    /// The id that its rows are named after.
+    pub exchange: String,
+    /// How many rows it has.
+    pub rows: usize,
+    /// The others, at most [`MAX_OTHER_IDS`].
+    pub others: Vec<String>,
+}
+
 /// One row as it was profiled.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct CapturedRow {
     /// Identifies the row; its label carries the same id.
     pub row_id: String,
@@ -21,6 +40,10 @@ pub struct CapturedRow {
     pub features: Map<String, Json>,
     /// Output values by name.
     pub outputs: Map<String, Json>,
+    /// Its value of the column that is the business key, as text.
+    pub business_key: Option<String>,
+    /// The ids of its exchange, when it has more than one.
+    pub ids: Option<Arc<ExchangeIds>>,
 }
 
 /// A captured row with its label.
@@ -64,19 +87,32 @@ pub fn value(stored: &Json) -> Value {
     }
 }
 
-/// Writes `rows`, leaving out those whose id is known, and returns how many were new.
+/// The text under which `value` is found as a business key; none for what cannot be one.
+pub fn business_key(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Text(text) => text.trim().replace('\0', "\u{fffd}"),
+        Value::Number(number) if number.is_finite() => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Missing | Value::Number(_) | Value::Opaque => return None,
+    };
+    (!text.is_empty() && text.len() <= MAX_KEY_BYTES).then_some(text)
+}
+
+/// Writes `rows` within the caller's transaction, leaving out those whose id is known, gives them the labels that wait for
+/// them, and returns how many were new.
 ///
 /// # Errors
 ///
 /// [`StoreError::UnknownModel`] if `model` is not registered; [`StoreError::Database`] otherwise.
 pub async fn insert(
-    db: impl PgExecutor<'_>,
+    db: &mut PgConnection,
     model: &ModelName,
     rows: &[CapturedRow],
 ) -> Result<u64, StoreError> {
     let written = sqlx::query(
-        "insert into captured_row (model, row_id, event_time, model_version, features, outputs)
-         select $1, * from unnest($2::text[], $3::timestamptz[], $4::text[], $5::jsonb[], $6::jsonb[])
+        "insert into captured_row (model, row_id, event_time, model_version, features, outputs, business_key)
+         select $1, *
+         from unnest($2::text[], $3::timestamptz[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[])
          on conflict (model, row_id) do nothing",
     )
     .bind(model.as_str())
@@ -85,10 +121,48 @@ pub async fn insert(
     .bind(rows.iter().map(|row| row.model_version.clone()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| Jsonb(row.features.clone())).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| Jsonb(row.outputs.clone())).collect::<Vec<_>>())
-    .execute(db)
+    .bind(rows.iter().map(|row| row.business_key.clone()).collect::<Vec<_>>())
+    .execute(&mut *db)
     .await
     .map_err(|error| StoreError::for_model(model, error))?;
+    insert_aliases(&mut *db, model, rows).await?;
+    label::match_rows(db, model, rows).await?;
     Ok(written.rows_affected())
+}
+
+/// Writes the further ids of exchanges; one that several have is the id of none.
+async fn insert_aliases(
+    db: &mut PgConnection,
+    model: &ModelName,
+    rows: &[CapturedRow],
+) -> Result<(), StoreError> {
+    // In the order of the key, so that two of these do not wait for one another.
+    let mut aliases: BTreeMap<&str, (Option<&str>, i32)> = BTreeMap::new();
+    for ids in rows.iter().filter_map(|row| row.ids.as_deref()) {
+        let count = i32::try_from(ids.rows).unwrap_or(i32::MAX);
+        for alias in ids.others.iter().take(MAX_OTHER_IDS).filter(|alias| **alias != ids.exchange) {
+            let held = aliases.entry(alias).or_insert((Some(&ids.exchange), count));
+            if held.0 != Some(&ids.exchange) {
+                held.0 = None;
+            }
+        }
+    }
+    if aliases.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into exchange_alias (model, alias, exchange, row_count)
+         select $1, * from unnest($2::text[], $3::text[], $4::int[])
+         on conflict (model, alias) do update set exchange = null
+             where exchange_alias.exchange is distinct from excluded.exchange",
+    )
+    .bind(model.as_str())
+    .bind(aliases.keys().copied().collect::<Vec<_>>())
+    .bind(aliases.values().map(|(exchange, _)| *exchange).collect::<Vec<_>>())
+    .bind(aliases.values().map(|(_, count)| *count).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// The newest `limit` labelled rows, oldest first, ordered by event time and row id.
@@ -146,11 +220,13 @@ pub async fn newest(
         model_version,
         features,
         outputs,
+        business_key: None,
+        ids: None,
     };
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// Drops captured rows that were written before `before`, and labels; returns how many.
+/// Drops captured rows that were written before `before`, their further ids, and labels, found or not; returns how many.
 ///
 /// # Errors
 ///
@@ -158,12 +234,29 @@ pub async fn newest(
 pub async fn expire(db: &PgPool, before: DateTime<Utc>) -> Result<u64, StoreError> {
     let rows = sqlx::query("delete from captured_row where created_at < $1").bind(before).execute(db).await?;
     let labels = sqlx::query("delete from label where created_at < $1").bind(before).execute(db).await?;
-    Ok(rows.rows_affected() + labels.rows_affected())
+    Ok(rows.rows_affected() + labels.rows_affected() + label::expire(db, before).await?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_short_texts() {
+        for (value, expected) in [
+            (Value::Text(" c-1 ".into()), Some("c-1")),
+            (Value::Number(42.0), Some("42")),
+            (Value::Number(0.5), Some("0.5")),
+            (Value::Bool(true), Some("true")),
+            (Value::Text(" ".into()), None),
+            (Value::Text("x".repeat(257)), None),
+            (Value::Number(f64::NAN), None),
+            (Value::Missing, None),
+            (Value::Opaque, None),
+        ] {
+            assert_eq!(business_key(&value).as_deref(), expected, "{value:?}");
+        }
+    }
 
     #[test]
     fn values_survive_but_for_what_json_lacks() {

@@ -137,10 +137,11 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
+    (5, "labels", include_str!("migrations/0005_labels.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

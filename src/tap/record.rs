@@ -94,6 +94,8 @@ impl Recorded {
             decoded.body_id.as_deref(),
             || self.generated_id.unwrap_or_else(|| new_id(self.received_at)),
         );
+        let ids = [&self.request_headers, &self.response_headers];
+        let other_ids = decode::other_ids(ids, decoded.body_id.as_deref(), &id);
         Ok(DecodedExchange {
             exchange: Exchange {
                 id,
@@ -101,6 +103,7 @@ impl Recorded {
                 model_version: decoded.model_version,
                 event_time: self.event_time,
                 batch: decoded.batch,
+                other_ids,
             },
             notes: decoded.notes,
             received_at: self.received_at,

@@ -16,6 +16,7 @@ use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
 use crate::privacy::{Policies, Policy};
 use crate::profile::Layout;
+use crate::store::label::Rules;
 use crate::store::{self, StoreError};
 
 /// One model.
@@ -31,8 +32,19 @@ pub struct Entry {
     pub format: Option<Arc<Format>>,
     /// What is dropped, hashed and masked, as it suits the active baseline.
     pub policy: Arc<Policy>,
-    /// Whether rows are kept for training.
-    pub captures: bool,
+    /// What is kept of its rows, for training and labels.
+    pub captures: Captures,
+    /// How its labels find their predictions.
+    pub labels: Arc<Rules>,
+}
+
+/// What is kept of the rows of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Whether rows are kept at all.
+    pub rows: bool,
+    /// The column that is the business key of labels.
+    pub key: Option<Arc<str>>,
 }
 
 /// Every monitored model.
@@ -65,11 +77,13 @@ impl CatalogTask {
             .models
             .iter()
             .map(|model| {
-                let captures = model.training.is_some();
+                let key = model.labels.as_ref().and_then(|labels| labels.key.as_deref()).map(Arc::from);
+                let captures = Captures { rows: model.keeps_rows(), key };
                 let features = Arc::new(model.features.clone());
                 let policy = Arc::clone(policies.of(&model.name));
                 let format = model.format.clone().map(Arc::new);
-                (model.name.clone(), Entry { features, format, policy, captures, ..Entry::default() })
+                let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::clone(&policy)));
+                (model.name.clone(), Entry { features, format, policy, captures, labels, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));

@@ -8,8 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::model::{Exchange, ModelName};
 use crate::profile::{self, Layout, Profile};
 use crate::schema::Seen;
-use crate::store::captured::{self, CapturedRow};
+use crate::store::captured::{self, CapturedRow, ExchangeIds, MAX_OTHER_IDS};
 use crate::store::profile_part::ProfilePart;
+use crate::tasks::catalog::Captures;
 use crate::window::minute;
 
 /// Minutes held at once; past it rows are refused until the database has caught up.
@@ -90,8 +91,8 @@ impl Minutes {
         self.next_part
     }
 
-    /// Counts the rows of `exchange` on the layout of `baseline`, given by version and columns, and keeps them for training when `captures`; returns how many
-    /// there was no room to keep.
+    /// Counts the rows of `exchange` on the layout of `baseline`, given by version and columns, and keeps them as `captures`
+    /// says; returns how many there was no room to keep.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl Minutes {
         &mut self,
         exchange: &Exchange,
         baseline: Option<(&str, &Layout)>,
-        captures: bool,
+        captures: &Captures,
     ) -> Result<usize, Behind> {
         let minute = minute(exchange.event_time);
         let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
@@ -133,21 +134,32 @@ impl Minutes {
                 open.dirty = true;
             }
         }
-        Ok(if captures { self.capture(exchange) } else { 0 })
+        Ok(if captures.rows { self.capture(exchange, captures.key.as_deref()) } else { 0 })
     }
 
-    /// Keeps the rows for training as far as there is room; returns how many were left out.
-    fn capture(&mut self, exchange: &Exchange) -> usize {
+    /// Keeps the rows for training and labels as far as there is room; returns how many were left out.
+    fn capture(&mut self, exchange: &Exchange, key: Option<&str>) -> usize {
         let rows = self.captured.entry(exchange.model.clone()).or_default();
-        let room = MAX_CAPTURED.saturating_sub(rows.len()).min(exchange.batch.rows);
+        let batch = &exchange.batch;
+        let room = MAX_CAPTURED.saturating_sub(rows.len()).min(batch.rows);
+        let key = key.and_then(|key| batch.features.iter().chain(&batch.outputs).find(|c| c.name == key));
+        let ids = (!exchange.other_ids.is_empty()).then(|| {
+            Arc::new(ExchangeIds {
+                exchange: exchange.id.clone(),
+                rows: batch.rows,
+                others: exchange.other_ids.iter().take(MAX_OTHER_IDS).cloned().collect(),
+            })
+        });
         rows.extend((0..room).map(|row| CapturedRow {
             row_id: exchange.row_id(row),
             event_time: exchange.event_time,
             model_version: exchange.model_version.clone().unwrap_or_default(),
-            features: captured::row(&exchange.batch.features, row),
-            outputs: captured::row(&exchange.batch.outputs, row),
+            features: captured::row(&batch.features, row),
+            outputs: captured::row(&batch.outputs, row),
+            business_key: key.and_then(|key| key.values.get(row)).and_then(captured::business_key),
+            ids: ids.clone(),
         }));
-        exchange.batch.rows - room
+        batch.rows - room
     }
 
     /// Everything that has changed, with every minute let go of: later rows re-open them as other parts.
@@ -174,7 +186,7 @@ impl Minutes {
                 part: open.part,
                 rows: open.profile.rows(),
                 content: profile::encode(&open.profile),
-                seen: open.seen.clone(),
+                seen: Seen::clone(&open.seen),
             })
             .collect();
         let captured = self

@@ -52,7 +52,7 @@ impl Shared {
         let mut minutes = self.minutes.lock();
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
-        let left_out = minutes.record(exchange, baseline, entry.captures)?;
+        let left_out = minutes.record(exchange, baseline, &entry.captures)?;
         if left_out > 0 {
             let note = self.metrics.tap.notes.with_label_values(&[exchange.model.as_str(), "not_captured"]);
             note.inc_by(left_out as u64);

@@ -470,9 +470,10 @@ async fn bad_labels_are_refused_as_a_whole() {
         let (status, answer) = sidecar.post("/v1/labels", body).await;
         assert_eq!(status, 400, "{body}: {answer}");
     }
-    assert_eq!(sidecar.count("label").await, 0);
+    assert_eq!((sidecar.count("label").await, sidecar.count("label_waiting").await), (0, 0));
     let (status, answer) = sidecar.post("/v1/labels", good).await;
-    assert_eq!((status, &answer["new"]), (200, &json!(1)));
+    assert_eq!((status, &answer["waiting"]), (200, &json!(1)));
+    assert!(answer["rules"]["waiting"].as_str().unwrap().contains("retention"), "{answer}");
     sidecar.stop().await;
 }
 

@@ -7,7 +7,7 @@ use driftline::baseline::{self, Baseline, BuildOptions, CutOptions, SourceColumn
 use driftline::model::{Column, ModelName, Role, Value};
 use driftline::retrain::{ModelKind, RunReason, RunState, Source, Task, TrainingSpec};
 use driftline::store::captured::{self, CapturedRow};
-use driftline::store::label::{self, Label, LabelCounts};
+use driftline::store::label::{self, Label, LabelCounts, Rules};
 use driftline::store::model_version::{self, Registration};
 use driftline::store::snapshot::Snapshot;
 use driftline::store::training_log::{self, Metric};
@@ -239,19 +239,18 @@ async fn the_later_label_wins_and_early_ones_wait_for_their_row() {
     let pool = database().await;
     let model = ModelName::parse("m").unwrap();
     let at = |minute: i64| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);
-    let given = |row: &str, value: i64, minute: i64| Label {
-        row_id: row.into(),
-        value: json!(value),
-        labelled_at: at(minute),
-    };
+    let given = |row: &str, value: i64, minute: i64| Label::by_id(row, json!(value), at(minute));
+    let mut db = pool.acquire().await.unwrap();
+    let rules = Rules::default();
     let first = [given("a", 0, 1), given("a", 1, 5), given("b", 1, 1)];
-    let counts = label::upsert(&pool, &model, &first).await.unwrap();
-    assert_eq!(counts, LabelCounts { new: 2, replaced: 0, stale: 1, unmatched: 2 });
-    let counts = label::upsert(&pool, &model, &first).await.unwrap();
-    assert_eq!(counts, LabelCounts { new: 0, replaced: 0, stale: 3, unmatched: 2 }, "a retry is harmless");
-    let counts = label::upsert(&pool, &model, &[given("a", 7, 4), given("b", 0, 2)]).await.unwrap();
-    assert_eq!(counts, LabelCounts { new: 0, replaced: 1, stale: 1, unmatched: 2 });
-    assert_eq!(label::count_since(&pool, &model, None).await.unwrap(), 2);
+    let counts = label::upsert(&mut db, &model, &first, &rules).await.unwrap();
+    let none = LabelCounts::default();
+    assert_eq!(counts, LabelCounts { waiting: 2, replaced: 1, ..none });
+    let counts = label::upsert(&mut db, &model, &first, &rules).await.unwrap();
+    assert_eq!(counts, LabelCounts { stale: 1, unchanged: 2, ..none }, "a retry is harmless");
+    let counts = label::upsert(&mut db, &model, &[given("a", 7, 4), given("b", 0, 2)], &rules).await.unwrap();
+    assert_eq!(counts, LabelCounts { replaced: 1, stale: 1, ..none });
+    assert_eq!(label::count_since(&pool, &model, None).await.unwrap(), 0, "they wait");
 
     let columns = [Column { name: "x".into(), values: vec![Value::Number(0.1), Value::Number(f64::NAN)] }];
     let rows: Vec<CapturedRow> = ["b", "a"]
@@ -262,17 +261,18 @@ async fn the_later_label_wins_and_early_ones_wait_for_their_row() {
             event_time: at(0),
             model_version: "1".into(),
             features: captured::row(&columns, index),
-            outputs: serde_json::Map::new(),
+            ..CapturedRow::default()
         })
         .collect();
-    assert_eq!(captured::insert(&pool, &model, &rows).await.unwrap(), 2);
-    assert_eq!(captured::insert(&pool, &model, &rows).await.unwrap(), 0, "a retry is harmless");
+    assert_eq!(captured::insert(&mut db, &model, &rows).await.unwrap(), 2);
+    assert_eq!(captured::insert(&mut db, &model, &rows).await.unwrap(), 0, "a retry is harmless");
+    assert_eq!(label::count_since(&pool, &model, None).await.unwrap(), 2);
     let labelled = captured::labelled(&pool, &model, None).await.unwrap();
     let found: Vec<_> = labelled.iter().map(|row| (row.row_id.as_str(), row.label.clone())).collect();
     assert_eq!(found, [("a", json!(1)), ("b", json!(0))], "equal times go by id");
     assert_eq!(labelled[1].features, json!({"x": 0.1}));
     assert_eq!(captured::labelled(&pool, &model, Some(1)).await.unwrap()[0].row_id, "b");
-    let unknown = captured::insert(&pool, &ModelName::parse("nobody").unwrap(), &rows).await;
+    let unknown = captured::insert(&mut db, &ModelName::parse("nobody").unwrap(), &rows).await;
     assert!(unknown.unwrap_err().to_string().contains("not registered"));
 }
 
@@ -287,8 +287,11 @@ async fn the_situation_counts_what_the_policy_asks() {
     let empty = look(true).await;
     assert_eq!((empty.active, empty.last_finished, empty.runs_in_period), (None, None, 0));
     assert_eq!(empty.fresh_labels, Some(0));
-    let given = Label { row_id: "a".into(), value: json!(1), labelled_at: DateTime::UNIX_EPOCH };
-    label::upsert(&pool, &model, &[given]).await.unwrap();
+    let mut db = pool.acquire().await.unwrap();
+    let row = CapturedRow { row_id: "a".into(), ..CapturedRow::default() };
+    captured::insert(&mut db, &model, &[row]).await.unwrap();
+    let given = Label::by_id("a", json!(1), DateTime::UNIX_EPOCH);
+    label::upsert(&mut db, &model, &[given], &Rules::default()).await.unwrap();
     assert_eq!(look(true).await.fresh_labels, Some(1));
     assert_eq!(look(false).await.fresh_labels, None);
     let run = created(ask(&pool, "m", "1").await);

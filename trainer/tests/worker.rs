@@ -13,7 +13,7 @@ use driftline::model::{Column, ModelName, Value};
 use driftline::retrain::artifact::{Artifact, sha256};
 use driftline::retrain::{RunReason, RunState, TrainingSpec};
 use driftline::store::captured::{self, CapturedRow};
-use driftline::store::label::{self, Label};
+use driftline::store::label::{self, Label, Rules};
 use driftline::store::training_run::{self, Enqueued, TrainingRun};
 use driftline::store::{PgPool, model_version, training_log};
 use serde_json::{Value as Json, json};
@@ -287,21 +287,17 @@ async fn captured_rows_train_once_there_are_enough_labels() {
             event_time: time(i64::try_from(row).unwrap()),
             model_version: "1".into(),
             features: captured::row(&columns, row),
-            outputs: serde_json::Map::new(),
+            ..CapturedRow::default()
         })
         .collect();
-    captured::insert(&pool, &model, &rows).await.unwrap();
-    let labels: Vec<Label> = (0..600)
-        .map(|row| Label {
-            row_id: format!("r{row}"),
-            value: json!({"y": row % 10 > 4}),
-            labelled_at: time(row),
-        })
-        .collect();
+    let mut db = pool.acquire().await.unwrap();
+    captured::insert(&mut db, &model, &rows).await.unwrap();
+    let labels: Vec<Label> =
+        (0..600).map(|row| Label::by_id(format!("r{row}"), json!({"y": row % 10 > 4}), time(row))).collect();
     let mut spec = spec(folder.path(), 5);
     spec["source"] = json!("captured");
     spec["features"] = json!([]);
-    label::upsert(&pool, &model, &labels[..499]).await.unwrap();
+    label::upsert(&mut db, &model, &labels[..499], &Rules::default()).await.unwrap();
     let few = queue(&pool, &spec).await;
     let work = || {
         let url = url.clone();
@@ -319,7 +315,7 @@ async fn captured_rows_train_once_there_are_enough_labels() {
     assert_eq!(ended.state, RunState::Rejected);
     assert_eq!(ended.outcome.as_deref(), Some("499 labelled rows, at least 500 are needed"));
 
-    label::upsert(&pool, &model, &labels).await.unwrap();
+    label::upsert(&mut db, &model, &labels, &Rules::default()).await.unwrap();
     let enough = queue(&pool, &spec).await;
     let out = work().await.unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));

@@ -15,7 +15,9 @@ use super::pairs;
 use super::prepare::{Entry, Item, Keyed, Prepared, given_up};
 use crate::config::Sink;
 use crate::metrics::Metrics;
+use crate::model::ModelName;
 use crate::store::ingested::Key;
+use crate::store::label::Label;
 use crate::store::pending_side::{PairKey, PendingSize};
 use crate::store::source_position::SourcePosition;
 use crate::store::{self, StoreError};
@@ -173,14 +175,19 @@ impl Attempt {
         let sides = std::mem::take(&mut sorted.sides);
         let settled = pairs::settle(&mut transaction, sides, self.pending, sink).await?;
         sorted.settle(settled);
-        let Sorted { work, stored, mut tally, waiting, taken, .. } = sorted;
+        let Sorted { work, labels, stored, mut tally, waiting, taken, .. } = sorted;
         let staged = staged.clone();
+        let known = Arc::clone(&catalog);
         let counting = tokio::task::spawn_blocking(move || {
-            let counted = count(staged, work, &catalog, &mut tally);
+            let counted = count(staged, work, &known, &mut tally);
             (counted, tally)
         });
         let (counted, tally) = counting.await?;
         write(&mut transaction, &counted, &batch.entries).await?;
+        for (model, labels) in &labels {
+            let rules = catalog.get(model).map(|entry| Arc::clone(&entry.labels)).unwrap_or_default();
+            store::label::upsert(&mut transaction, model, labels, &rules).await?;
+        }
         // From here on a failure says nothing about what the server did.
         batch.doubtful = Some(Done { staged: Some(counted.staged), stored, tally, waiting, taken });
         transaction.commit().await?;
@@ -217,6 +224,7 @@ impl From<tokio::task::JoinError> for Failure {
 struct Sorted {
     work: Vec<Work>,
     sides: BTreeMap<PairKey, Arc<Half>>,
+    labels: BTreeMap<ModelName, Vec<Label>>,
     stored: Vec<Stored>,
     tally: Tally,
     waiting: PendingSize,
@@ -280,6 +288,10 @@ impl Sorted {
     /// Takes an item; false when it is lost.
     fn item(&mut self, prepared: &Arc<Prepared>, index: usize, keyed: &Keyed) -> bool {
         let (pair, half) = match &keyed.item {
+            Item::Label(label) => {
+                self.labels.entry(keyed.model.clone()).or_default().push(label.as_ref().clone());
+                return true;
+            }
             Item::Made(made) => {
                 self.work.push(Work::Item(Arc::clone(prepared), index));
                 return made.is_exchange();

@@ -154,12 +154,12 @@ impl Counting<'_> {
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
         let minutes = &mut self.counted.staged.minutes;
-        let left_out = match minutes.record(exchange, baseline, entry.captures) {
+        let left_out = match minutes.record(exchange, baseline, &entry.captures) {
             Ok(left_out) => left_out,
             Err(Behind) => {
                 // So many minutes at once are a backlog that is read: they are written with this batch.
                 let flush = minutes.close();
-                let again = minutes.record(exchange, baseline, entry.captures);
+                let again = minutes.record(exchange, baseline, &entry.captures);
                 self.counted.add(flush);
                 again.unwrap_or(exchange.batch.rows)
             }

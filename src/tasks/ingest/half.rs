@@ -47,6 +47,9 @@ impl Alone {
 pub(super) struct Half {
     /// The id of the prediction, as far as this side tells.
     pub id: Option<String>,
+    /// Its further ids.
+    #[serde(default)]
+    pub other_ids: Vec<String>,
     /// When it happened, as far as it is believed.
     pub time: Option<DateTime<Utc>>,
     /// When it arrived.
@@ -139,9 +142,13 @@ fn join(request: Half, response: Option<Half>, model: &ModelName) -> Made {
     let answered = response.as_ref().and_then(|response| response.time);
     let event_time = request.time.or(answered).unwrap_or(request.received_at);
     let lost = |reason: String| Made::Lost(event_time, reason);
+    let mut ids = request.other_ids;
     let (answer_id, answer) = match response {
         None => (None, None),
-        Some(Half { id, content: Content::Response(answer), .. }) => (id, Some(answer)),
+        Some(Half { id, other_ids, content: Content::Response(answer), .. }) => {
+            ids.extend(other_ids);
+            (id, Some(answer))
+        }
         Some(_) => return lost(UNREADABLE.to_owned()),
     };
     if matches!(&answer, Some(Err(reason)) if reason == ERROR_STATUS) {
@@ -163,12 +170,21 @@ fn join(request: Half, response: Option<Half>, model: &ModelName) -> Made {
     if undecoded {
         notes.push(("response_undecoded", 1));
     }
+    ids.extend(answer_id.clone());
+    let id = request.id.or(answer_id).unwrap_or_else(|| Uuid::now_v7().to_string());
+    let mut other_ids: Vec<String> = Vec::with_capacity(ids.len());
+    for other in ids {
+        if other != id && !other_ids.contains(&other) {
+            other_ids.push(other);
+        }
+    }
     let exchange = Exchange {
-        id: request.id.or(answer_id).unwrap_or_else(|| Uuid::now_v7().to_string()),
+        id,
         model: model.clone(),
         model_version: decoded.model_version,
         event_time,
         batch: decoded.batch,
+        other_ids,
     };
     Made::Exchange(exchange, notes)
 }

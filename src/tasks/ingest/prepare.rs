@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use super::half::{Alone, Content as Sided, Half, Made};
 use super::private;
-use crate::decode::events::{self, Event, EventFormat, SideEvent};
+use crate::decode::events::{self, Event, EventFormat, LabelEvent, SideEvent};
 use crate::decode::predictions::Submitted;
 use crate::decode::{self, Headers, Naming, RawSide, Side};
 use crate::model::{Exchange, ModelName};
 use crate::privacy::Policy;
 use crate::store::ingested::Key;
+use crate::store::label::Label;
 use crate::tap::Names;
 use crate::tap::ingest::{Content, EVENTS, FORMAT, MODEL_MESH, Message, Position, Room, Stored, Waiting};
 use crate::tasks::catalog::Catalog;
@@ -77,6 +78,8 @@ pub(super) enum Item {
     Made(Box<Made>),
     /// One side of an exchange, and the hash of what it shares with the other.
     Side(Key, Arc<Half>),
+    /// A true outcome.
+    Label(Box<Label>),
 }
 
 /// What messages are prepared with.
@@ -167,12 +170,14 @@ impl Reading<'_> {
 
     fn naming(&self, model: &ModelName) -> Naming {
         let entry = self.preparation.catalog.get(model);
-        let features = entry.map(|entry| entry.features.to_vec()).unwrap_or_default();
-        Naming { features, ..Naming::default() }
+        entry.map_or_else(Naming::default, |entry| Naming {
+            features: entry.features.to_vec(),
+            format: entry.format.clone(),
+        })
     }
 
-    fn policy(&self, _model: &ModelName) -> Policy {
-        Policy::default()
+    fn policy(&self, model: &ModelName) -> Arc<Policy> {
+        self.preparation.catalog.get(model).map(|entry| Arc::clone(&entry.policy)).unwrap_or_default()
     }
 
     /// The time if it is believed, and whether there was another one.
@@ -199,8 +204,15 @@ impl Reading<'_> {
             Event::Side(side) => self.side(&side),
             Event::Both { request, response } => self.both(&request, &response),
             Event::Rows(rows) => self.rows(*rows),
-            Event::Label(_) => self.refused += 1,
+            Event::Label(label) => self.label(&label),
         }
+    }
+
+    /// A label; what names it in the database makes it count once, whatever message brings it.
+    fn label(&mut self, label: &LabelEvent) {
+        let Some(model) = self.model(label.model.as_deref()) else { return };
+        let item = Item::Label(Box::new(Label::of_event(label, self.received_at)));
+        self.items.push(Keyed { key: None, model, time_invalid: false, item });
     }
 
     fn whole(&mut self, mut exchange: Exchange) {
@@ -222,6 +234,7 @@ impl Reading<'_> {
             model_version: rows.model_version,
             event_time: time.unwrap_or(self.received_at),
             batch: rows.batch,
+            other_ids: Vec::new(),
         };
         self.policy(&model).apply(&mut exchange);
         self.made(key, model, time_invalid, Made::Exchange(exchange, Vec::new()));
@@ -301,13 +314,18 @@ impl Reading<'_> {
                 decode::exchange_id(&event.headers, &Headers::default(), body_id.as_deref(), String::new);
             (!id.is_empty()).then_some(id)
         });
+        let sender = [&event.headers, &Headers::default()];
+        let mut other_ids = decode::other_ids(sender, body_id.as_deref(), id.as_deref().unwrap_or_default());
+        other_ids.extend(event.other_ids.iter().cloned());
+        let other_ids = other_ids.iter().map(|id| policy.id(id).into_owned()).collect();
         let id = id.map(|id| policy.id(&id).into_owned());
-        (Half { id, time, received_at: self.received_at, content }, time_invalid)
+        (Half { id, other_ids, time, received_at: self.received_at, content }, time_invalid)
     }
 }
 
 /// What is left of a message that the database refuses for what it holds: the loss of its items.
 pub(super) fn given_up(prepared: &Prepared) -> Prepared {
+    let labels = prepared.items.iter().filter(|keyed| matches!(keyed.item, Item::Label(_))).count();
     let lost = |keyed: &Keyed| {
         let time = match &keyed.item {
             Item::Made(made) => match made.as_ref() {
@@ -315,16 +333,18 @@ pub(super) fn given_up(prepared: &Prepared) -> Prepared {
                 Made::Lost(time, _) => *time,
             },
             Item::Side(_, half) => half.event_time(),
+            // No prediction is lost with it.
+            Item::Label(_) => return None,
         };
         let item = Item::Made(Box::new(Made::Lost(time, UNSTORABLE.to_owned())));
-        Keyed { key: keyed.key, model: keyed.model.clone(), time_invalid: keyed.time_invalid, item }
+        Some(Keyed { key: keyed.key, model: keyed.model.clone(), time_invalid: keyed.time_invalid, item })
     };
     Prepared {
         source: Arc::clone(&prepared.source),
         key: prepared.key,
         position: prepared.position.clone(),
-        items: prepared.items.iter().map(lost).collect(),
+        items: prepared.items.iter().filter_map(lost).collect(),
         unmonitored: prepared.unmonitored,
-        refused: prepared.refused,
+        refused: prepared.refused + labels,
     }
 }
