@@ -372,12 +372,9 @@ impl App {
         let drained = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
-        let (catalog, catalog_receiver) = CatalogTask::new(
-            pool.clone(),
-            Arc::clone(&settings),
-            Arc::clone(&expectations),
-            Arc::clone(&policies),
-        );
+        let labels = Arc::new(tasks::label_rules(&settings, |model| Policy::clone(policies.of(model))));
+        let (catalog, catalog_receiver) =
+            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), policies);
         let ingestion = Ingestion::new(
             pool.clone(),
             waiting,
@@ -390,7 +387,7 @@ impl App {
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
-            labels: Arc::new(tasks::label_rules(&settings, |model| Policy::clone(policies.of(model)))),
+            labels,
             sink: SinkState::new(ingest, Names::new(&settings), &settings.sink),
             now,
         };

@@ -220,7 +220,8 @@ pub async fn newest(
         model_version,
         features,
         outputs,
-        ..CapturedRow::default()
+        business_key: None,
+        ids: None,
     };
     Ok(rows.into_iter().map(row).collect())
 }

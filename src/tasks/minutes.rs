@@ -1,11 +1,12 @@
 //! The minutes being counted: profiles and captured rows that are not yet in the database.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Exchange, ModelName};
+use crate::model::{Batch, Exchange, ModelName};
 use crate::profile::{self, Layout, Profile};
 use crate::schema::Seen;
 use crate::store::captured::{self, CapturedRow, ExchangeIds, MAX_OTHER_IDS};
@@ -65,6 +66,21 @@ pub(super) struct Minutes {
     latest: HashMap<ModelName, DateTime<Utc>>,
 }
 
+/// The exchange with names that the database can hold, whose texts have no NUL; values are changed where they are written.
+fn storable(exchange: &Exchange) -> Cow<'_, Exchange> {
+    let columns = || exchange.batch.features.iter().chain(&exchange.batch.outputs);
+    let version = exchange.model_version.as_deref().unwrap_or_default();
+    if !version.contains('\0') && !columns().any(|column| column.name.contains('\0')) {
+        return Cow::Borrowed(exchange);
+    }
+    let mut changed = exchange.clone();
+    let without = |text: &mut String| *text = text.replace('\0', "\u{fffd}");
+    changed.model_version.iter_mut().for_each(without);
+    let Batch { features, outputs, .. } = &mut changed.batch;
+    features.iter_mut().chain(outputs).for_each(|column| without(&mut column.name));
+    Cow::Owned(changed)
+}
+
 /// The minutes held are too many: the database is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Behind;
@@ -103,6 +119,7 @@ impl Minutes {
         baseline: Option<(&str, &Layout)>,
         captures: &Captures,
     ) -> Result<usize, Behind> {
+        let exchange = &*storable(exchange);
         let minute = minute(exchange.event_time);
         let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
         *latest = minute.max(*latest);

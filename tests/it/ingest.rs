@@ -162,7 +162,7 @@ async fn a_value_that_the_database_cannot_hold_loses_its_message_and_no_other() 
     let (pool, url) = database().await;
     let replica = Replica::start(&url, "");
     let mut odd = exchange(1);
-    odd.model_version = Some("a\0b".to_owned());
+    odd.id = "a\0b".to_owned();
     let odd = message(Some("odd".into()), Content::Exchanges(vec![odd]));
     let (stored, others) = tokio::join!(
         replica.ingest.submit(odd),

@@ -13,7 +13,7 @@ use driftline::model::{Batch, Column, Exchange, ModelName, Role, Value};
 use driftline::store::{self, PgPool};
 use driftline::tap::Names;
 use driftline::tap::ingest::{Content, Ingest, Message, Position};
-use driftline::tasks::{CatalogTask, Ingestion};
+use driftline::tasks::{CatalogTask, Ingestion, load_privacy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +57,9 @@ impl Replica {
         let settings = Arc::new(Settings::parse(&format!("{SETTINGS}{more}"), "test").unwrap());
         let metrics = Metrics::new().unwrap();
         let pool = store::pool(url, 3).unwrap();
-        let (catalog, known) = CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::default());
+        let policies = Arc::new(load_privacy(&settings).unwrap());
+        let (catalog, known) =
+            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::default(), policies);
         let sink = &settings.sink;
         let (ingest, waiting) = Ingest::bounded(sink.waiting_messages, sink.waiting_bytes.0, &metrics);
         let names = Names::new(&settings);

@@ -324,3 +324,30 @@ async fn a_flood_is_turned_away_and_what_was_taken_is_counted() {
     sidecar.stop().await;
     door.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_an_emitter_that_we_did_not_write_are_taken() {
+    let (pool, url) = database().await;
+    let sidecar = Sidecar::start(pool, &url, "").await;
+    let python = std::env::var("DRIFTLINE_TEST_PYTHON")
+        .expect("DRIFTLINE_TEST_PYTHON names a Python with cloudevents; `make test` sets it");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/cloudevents_emitter.py");
+    let emitter = tokio::process::Command::new(python)
+        .arg(script)
+        .arg(format!("{}/", sidecar.sink))
+        .output()
+        .await
+        .unwrap();
+    let printed = String::from_utf8_lossy(&emitter.stdout).into_owned();
+    assert!(emitter.status.success(), "{printed}{}", String::from_utf8_lossy(&emitter.stderr));
+    assert_eq!(printed.lines().map(str::trim).collect::<Vec<_>>(), ["200"; 7]);
+    assert_eq!(counts(&sidecar.pool).await, kept(3, 6));
+    let rows: Vec<String> = sqlx::query_scalar("select row_id from captured_row order by row_id")
+        .fetch_all(&sidecar.pool)
+        .await
+        .unwrap();
+    let expected =
+        ["batch-1_0", "batch-1_1", "binary ä 1_0", "binary ä 1_1", "structured-1_0", "structured-1_1"];
+    assert_eq!(rows, expected, "what was escaped in a header is the id again");
+    sidecar.stop().await;
+}

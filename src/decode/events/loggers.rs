@@ -28,11 +28,13 @@ pub(super) fn logged(
         // `id` is another one for every event. A graph logs each of its nodes, which are models of their own.
         let id = attributes.id(&["requestid"]).ok_or_else(|| no_pair("requestid"))?;
         given.push(("seldon-puid".to_owned(), id.to_owned()));
-        (id, attributes.get("modelid").or(service))
+        (id, attributes.get("modelid").or(service).map(str::to_owned))
     } else {
         let id = attributes.id(&["id"]).ok_or_else(|| no_pair("id"))?;
         given.push(("ce-id".to_owned(), id.to_owned()));
-        (id, service)
+        let [component, endpoint] =
+            ["component", "endpoint"].map(|name| attributes.get(name).unwrap_or_default());
+        (id, service.map(|service| of_service(service, component, endpoint)))
     };
     if let Some(trace) = attributes.get("traceparent").or_else(|| header(reader.headers, "traceparent")) {
         given.push(("traceparent".to_owned(), trace.to_owned()));
@@ -43,7 +45,7 @@ pub(super) fn logged(
     Ok(Event::Side(SideEvent {
         side,
         pair: pair(&scope, id),
-        model: model.map(str::to_owned),
+        model,
         route: Route::configured(),
         headers: picked(&given),
         body: reader.plain(data, None)?.into_owned(),
@@ -52,6 +54,16 @@ pub(super) fn logged(
         id: seldon.then(|| id.to_owned()),
         other_ids: Vec::new(),
     }))
+}
+
+/// The model that a part of an inference service is: the service itself where it is its predictor, else
+/// `service/component/endpoint`, without the endpoint where that is the usual one.
+fn of_service(service: &str, component: &str, endpoint: &str) -> String {
+    match (component, endpoint) {
+        ("" | "predictor", "" | "default") => service.to_owned(),
+        (_, "" | "default") => format!("{service}/{component}"),
+        _ => format!("{service}/{component}/{endpoint}"),
+    }
 }
 
 /// The name of a pair: unique as far as `scope` and `id` are, of bounded length.
@@ -120,7 +132,11 @@ pub(super) fn kserve_blob(reader: &mut Reader<'_>, record: &Members<'_>) -> Resu
     Ok(Event::Side(SideEvent {
         side,
         pair: pair(&scope, &id),
-        model: record.text("inferenceService").filter(|name| !name.is_empty()),
+        model: record.text("inferenceService").filter(|name| !name.is_empty()).map(|service| {
+            let [component, endpoint] =
+                ["component", "endpoint"].map(|name| record.text(name).unwrap_or_default());
+            of_service(&service, &component, &endpoint)
+        }),
         route: Route::configured(),
         headers: picked(&given),
         body: reader.plain(&body, None)?.into_owned(),

@@ -37,7 +37,10 @@ pub(super) struct Batch {
     /// Written by its transaction, so that a commit whose answer was lost is recognised.
     mark: Key,
     entries: Vec<Entry>,
-    expiring: bool,
+    /// How many sides that have waited too long are taken out.
+    expiring: Option<u32>,
+    /// Nothing is kept of those sides but their loss.
+    gives_up: bool,
     /// What would be true, had the last try been committed after all.
     doubtful: Option<Done>,
 }
@@ -45,12 +48,12 @@ pub(super) struct Batch {
 impl Batch {
     /// A batch of messages.
     pub(super) fn new(entries: Vec<Entry>) -> Self {
-        Self { mark: Uuid::now_v7().into_bytes(), entries, expiring: false, doubtful: None }
+        Self { mark: Uuid::now_v7().into_bytes(), entries, expiring: None, gives_up: false, doubtful: None }
     }
 
     /// A batch of sides that have waited too long.
     pub(super) fn expiring() -> Self {
-        Self { expiring: true, ..Self::new(Vec::new()) }
+        Self { expiring: Some(SWEPT), ..Self::new(Vec::new()) }
     }
 
     /// Whether the last try may have been committed.
@@ -58,8 +61,13 @@ impl Batch {
         self.doubtful.is_some()
     }
 
-    /// A batch per message, in reverse; of a single message only the loss is left, and `None` is given.
+    /// A batch per message, in reverse; of a single message, or side that has waited too long, only the loss is left,
+    /// and `None` is given.
     pub(super) fn split_or_give_up(&mut self) -> Option<Vec<Self>> {
+        if self.expiring.is_some() {
+            self.gives_up = self.expiring.replace(1) == Some(1);
+            return None;
+        }
         if let [entry] = self.entries.as_mut_slice() {
             entry.prepared = Arc::new(given_up(&entry.prepared));
             return None;
@@ -163,12 +171,15 @@ impl Attempt {
         }
         batch.entries.retain(|entry| !entry.stored.is_closed());
         let mut sorted = sort(&mut transaction, &batch.entries).await?;
-        if batch.expiring {
+        if let Some(limit) = batch.expiring {
             let expired =
-                store::pending_side::take_expired(&mut *transaction, sink.pending_for.0, SWEPT).await?;
-            for waited in expired {
+                store::pending_side::take_expired(&mut *transaction, sink.pending_for.0, limit).await?;
+            for mut waited in expired {
                 sorted.taken.sides += 1;
                 sorted.taken.bytes += waited.side.content.len() as u64;
+                if batch.gives_up {
+                    waited.side.content.clear();
+                }
                 sorted.work.push(Work::Expired(waited));
             }
         }

@@ -18,7 +18,9 @@ use crate::privacy::Policy;
 use crate::store::ingested::Key;
 use crate::store::label::Label;
 use crate::tap::Names;
-use crate::tap::ingest::{Content, EVENTS, FORMAT, MODEL_MESH, Message, Position, Room, Stored, Waiting};
+use crate::tap::ingest::{
+    AZURE, Content, EVENTS, FORMAT, MODEL_MESH, Message, Position, Room, Stored, Waiting,
+};
 use crate::tasks::catalog::Catalog;
 
 /// How far an event may lie in the future; producers' clocks differ by less.
@@ -117,7 +119,7 @@ impl Preparation {
             source: &source,
             of_message: model.as_ref(),
             received_at,
-            oldest: (&*source == EVENTS).then_some(self.event_age),
+            oldest: [EVENTS, AZURE, MODEL_MESH].contains(&&*source).then_some(self.event_age),
             items: Vec::new(),
             unmonitored: 0,
             refused: 0,
@@ -170,12 +172,14 @@ impl Reading<'_> {
 
     fn naming(&self, model: &ModelName) -> Naming {
         let entry = self.preparation.catalog.get(model);
-        let features = entry.map(|entry| entry.features.to_vec()).unwrap_or_default();
-        Naming { features, ..Naming::default() }
+        entry.map_or_else(Naming::default, |entry| Naming {
+            features: entry.features.to_vec(),
+            format: entry.format.clone(),
+        })
     }
 
-    fn policy(&self, _model: &ModelName) -> Policy {
-        Policy::default()
+    fn policy(&self, model: &ModelName) -> Arc<Policy> {
+        self.preparation.catalog.get(model).map(|entry| Arc::clone(&entry.policy)).unwrap_or_default()
     }
 
     /// The time if it is believed, and whether there was another one.

@@ -47,3 +47,37 @@ pub(super) fn version(policy: &Policy, version: &mut Option<String>) {
         *version = Some(kept);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Runs;
+    use crate::privacy::{MaskRule, Rules};
+
+    #[test]
+    fn values_are_private_under_every_name_that_they_may_get() {
+        let rules = Rules {
+            drop: vec!["age".to_owned(), "secret".to_owned()],
+            mask: vec![MaskRule::built_in("email")],
+            ..Rules::default()
+        };
+        let policy = Policy::new(&rules, None, b"of this test").unwrap();
+        let mail = || Value::Text("a@mail.example".to_owned());
+        let part = |name: &str, names: &[&str]| Part {
+            rows: 2,
+            columns: vec![Column { name: name.to_owned(), values: vec![mail(), Value::Number(7.0)] }],
+            runs: Some(Runs {
+                lengths: vec![2],
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                preferred: false,
+            }),
+        };
+        let mut sides =
+            vec![part("input-0", &["mail", "age"]), part("secret", &["mail", "age"]), part("x", &[])];
+        parts(&policy, &mut sides);
+        let masked = Value::Text("[email]".to_owned());
+        assert_eq!(sides[0].columns[0].values, [masked.clone(), Value::Missing]);
+        assert!(sides[1].columns.is_empty());
+        assert_eq!(sides[2].columns[0].values, [masked, Value::Number(7.0)]);
+    }
+}
