@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 const HEAD: u64 = 512;
 
 /// The front of a file: of as much as was read of it, up to a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Head {
     length: u64,
     hash: u64,
@@ -29,6 +29,11 @@ impl Head {
     /// Bytes that it covers.
     pub(super) fn length(self) -> u64 {
         self.length
+    }
+
+    /// Whether it covers as much as it ever does.
+    pub(super) fn is_full(self) -> bool {
+        self.length == HEAD
     }
 
     /// Whether `reader` begins with the same bytes.
