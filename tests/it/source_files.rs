@@ -145,9 +145,18 @@ async fn a_process_that_is_killed_goes_on_where_the_commit_was() {
     sidecar.kill().await;
 }
 
+/// A line of data capture whose bodies are JSON.
 fn capture(number: usize) -> String {
+    let side = |mode: &str, data: String| {
+        let data = serde_json::Value::String(data);
+        format!(
+            r#"{{"observedContentType":"application/json","mode":"{mode}","data":{data},"encoding":"JSON"}}"#
+        )
+    };
+    let input = side("INPUT", format!(r#"{{"instances":[{{"x":{number}}}]}}"#));
+    let output = side("OUTPUT", r#"{"predictions":[{"y":1}]}"#.to_owned());
     format!(
-        r#"{{"captureData":{{"endpointInput":{{"observedContentType":"text/csv","mode":"INPUT","data":"{number}","encoding":"CSV"}},"endpointOutput":{{"observedContentType":"text/csv; charset=utf-8","mode":"OUTPUT","data":"0.5","encoding":"CSV"}}}},"eventMetadata":{{"eventId":"e-{number}","inferenceTime":"2026-09-21T12:00:00Z"}},"eventVersion":"0"}}"#
+        r#"{{"captureData":{{"endpointInput":{input},"endpointOutput":{output}}},"eventMetadata":{{"eventId":"e-{number}","inferenceTime":"2026-09-21T12:00:00Z"}},"eventVersion":"0"}}"#
     ) + "\n"
 }
 
