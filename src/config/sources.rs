@@ -188,6 +188,11 @@ pub struct NatsSource {
 }
 
 /// A queue of `RabbitMQ`, which has to exist.
+///
+/// A message that is delivered again counts once by its property `message-id`; without one by source, type and id of the
+/// `CloudEvent` that it is; else by content and property `timestamp`, so that two messages of the same content in the same
+/// second count as one. A message with none of these counts again when it is delivered again
+/// (`driftline_source_skipped_total{reason="no_key"}` tells how many there are).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RabbitSource {
@@ -293,6 +298,9 @@ impl FileFormat {
 }
 
 /// Files of a folder.
+///
+/// How far each is read is kept under its device and inode, and under the name of the host unless `shared`: give a
+/// container that keeps its files a fixed host name.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {

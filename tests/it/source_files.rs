@@ -1,5 +1,6 @@
 //! Files as a source: followed, rotated, cut short, packed, dropped; and every line counted once.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::support::wait_for;
 
 fn source(pattern: &Path, more: &str) -> String {
     let pattern = pattern.display();
-    format!("  - {{name: s, model: m, files: {{paths: ['{pattern}'], poll: 20ms, settle: 60ms, {more}}}}}\n")
+    format!("  - {{name: s, model: m, files: {{paths: ['{pattern}'], poll: 20ms, settle: 400ms, {more}}}}}\n")
 }
 
 fn append(path: &Path, text: &str) {
@@ -50,7 +51,6 @@ async fn a_log_is_followed_through_rotation_truncation_restarts_and_outages() {
     // Half a line, and its other half.
     let line = prediction(10) + "\n";
     append(&log, &line[..20]);
-    append(&folder.path().join("other"), "");
     counted(&pool, 10).await;
     append(&log, &line[20..]);
     counted(&pool, 11).await;
@@ -97,6 +97,35 @@ async fn a_log_is_followed_through_rotation_truncation_restarts_and_outages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_is_not_read_again_when_it_is_renamed_packed_or_comes_back() {
+    let (pool, url) = database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = in_folder(&folder, "app.jsonl");
+    append(&log, &lines(0..50));
+    let replica = Sourced::start(&url, &source(&folder.path().join("app.jsonl*"), ""));
+    counted(&pool, 50).await;
+    let rotated = folder.path().join("app.jsonl.1");
+    fs::rename(&log, &rotated).unwrap();
+    append(&log, &lines(50..55));
+    counted(&pool, 55).await;
+    // Gone for a while.
+    fs::rename(&log, folder.path().join("away")).unwrap();
+    append(&rotated, &lines(55..58));
+    counted(&pool, 58).await;
+    fs::rename(folder.path().join("away"), &log).unwrap();
+    // Packed, with lines that were added on the way.
+    let text = fs::read_to_string(&rotated).unwrap() + &lines(58..60);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    fs::write(folder.path().join("app.jsonl.1.gz.tmp"), encoder.finish().unwrap()).unwrap();
+    fs::rename(folder.path().join("app.jsonl.1.gz.tmp"), folder.path().join("app.jsonl.1.gz")).unwrap();
+    fs::remove_file(&rotated).unwrap();
+    append(&log, &lines(60..61));
+    counted(&pool, 61).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_goes_on_where_the_commit_was() {
     let (pool, url) = database().await;
     let folder = tempfile::tempdir().unwrap();
@@ -109,12 +138,6 @@ async fn a_process_that_is_killed_goes_on_where_the_commit_was() {
             written += 7;
         }
         sidecar.kill_and_start().await;
-        if kill == 2 {
-            fs::rename(&log, folder.path().join("app.jsonl.1")).unwrap();
-            // The rotated name is not in the pattern: what was not read of it is read under this one.
-            fs::copy(folder.path().join("app.jsonl.1"), folder.path().join("copy")).unwrap();
-            fs::rename(folder.path().join("app.jsonl.1"), &log).unwrap();
-        }
     }
     counted(&pool, written as u64).await;
     let positions = store::source_position::all(&pool, "s").await.unwrap();
@@ -122,9 +145,18 @@ async fn a_process_that_is_killed_goes_on_where_the_commit_was() {
     sidecar.kill().await;
 }
 
+/// A line of data capture whose bodies are JSON.
 fn capture(number: usize) -> String {
+    let side = |mode: &str, data: String| {
+        let data = serde_json::Value::String(data);
+        format!(
+            r#"{{"observedContentType":"application/json","mode":"{mode}","data":{data},"encoding":"JSON"}}"#
+        )
+    };
+    let input = side("INPUT", format!(r#"{{"instances":[{{"x":{number}}}]}}"#));
+    let output = side("OUTPUT", r#"{"predictions":[{"y":1}]}"#.to_owned());
     format!(
-        r#"{{"captureData":{{"endpointInput":{{"observedContentType":"text/csv","mode":"INPUT","data":"{number}","encoding":"CSV"}},"endpointOutput":{{"observedContentType":"text/csv; charset=utf-8","mode":"OUTPUT","data":"0.5","encoding":"CSV"}}}},"eventMetadata":{{"eventId":"e-{number}","inferenceTime":"2026-09-21T12:00:00Z"}},"eventVersion":"0"}}"#
+        r#"{{"captureData":{{"endpointInput":{input},"endpointOutput":{output}}},"eventMetadata":{{"eventId":"e-{number}","inferenceTime":"2026-09-21T12:00:00Z"}},"eventVersion":"0"}}"#
     ) + "\n"
 }
 
@@ -132,11 +164,12 @@ fn capture(number: usize) -> String {
 async fn folders_of_captures_are_read_whatever_they_are_packed_with() {
     let (pool, url) = database().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut sent = 0;
-    let mut some = |lines: usize| -> String {
-        sent += lines;
-        (sent - lines..sent).map(capture).collect()
+    let next = Cell::new(0);
+    let some = |lines: usize| -> String {
+        let from = next.replace(next.get() + lines);
+        (from..from + lines).map(capture).collect()
     };
+    let sent = || next.get() as u64;
     for hour in 0..24 {
         for file in 0..3 {
             let path = in_folder(&folder, &format!("ep/AllTraffic/2026/09/21/{hour:02}/{file}.jsonl"));
@@ -170,7 +203,7 @@ async fn folders_of_captures_are_read_whatever_they_are_packed_with() {
     let replica = Sourced::start(&url, &source(&pattern, "format: sagemaker_capture, shared: true"));
     let second = Sourced::start(&url, &source(&pattern, "format: sagemaker_capture, shared: true"));
     wait_for("captures to be counted", || async {
-        (counts(&pool).await.kept >= sent as u64 - 1200).then_some(())
+        (counts(&pool).await.seen >= sent() - 1200).then_some(())
     })
     .await;
     wait_for("the cut file", || async {
@@ -178,7 +211,7 @@ async fn folders_of_captures_are_read_whatever_they_are_packed_with() {
     })
     .await;
     let found = counts(&pool).await;
-    assert!(found.kept <= sent as u64, "{found:?}");
+    assert!(found.seen <= sent(), "{found:?}");
     assert!(
         replica.count("messages") == 0 || second.count("messages") == 0,
         "one of two replicas reads a shared folder"
@@ -188,9 +221,10 @@ async fn folders_of_captures_are_read_whatever_they_are_packed_with() {
     leader.stop().await;
     fs::write(in_folder(&folder, &format!("{hour}/c.jsonl.gz")), &whole).unwrap();
     fs::write(in_folder(&folder, &format!("{hour}/f.jsonl")), some(5)).unwrap();
-    wait_for("the rest", || async { (counts(&pool).await.kept >= sent as u64).then_some(()) }).await;
-    wait_for("the half line", || async { (counts(&pool).await.seen > sent as u64).then_some(()) }).await;
-    assert_eq!(counts(&pool).await.kept, sent as u64);
+    // What is left of the cut file is its last lines and the half one, which is none.
+    wait_for("the rest", || async { (counts(&pool).await.seen > sent()).then_some(()) }).await;
+    let found = counts(&pool).await;
+    assert_eq!((found.seen, found.dropped["not_an_object"]), (sent() + 1, 1), "{found:?}");
     other.stop().await;
 }
 
@@ -301,7 +335,7 @@ async fn lines_that_are_no_use_are_counted_and_passed_over() {
     let (pool, url) = database().await;
     let folder = tempfile::tempdir().unwrap();
     let log = in_folder(&folder, "app.jsonl");
-    append_bytes_new(&log, b"\xff\xfe\n");
+    fs::write(&log, b"\xff\xfe\n").unwrap();
     append(&log, &format!("{}\n", "x".repeat(5000)));
     append(&log, &lines(0..2));
     // A line that does not end, longer than any may be.
@@ -316,8 +350,4 @@ async fn lines_that_are_no_use_are_counted_and_passed_over() {
     assert_eq!(replica.refused("undecodable"), 1);
     assert_eq!(replica.refused("line_too_long"), 2);
     replica.stop().await;
-}
-
-fn append_bytes_new(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap();
 }

@@ -10,6 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 use crate::ingest_support::{counts, database, kept};
 use crate::outage::Door;
@@ -140,15 +141,14 @@ async fn kafka_messages_that_were_stored_and_not_committed_count_once_after_a_ki
     broker.topic("p", 3).await;
     let producer = broker.producer();
     let mut sidecar = Sidecar::start(&url, &broker.source("p", ""));
-    let mut producing = Box::pin(produce(&producer, "p", 0..MESSAGES));
+    let mut producing = JoinSet::new();
+    let to = producer.clone();
+    producing.spawn(async move { produce(&to, "p", 0..MESSAGES).await });
     for at in [50, 150] {
-        tokio::select! {
-            () = &mut producing => {}
-            () = counted(&pool, at) => {}
-        }
+        counted(&pool, at).await;
         sidecar.kill_and_start().await;
     }
-    producing.await;
+    producing.join_all().await;
     let expected = u64::try_from(MESSAGES).unwrap();
     counted(&pool, expected).await;
     assert_eq!(counts(&pool).await, kept(expected, expected));

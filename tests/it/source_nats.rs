@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context, consumer, stream};
 use driftline::store::PgPool;
+use tokio::task::JoinSet;
 
 use crate::ingest_support::{Counts, counts, database, kept};
 use crate::outage::Door;
@@ -109,15 +110,14 @@ async fn what_was_stored_and_not_acknowledged_counts_once_after_a_kill() {
     let server = NatsServer::start().await;
     let context = jetstream_of(&server).await;
     let mut sidecar = Sidecar::start(&url, &source(&server, "ack_wait: 2s"));
-    let mut publishing = Box::pin(publish_all(&context, 0..MESSAGES));
+    let mut publishing = JoinSet::new();
+    let to = context.clone();
+    publishing.spawn(async move { publish_all(&to, 0..MESSAGES).await });
     for at in [60, 200, 350, 500] {
-        tokio::select! {
-            () = &mut publishing => {}
-            () = counted(&pool, at) => {}
-        }
+        counted(&pool, at).await;
         sidecar.kill_and_start().await;
     }
-    publishing.await;
+    publishing.join_all().await;
     let expected = u64::try_from(MESSAGES).unwrap();
     counted(&pool, expected).await;
     all_acknowledged(&context).await;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use driftline::store::PgPool;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -9,6 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::ingest_support::{counts, database, kept};
@@ -105,8 +107,18 @@ impl Queue {
         }
     }
 
+    /// Waits until the queue has nothing more to give.
+    async fn given_out(&self) {
+        wait_for("the last message to be given out", || async {
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+            let queue = self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default());
+            (queue.await.unwrap().message_count() == 0).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the queue holds nothing, not even what waits to be acknowledged, then removes it.
-    async fn emptied(self) {
+    async fn emptied(&self) {
         wait_for("the queue to be empty", || async {
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
             let queue = self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default());
@@ -163,27 +175,23 @@ async fn what_was_stored_and_not_acknowledged_counts_once_after_a_kill() {
     const MESSAGES: usize = 400;
     let (pool, url) = database().await;
     let broker = Broker::find().await;
-    let queue = broker.queue().await;
+    let queue = Arc::new(broker.queue().await);
     let mut sidecar = Sidecar::start(&url, &queue.source(broker.port, "prefetch: 30"));
-    let mut publishing = Box::pin(queue.publish_all(0..MESSAGES));
+    let mut publishing = JoinSet::new();
+    let to = Arc::clone(&queue);
+    publishing.spawn(async move { to.publish_all(0..MESSAGES).await });
     for at in [50, 150, 300] {
-        tokio::select! {
-            () = &mut publishing => {}
-            () = counted(&pool, at) => {}
-        }
+        counted(&pool, at).await;
         sidecar.kill_and_start().await;
     }
-    publishing.await;
+    publishing.join_all().await;
     let expected = u64::try_from(MESSAGES).unwrap();
     counted(&pool, expected).await;
     assert_eq!(counts(&pool).await, kept(expected, expected));
     sidecar.kill().await;
     // What was counted and not acknowledged by then is still there, and counts nothing.
     let replica = Sourced::start(&url, &queue.source(broker.port, ""));
-    wait_for("the consumer", || async {
-        (replica.metrics.source.connected.with_label_values(&["s"]).get() == 1).then_some(())
-    })
-    .await;
+    queue.given_out().await;
     replica.stop().await;
     assert_eq!(counts(&pool).await, kept(expected, expected));
     queue.emptied().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::position::FilePosition;
+use super::position::{FilePosition, Head};
 use super::scan::{Found, Kind};
 use super::track::{Tracked, Work};
 use super::unpack::Packing;
@@ -14,19 +14,25 @@ use crate::config::FileFormat;
 /// Files that are held open between two looks, so that what is written after a rotation is read.
 const MAX_OPEN: usize = 256;
 
-/// Bytes at the front that have to be the same before a packed file is taken for a copy of one that was read.
-const COPY: u64 = 64;
-
 /// What is known of the files.
 pub(super) struct Known {
     tracked: HashMap<String, Tracked>,
-    /// Positions of files that were not seen yet.
+    /// Positions of files that are not there now, or were not seen yet.
     positions: BTreeMap<String, FilePosition>,
+    /// Their identities by where they were.
+    by_path: HashMap<String, String>,
 }
 
 impl Known {
     pub(super) fn new(positions: BTreeMap<String, FilePosition>) -> Self {
-        Self { tracked: HashMap::new(), positions }
+        let mut known = Self { tracked: HashMap::new(), positions: BTreeMap::new(), by_path: HashMap::new() };
+        positions.into_iter().for_each(|(of, position)| known.remember(of, position));
+        known
+    }
+
+    fn remember(&mut self, of: String, position: FilePosition) {
+        self.by_path.insert(position.path.clone(), of.clone());
+        self.positions.insert(of, position);
     }
 
     /// The identities of every file that is there.
@@ -84,6 +90,7 @@ impl Known {
         now: Instant,
     ) {
         let mut seen = HashSet::new();
+        let mut read = None;
         for found in files {
             let kind = Kind::of(format, &found.path);
             let of = identity(scope, kind, &found);
@@ -91,19 +98,33 @@ impl Known {
             match self.tracked.get_mut(&of) {
                 Some(tracked) => tracked.see(found, now),
                 None => {
-                    let tracked = self.meet(of.clone(), kind, found, follow, now);
+                    let tracked = self.meet(of.clone(), kind, found, (follow, now), &mut read);
                     self.tracked.insert(of, tracked);
                 }
             }
         }
+        let mut gone = Vec::new();
         self.tracked.retain(|of, tracked| {
             // A file that is gone is kept while something of it can still be read.
-            seen.contains(of) || (tracked.miss(now) && tracked.lingers(follow, settle, now))
+            let kept = seen.contains(of) || (tracked.miss(now) && tracked.lingers(follow, settle, now));
+            if !kept && (tracked.position.offset > 0 || tracked.position.done.is_some()) {
+                gone.push((of.clone(), tracked.position.clone()));
+            }
+            kept
         });
+        // It may come back, and must not be read again then.
+        gone.into_iter().for_each(|(of, position)| self.remember(of, position));
     }
 
     /// A file that was not seen since the start: read on where its position says, if it is still the same.
-    fn meet(&mut self, of: String, kind: Kind, found: Found, follow: bool, now: Instant) -> Tracked {
+    fn meet(
+        &mut self,
+        of: String,
+        kind: Kind,
+        found: Found,
+        (follow, now): (bool, Instant),
+        read: &mut Option<HashMap<Head, u64>>,
+    ) -> Tracked {
         let path = found.path.to_string_lossy().into_owned();
         let stored = self.positions.remove(&of);
         // Numbers are given again; with the time of its making, no two files have one key.
@@ -132,39 +153,33 @@ impl Known {
             return tracked;
         }
         // Numbers change when a folder is mounted anew; name and beginning stay.
-        let same_name = |position: &FilePosition| position.path == path && position.head.length() > 0;
-        let moved = self.positions.iter().find(|(_, position)| same_name(position));
-        if let Some((old, position)) = moved
-            && (packing != Packing::None || position.offset <= tracked.found.size)
-            && tracked.begins_as(position.head).unwrap_or(false)
-        {
-            tracked.position = position.clone();
-            let old = old.clone();
+        let old = self.by_path.get(&path).cloned();
+        let moved = old.as_ref().and_then(|old| self.positions.get(old)).filter(|position| {
+            position.head.length() > 0
+                && (packing != Packing::None || position.offset <= tracked.found.size)
+                && tracked.begins_as(position.head).unwrap_or(false)
+        });
+        if let (Some(old), Some(position)) = (old, moved.cloned()) {
+            tracked.position = position;
             self.positions.remove(&old);
-        } else if packing != Packing::None
-            && let Some(offset) = self.copied(&mut tracked)
-        {
-            tracked.position.offset = offset;
-            tracked.position.head = tracked.head(offset).unwrap_or_default();
+        } else if packing != Packing::None {
+            // Rotation packs files that were followed; what was read of one is not read again.
+            let read = read.get_or_insert_with(|| self.beginnings());
+            let head = tracked.head(u64::MAX).unwrap_or_default();
+            if let Some(offset) = read.get(&head).filter(|_| head.is_full()) {
+                (tracked.position.offset, tracked.position.head) = (*offset, head);
+            }
         }
         self.let_go(&mut tracked, follow);
         tracked
     }
 
-    /// How far a packed file was read before it was packed: rotation packs files that were followed.
-    fn copied(&self, packed: &mut Tracked) -> Option<u64> {
-        let plain =
-            self.tracked.values().filter(|tracked| tracked.packing() == Packing::None).map(|t| &t.position);
-        let candidates: Vec<FilePosition> = plain
-            .chain(self.positions.values())
-            .filter(|position| position.head.length() >= COPY)
-            .cloned()
-            .collect();
-        candidates
-            .into_iter()
-            .filter(|position| packed.begins_as(position.head).unwrap_or(false))
-            .map(|position| position.offset)
-            .max()
+    /// How far each file was read, or is going to be, that is not packed and long enough to be told from others.
+    fn beginnings(&self) -> HashMap<Head, u64> {
+        let plain = self.tracked.values().filter(|tracked| tracked.packing() == Packing::None);
+        let tracked = plain.map(|tracked| (tracked.position.head, tracked.ends_at()));
+        let stored = self.positions.values().map(|position| (position.head, position.offset));
+        stored.chain(tracked).filter(|(head, _)| head.is_full()).collect()
     }
 
     /// A file that was only looked at is not held open.

@@ -37,6 +37,9 @@ const FORGET_EVERY: Duration = Duration::from_hours(6);
 /// How long the position of a file that is gone is kept.
 const FORGET_AFTER: TimeDelta = TimeDelta::days(30);
 
+/// How often a replica asks whether it may read a shared folder.
+const LEAD_EVERY: Duration = Duration::from_secs(2);
+
 /// How often a folder whose looking through takes long is looked at, in multiples of that time.
 const SCAN_SHARE: u32 = 10;
 
@@ -95,6 +98,7 @@ impl Reader {
     async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
+            let mut wait = None;
             let problem = match self.begin().await {
                 Ok(Some((lead, positions))) => {
                     backoff.reset();
@@ -103,13 +107,16 @@ impl Reader {
                     self.feed.connected(false);
                     continue;
                 }
-                Ok(None) => None,
+                Ok(None) => {
+                    wait = Some(LEAD_EVERY);
+                    None
+                }
                 Err(error) => Some(error),
             };
             if let Some(error) = problem {
                 tracing::warn!(source = self.feed.name(), %error, "positions cannot be read, files wait");
             }
-            if !pause(&stop, backoff.wait()).await {
+            if !pause(&stop, wait.unwrap_or_else(|| backoff.wait())).await {
                 break;
             }
         }

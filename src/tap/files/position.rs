@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 const HEAD: u64 = 512;
 
 /// The front of a file: of as much as was read of it, up to a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Head {
     length: u64,
     hash: u64,
@@ -31,9 +31,14 @@ impl Head {
         self.length
     }
 
+    /// Whether it covers as much as it ever does.
+    pub(super) fn is_full(self) -> bool {
+        self.length == HEAD
+    }
+
     /// Whether `reader` begins with the same bytes.
     pub(super) fn fits(self, reader: impl Read) -> io::Result<bool> {
-        Ok(Self::of(reader, self.length)? == self)
+        Ok(self.length == 0 || Self::of(reader, self.length)? == self)
     }
 }
 
@@ -136,7 +141,7 @@ mod tests {
         assert!(!head.fits(&long[..100]).unwrap(), "a shorter file is another");
         let early = Head::of(&long[..], 10).unwrap();
         assert!(early.fits(&other[..]).unwrap(), "only what was read counts");
-        assert!(Head::default().fits(&b"x"[..]).is_ok());
+        assert!(Head::default().fits(&b"x"[..]).unwrap(), "of a new file nothing is known");
     }
 
     #[test]

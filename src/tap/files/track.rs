@@ -101,6 +101,13 @@ impl Tracked {
         true
     }
 
+    /// Up to where the file is going to be read, though it may be gone: what is open is read to its end.
+    pub(super) fn ends_at(&self) -> u64 {
+        let size =
+            self.handle.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len());
+        size.max(self.position.offset)
+    }
+
     /// What the file is known to be unchanged by.
     pub(super) fn version(&self) -> Version {
         Version { size: self.found.size, modified: self.found.modified }

@@ -77,18 +77,13 @@ impl Nats {
 
     /// Reads until `stop`, whatever becomes of the server.
     pub(in crate::tap) async fn run(self, stop: CancellationToken) {
-        let Some((client, connections)) = self.connect(&stop).await else { return };
+        let Some(client) = self.connect(&stop).await else { return };
         let mut pump = Pump::new(Arc::clone(&self.feed), self.settings.in_flight);
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
-            let (seen, outcome) = (
-                connections.load(Ordering::Relaxed),
-                self.session(&client, &mut pump, &mut backoff, &stop).await,
-            );
-            if let Err(problem) = outcome {
+            if let Err(problem) = self.session(&client, &mut pump, &mut backoff, &stop).await {
                 self.feed.connected(false);
-                let reconnected = connections.load(Ordering::Relaxed) != seen;
-                tracing::warn!(source = self.feed.name(), %problem, reconnected, "the stream is not read, trying again");
+                tracing::warn!(source = self.feed.name(), %problem, "the stream is not read, trying again");
                 // What is under way goes on meanwhile.
                 let wait = pause(&stop, backoff.wait());
                 tokio::pin!(wait);
@@ -102,7 +97,7 @@ impl Nats {
     }
 
     /// Connects; from then on the client comes back by itself. None when it is time to stop.
-    async fn connect(&self, stop: &CancellationToken) -> Option<(Client, Arc<AtomicU64>)> {
+    async fn connect(&self, stop: &CancellationToken) -> Option<Client> {
         let mut backoff = Backoff::default();
         let connections = Arc::new(AtomicU64::new(0));
         loop {
@@ -112,7 +107,7 @@ impl Nats {
             let problem = tokio::select! {
                 () = stop.cancelled() => return None,
                 outcome = attempt => match outcome {
-                    Ok(client) => return Some((client, connections)),
+                    Ok(client) => return Some(client),
                     Err(problem) => problem,
                 },
             };
@@ -300,7 +295,8 @@ impl Nats {
             .await
             .map_err(|error| format!("the stream `{stream_name}` cannot be read: {error}"))?;
         let found: Reply = context
-            .request(format!("CONSUMER.INFO.{stream_name}.{name}"), &())
+            // An empty object: `null` is refused as a request that is not empty.
+            .request(format!("CONSUMER.INFO.{stream_name}.{name}"), &serde_json::Map::new())
             .await
             .map_err(|error| format!("the consumer `{name}` cannot be read: {error}"))?;
         let config = match (found.config, found.error) {

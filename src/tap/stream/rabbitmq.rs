@@ -149,7 +149,7 @@ impl Rabbit {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = pump.step() => {}
-                () = &mut watch => {}
+                problem = &mut watch => return Err(problem),
                 next = link.consumer.next(), if pump.has_room() => match next {
                     None => return Err("the queue was deleted, or the consumer cancelled".to_owned()),
                     Some(Err(error)) => return Err(error.to_string()),
@@ -205,8 +205,9 @@ impl Rabbit {
         pump.offer_or_hold(delivered).await;
     }
 
-    /// Shows how many messages wait in the queue; ends when it can no longer be asked.
-    async fn watch_lag(&self, channel: &Channel) {
+    /// Shows how many messages wait in the queue; ends when it can no longer be asked, which is how a lost connection is
+    /// seen while there is no room for messages.
+    async fn watch_lag(&self, channel: &Channel) -> String {
         loop {
             let asked = channel
                 .queue_declare(
@@ -217,8 +218,7 @@ impl Rabbit {
                 .await;
             match asked {
                 Ok(queue) => self.feed.lag_messages(u64::from(queue.message_count())),
-                // The channel is gone with it; the consumer will say why.
-                Err(_) => std::future::pending().await,
+                Err(error) => return error.to_string(),
             }
             tokio::time::sleep(LAG_EVERY).await;
         }
