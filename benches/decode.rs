@@ -241,13 +241,14 @@ fn measure(rows: usize, case: &Case) {
     let plain = (case.plain)(&case.plain_request);
     assert_eq!((plain.len(), plain[0].len()), (WIDTH, rows), "{}", case.name);
 
-    let times = if rows == 1 { 2000 } else { 50 };
-    let ours = least(9, || {
+    // Short runs and many of them: one that nothing else interrupted is the measure.
+    let times = if rows == 1 { 100 } else { 3 };
+    let ours = least(400, || {
         for _ in 0..times {
             black_box(decode(black_box(&exchange), &naming)).unwrap();
         }
     });
-    let theirs = least(9, || {
+    let theirs = least(400, || {
         for _ in 0..times {
             black_box((case.plain)(black_box(&case.plain_request)));
             black_box(serde_json::from_slice::<Value>(black_box(&case.plain_response))).unwrap();
