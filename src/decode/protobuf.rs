@@ -148,7 +148,9 @@ pub(crate) fn each_fixed32(wire: Wire<'_>, mut visit: impl FnMut(u32)) -> Result
             if !rest.is_empty() {
                 return Err(Malformed);
             }
-            chunks.iter().for_each(|chunk| visit(u32::from_le_bytes(*chunk)));
+            for chunk in chunks {
+                visit(u32::from_le_bytes(*chunk));
+            }
         }
         _ => return Err(Malformed),
     }
@@ -164,7 +166,9 @@ pub(crate) fn each_fixed64(wire: Wire<'_>, mut visit: impl FnMut(u64)) -> Result
             if !rest.is_empty() {
                 return Err(Malformed);
             }
-            chunks.iter().for_each(|chunk| visit(u64::from_le_bytes(*chunk)));
+            for chunk in chunks {
+                visit(u64::from_le_bytes(*chunk));
+            }
         }
         _ => return Err(Malformed),
     }

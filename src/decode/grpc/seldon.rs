@@ -118,7 +118,7 @@ fn default_data(message: &[u8], budget: &Budget) -> Result<Node, Problem> {
             Field { number: 1, wire } => push(&mut names, text(wire.text()?, budget)?, budget)?,
             Field { number: 2, wire } => add(&mut members, "tensor", tensor(wire.bytes()?, budget)?, budget)?,
             Field { number: 3, wire } => {
-                add(&mut members, "ndarray", list(wire.bytes()?, 2, budget)?, budget)?
+                add(&mut members, "ndarray", list(wire.bytes()?, 2, budget)?, budget)?;
             }
             Field { number: 4, wire: _ } => add(&mut members, "tftensor", Node::Bytes, budget)?,
             _ => {}

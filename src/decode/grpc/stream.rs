@@ -57,16 +57,13 @@ fn answer(message: &[u8]) -> Result<Answer<'_>, Malformed> {
             _ => return Ok(Answer::Prediction(message)),
         }
     }
-    match inner {
+    Ok(match inner {
         // A version is no message, but for chance; a response has its model's name.
-        Some(inner) if names_a_model(inner) => {
-            Ok(if error { Answer::Error } else { Answer::Prediction(inner) })
-        }
-        Some(inner) if inner.is_empty() && error => Ok(Answer::Error),
-        Some(_) => Ok(Answer::Prediction(message)),
-        None if error => Ok(Answer::Error),
-        None => Ok(Answer::Prediction(message)),
-    }
+        Some(inner) if !error && names_a_model(inner) => Answer::Prediction(inner),
+        Some(inner) if error && (inner.is_empty() || names_a_model(inner)) => Answer::Error,
+        None if error => Answer::Error,
+        _ => Answer::Prediction(message),
+    })
 }
 
 /// Whether the bytes are a `ModelInferResponse`: every field reads, and it has a model's name or outputs.
