@@ -174,7 +174,6 @@ fn exchange(model: &ModelName, row: CapturedRow) -> Exchange {
         event_time: row.event_time,
         other_ids: Vec::new(),
         batch: Batch { rows: 1, features: columns(&row.features), outputs: columns(&row.outputs) },
-        other_ids: Vec::new(),
     }
 }
 

@@ -81,7 +81,6 @@ impl CatalogTask {
                 let captures = Captures { rows: model.keeps_rows(), key };
                 let features = Arc::new(model.features.clone());
                 let policy = Arc::clone(policies.of(&model.name));
-                let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::clone(&policy)));
                 let format = model.format.clone().map(Arc::new);
                 let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::clone(&policy)));
                 (model.name.clone(), Entry { features, format, policy, captures, labels, ..Entry::default() })
