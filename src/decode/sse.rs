@@ -98,7 +98,7 @@ mod tests {
             }),
             end in proptest::sample::select(&["\n", "\r", "\r\n"]),
         ) {
-            let body: String = sent.iter().map(|data| format!("data: {data}{end}{end}")).collect();
+            let body: String = sent.iter().flat_map(|data| ["data: ", data, end, end]).collect();
             let expected: Vec<Vec<u8>> = sent.iter().map(|data| data.as_bytes().to_vec()).collect();
             prop_assert_eq!(events(body.as_bytes()), Some(expected));
         }

@@ -160,8 +160,7 @@ fn events_are_answers() {
     let one = answer("s1", "a");
     check_events(&format!("data: {one}\n\n"), "y='a'", &[]);
     check_events(&one, "y='a'", &[]);
-    let three: String =
-        ["a", "b", "c"].iter().map(|text| format!("data: {}\n\n", answer("s1", text))).collect();
+    let three = ["a", "b", "c"].map(|text| format!("data: {}\n\n", answer("s1", text))).concat();
     check_events(&three, "", &[("unpaired", 3)]);
     check_events("data: {\"error\":\"oom\"}\n\n", "error_answer", &[]);
     check_events("data: {\"outp", "", &[("response_undecoded", 1)]);

@@ -116,7 +116,7 @@ mod tests {
         }
         assert_eq!(messages(&frame(2, b""), None, 9), Err(FrameProblem::BadFlag));
         assert_eq!(messages(&[0, 0xff, 0xff, 0xff, 0xff, 1], None, 9), Err(FrameProblem::Cut));
-        assert_eq!(messages(&[], None, 9).unwrap(), [b"".as_slice(); 0]);
+        assert!(messages(&[], None, 9).unwrap().is_empty());
         let empty = frame(0, b"");
         assert_eq!(messages(&empty.repeat(MAX_MESSAGES), None, 9).map(|all| all.len()), Ok(MAX_MESSAGES));
         assert_eq!(messages(&empty.repeat(MAX_MESSAGES + 1), None, 9), Err(FrameProblem::TooMany));
