@@ -237,8 +237,9 @@ impl Nats {
 
     /// Hands a message over; gives how long there is no room, if there is none.
     async fn take(&self, message: jetstream::Message, pump: &mut Pump<NatsReceipt>) -> Option<Duration> {
+        // Splitting takes the reply subject out.
+        let seen = message.message.reply.as_deref().and_then(seen);
         let (message, acker) = message.split();
-        let seen = message.reply.as_deref().and_then(seen);
         let Some(Seen { sequence, delivered, published }) = seen else {
             // Without its number it can be neither counted once nor acknowledged.
             self.feed.refuse("no_sequence", 1, &self.settings.stream);
