@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::{ApiError, AppState};
-use crate::decode::events::{self, Event, EventFormat, LabelEvent};
+use crate::decode::events::{self, Event, EventFormat, LabelEvent, LabelTarget};
 use crate::model::ModelName;
 use crate::store::StoreError;
 use crate::store::label::{self, LabelCounts, Outcome, Rules};
@@ -24,7 +24,8 @@ pub(super) async fn labels(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let now = (app.now)();
-    let by_model = read(&headers, &body)?;
+    let by_model =
+        read(&headers, &body, |model| app.labels.get(model).is_some_and(|rules| rules.key.is_some()))?;
     let mut total = LabelCounts::default();
     let usual = Rules::default();
     let mut transaction = app.db.begin().await.map_err(StoreError::from)?;
@@ -46,8 +47,12 @@ fn answer(counts: &LabelCounts) -> Value {
     answer
 }
 
-/// The labels of a body by model.
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<ModelName, Vec<LabelEvent>>, ApiError> {
+/// The labels of a body by model; `has_key` tells whether the predictions of a model have a business key.
+fn read(
+    headers: &HeaderMap,
+    body: &[u8],
+    has_key: impl Fn(&ModelName) -> bool,
+) -> Result<BTreeMap<ModelName, Vec<LabelEvent>>, ApiError> {
     let kept: Vec<(String, String)> = [CONTENT_TYPE, CONTENT_ENCODING]
         .into_iter()
         .filter_map(|name| {
@@ -67,6 +72,12 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<ModelName, Vec<Labe
         let Event::Label(label) = event else { continue };
         let named = label.model.as_ref().ok_or_else(|| "`model` is absent".to_owned());
         match named.and_then(|name| ModelName::parse(name.as_str()).map_err(|error| error.to_string())) {
+            Ok(model) if matches!(label.target, LabelTarget::Key { .. }) && !has_key(&model) => {
+                problems.push((
+                    index,
+                    format!("`key` needs `labels: {{key: …}}` in the settings of model `{model}`"),
+                ));
+            }
             Ok(model) => by_model.entry(model).or_default().push(label),
             Err(problem) => problems.push((index, problem)),
         }
@@ -92,7 +103,7 @@ mod tests {
     use super::*;
 
     fn problems(body: &str) -> Vec<u64> {
-        match read(&HeaderMap::new(), body.as_bytes()) {
+        match read(&HeaderMap::new(), body.as_bytes(), |model| model.as_str() == "keyed") {
             Err(ApiError::BadRequest { problems, .. }) => {
                 problems.iter().map(|problem| problem["index"].as_u64().unwrap()).collect()
             }
@@ -106,7 +117,10 @@ mod tests {
         let nameless = r#"{"id":"a","label":1}"#;
         let misnamed = r#"{"model":"a/b","id":"a","label":1}"#;
         assert_eq!(problems(&format!("[7,{good},{nameless},{{}},{good},{misnamed}]")), [0, 2, 3, 5]);
-        let read = read(&HeaderMap::new(), format!("{good}\n{good}").as_bytes()).unwrap();
+        let key = r#"{"model":"m","key":"k","time":"2026-01-01T00:00:00Z","label":1}"#;
+        assert_eq!(problems(&format!("[{good},{key}]")), [1]);
+        let keyed = key.replace("\"m\"", "\"keyed\"");
+        let read = read(&HeaderMap::new(), format!("{good}\n{keyed}").as_bytes(), |_| true).unwrap();
         assert_eq!(read.values().map(Vec::len).sum::<usize>(), 2);
     }
 
