@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
+use super::traffic::Traffic;
 use crate::drift::Losses;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::model::ModelName;
@@ -265,6 +266,10 @@ impl Ticket {
     pub fn set_reason(&mut self, reason: &'static str) {
         self.reason = reason;
     }
+
+    /// Tells what the exchange took; once, before it is settled.
+    #[expect(clippy::unused_self, reason = "what an exchange took is not kept yet")]
+    pub fn traffic(&self, _traffic: &Traffic) {}
 
     /// Counts what was odd about an exchange, and its rows.
     pub(super) fn count(&self, rows: usize, notes: impl Iterator<Item = (&'static str, u64)>) {
