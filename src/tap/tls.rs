@@ -104,7 +104,8 @@ fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
             tls.cert.display()
         ))
     })?;
-    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+    // Clients that offer something and find nothing in common are refused; some offer what they speak of HTTP/1.
+    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec(), b"http/1.0".to_vec()];
     Ok(Arc::new(config))
 }
 
