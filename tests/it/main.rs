@@ -12,6 +12,7 @@ mod outage;
 mod retrain;
 mod smtp;
 mod support;
+mod tap_bodies;
 mod tap_differential;
 mod tap_faults;
 mod tap_loss;

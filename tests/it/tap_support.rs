@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -30,6 +30,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for something that has to happen.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -294,7 +297,9 @@ impl Tapped {
 
     /// Waits until nothing is pending, then gives the sums over all minutes.
     pub(crate) async fn settled(&self, model: &str) -> MinuteLosses {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "{model}: {:?}", self.ledger.snapshot());
             let minutes: Vec<_> =
                 self.ledger.snapshot().into_iter().filter(|minute| minute.model.as_str() == model).collect();
             if !minutes.is_empty() && minutes.iter().all(|minute| minute.pending == 0) {

@@ -41,7 +41,7 @@ const ANSWERS: &[(&str, &str)] = &[
         "/hints",
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     ),
-    ("/refuse", "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nnoEOF"),
+    ("/refuse", "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nnoEOF"),
     ("/v1/models/m:predict", "HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{\"predictions\":[1]}"),
     ("", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nplain"),
 ];
@@ -145,8 +145,11 @@ pub(crate) async fn curl(addr: SocketAddr, path: &str, arguments: &[&str]) -> Ve
 
 /// The same for a whole address.
 pub(crate) async fn curl_url(url: &str, arguments: &[&str]) -> Vec<u8> {
+    let names_host = arguments.iter().any(|argument| argument.starts_with("Host:"));
+    let host: &[&str] = if names_host { &[] } else { &["-H", "Host: model.local"] };
     let output = Command::new("curl")
-        .args(["-s", "-i", "--path-as-is", "--globoff", "--max-time", "30", "-H", "Host: model.local"])
+        .args(["-s", "-i", "--path-as-is", "--globoff", "--max-time", "30"])
+        .args(host)
         .args(arguments)
         .arg(url)
         .output()
