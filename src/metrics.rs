@@ -71,7 +71,7 @@ pub struct ProxyMetrics {
     pub predictions_in_flight: IntGaugeVec,
     /// Time from sending a request to the end of its answer.
     pub complete_duration: HistogramVec,
-    /// Answers to predictions by status; `none` where there was no answer.
+    /// Answers to predictions by status; 499 where the client left before there was one.
     pub answers: IntCounterVec,
     /// Answers to predictions over gRPC by their own status.
     pub grpc_answers: IntCounterVec,
@@ -253,7 +253,7 @@ impl ProxyMetrics {
             )?,
             answers: declare.counters(
                 "driftline_prediction_answers_total",
-                "Answers to predictions by status; `none` where there was no answer",
+                "Answers to predictions by status; 499 where the client left before there was one",
                 &["model", "code"],
             )?,
             grpc_answers: declare.counters(
@@ -394,14 +394,10 @@ impl ModelMetrics {
         self.tap.dropped.with_label_values(&[self.name.as_str(), reason]).inc();
     }
 
-    /// Counts an answer by its status, 0 for none, and by the status of gRPC if it has one.
+    /// Counts an answer by its status, and by the status of gRPC if it has one.
     pub(crate) fn answered(&self, status: u16, grpc_status: Option<u16>) {
         let code = http::StatusCode::from_u16(status).ok().filter(|status| status.as_u16() < 600);
-        let code = match &code {
-            Some(code) => code.as_str(),
-            None if status == 0 => "none",
-            None => "other",
-        };
+        let code = code.as_ref().map_or("other", http::StatusCode::as_str);
         self.proxy.answers.with_label_values(&[self.name.as_str(), code]).inc();
         if let Some(status) = grpc_status {
             // gRPC has these and no more.
@@ -427,7 +423,7 @@ mod tests {
         model.dropped("queue_full");
         model.note("row_mismatch", 2);
         model.answered(200, Some(0));
-        model.answered(0, Some(99));
+        model.answered(999, Some(99));
         metrics.proxy.requests.with_label_values(&["200"]).inc();
         metrics.drift.statistic.with_label_values(&["m", "temp", "psi"]).set(0.3);
         metrics.drift.verdict.with_label_values(&["m", "temp"]).set(1);
@@ -451,7 +447,7 @@ mod tests {
             "driftline_proxy_in_flight 0",
             "driftline_predictions_in_flight{model=\"m\"} 0",
             "driftline_prediction_answers_total{code=\"200\",model=\"m\"} 1",
-            "driftline_prediction_answers_total{code=\"none\",model=\"m\"} 1",
+            "driftline_prediction_answers_total{code=\"other\",model=\"m\"} 1",
             "driftline_prediction_grpc_answers_total{grpc_status=\"0\",model=\"m\"} 1",
             "driftline_prediction_grpc_answers_total{grpc_status=\"other\",model=\"m\"} 1",
             "driftline_request_bytes_total{model=\"m\"} 0",

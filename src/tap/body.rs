@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
 use super::client::ClientConnection;
+use super::named::LOOKED_AT_BYTES;
 use super::observe::Observing;
 use super::queue::Reservation;
 use super::upstream::Lease;
@@ -45,6 +46,8 @@ pub(super) struct BodyCopy {
     pieces: Vec<Bytes>,
     /// Bytes that have passed, copied or not.
     passed: u64,
+    /// The first of them, where they name the model.
+    first: Option<Vec<u8>>,
     bytes: usize,
     limit: usize,
     reservation: Reservation,
@@ -53,7 +56,15 @@ pub(super) struct BodyCopy {
 
 impl BodyCopy {
     pub(super) fn new(reservation: Reservation, limit: usize) -> Self {
-        Self { pieces: Vec::new(), passed: 0, bytes: 0, limit, reservation, state: CopyState::Open }
+        Self {
+            pieces: Vec::new(),
+            passed: 0,
+            first: None,
+            bytes: 0,
+            limit,
+            reservation,
+            state: CopyState::Open,
+        }
     }
 
     /// Of a body that is only counted.
@@ -61,8 +72,23 @@ impl BodyCopy {
         Self { state: CopyState::Unwanted, ..Self::new(empty, 0) }
     }
 
+    /// Keeps the first bytes apart, whatever becomes of the copy.
+    pub(super) fn keeping_first(mut self) -> Self {
+        self.first = Some(Vec::new());
+        self
+    }
+
+    /// The first bytes, if they are kept.
+    pub(super) fn first(&self) -> &[u8] {
+        self.first.as_deref().unwrap_or_default()
+    }
+
     fn push(&mut self, data: &Bytes) {
         self.passed += data.len() as u64;
+        if let Some(first) = &mut self.first {
+            let room = LOOKED_AT_BYTES.saturating_sub(first.len()).min(data.len());
+            first.extend_from_slice(&data[..room]);
+        }
         if self.state != CopyState::Open || data.is_empty() {
             return;
         }
@@ -292,6 +318,8 @@ pub(super) struct ResponseBody {
     lease: Option<Lease>,
     gate: Option<Arc<Gate>>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Told one turn late, so that what came before it is on its way to the client.
+    broken: Option<hyper::Error>,
     _in_flight: InFlight,
 }
 
@@ -305,6 +333,7 @@ impl ResponseBody {
             lease: None,
             gate: None,
             deadline: None,
+            broken: None,
             _in_flight: in_flight,
         }
     }
@@ -391,6 +420,9 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.claimed = None;
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
             if let Some(deadline) = &mut self.deadline {
@@ -401,16 +433,26 @@ impl Body for ResponseBody {
             }
             return Poll::Pending;
         };
-        match &frame {
-            Some(Ok(frame)) => self.note(frame),
-            Some(Err(_)) => self.end(Ending::UpstreamReset),
-            None => self.end(Ending::Whole),
+        match frame {
+            Some(Ok(frame)) => {
+                self.note(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.end(Ending::UpstreamReset);
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => {
+                self.end(Ending::Whole);
+                Poll::Ready(None)
+            }
         }
-        Poll::Ready(frame.map(|frame| Ok(frame?)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.claimed.is_none() && self.has_ended()
+        self.claimed.is_none() && self.broken.is_none() && self.has_ended()
     }
 
     fn size_hint(&self) -> SizeHint {

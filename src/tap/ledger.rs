@@ -268,7 +268,6 @@ impl Ticket {
     }
 
     /// Tells what the exchange took; once, before it is settled.
-    #[expect(clippy::unused_self, reason = "what an exchange took is not kept yet")]
     pub fn traffic(&self, _traffic: &Traffic) {}
 
     /// Counts what was odd about an exchange, and its rows.

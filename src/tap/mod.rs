@@ -9,6 +9,7 @@ mod connect;
 mod headers;
 pub mod ingest;
 mod ledger;
+mod named;
 mod observe;
 mod proxy;
 mod queue;

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use prometheus::IntGauge;
+use prometheus::{IntCounter, IntGauge};
 
 use super::body::{BodyCopy, CopyState, Ending, SharedCopy};
-use super::ledger::Ticket;
+use super::ledger::{Ledger, Ticket};
+use super::named::model_name;
 use super::queue::{ExchangeQueue, Reservation};
 use super::record::Recorded;
-use super::traffic::Traffic;
-use crate::decode::{Headers, Route};
+use super::traffic::{CLIENT_GONE, Traffic};
+use crate::decode::{Headers, Protocol, Route};
 use crate::metrics::ModelMetrics;
+use crate::model::ModelName;
 
 /// The headers that decoding needs.
 pub(super) fn pick(headers: &HeaderMap) -> Headers {
@@ -61,19 +63,14 @@ struct Head {
     overhead: Duration,
 }
 
-/// A prediction under way. When it is dropped unfinished the client has left.
+/// The model of an exchange, and its place in the ledger.
 #[derive(Debug)]
-pub(super) struct Observing {
-    ticket: Option<Ticket>,
-    fate: Fate,
-    request: SharedCopy,
+pub(super) struct Account {
+    ticket: Ticket,
     metrics: ModelMetrics,
-    queue: ExchangeQueue,
     /// Exchanges of the model under way at the start.
     in_flight: u32,
     _in_flight: ModelInFlight,
-    sent: Option<Instant>,
-    head: Option<Head>,
 }
 
 #[derive(Debug)]
@@ -85,27 +82,63 @@ impl Drop for ModelInFlight {
     }
 }
 
-impl Observing {
-    /// Begins with what the request's head tells; `copy` is filled as the body passes.
-    pub(super) fn new(
-        ticket: Ticket,
-        fate: Fate,
-        copy: BodyCopy,
-        metrics: ModelMetrics,
-        queue: ExchangeQueue,
-    ) -> Self {
+impl Account {
+    /// Counts an exchange of `model`, if that is monitored.
+    pub(super) fn open(ledger: &Ledger, model: &ModelName, event_time: DateTime<Utc>) -> Option<Self> {
+        let mut ticket = ledger.open(model, event_time)?;
+        let metrics = ledger.model_metrics(model)?;
+        ticket.set_reason("client_disconnected");
         metrics.in_flight.inc();
-        Self {
-            ticket: Some(ticket),
-            fate,
-            request: Arc::new(Mutex::new(copy)),
-            queue,
+        Some(Self {
+            ticket,
             in_flight: u32::try_from(metrics.in_flight.get()).unwrap_or(0),
             _in_flight: ModelInFlight(metrics.in_flight.clone()),
             metrics,
-            sent: None,
-            head: None,
-        }
+        })
+    }
+
+    /// Its event time could not be read.
+    pub(super) fn without_event_time(&self) {
+        self.metrics.event_time_invalid.inc();
+    }
+}
+
+/// An exchange whose model its body names.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    pub(super) ledger: Ledger,
+    pub(super) protocol: Protocol,
+    pub(super) event_time: DateTime<Utc>,
+    pub(super) is_event_time_invalid: bool,
+    pub(super) unmonitored: IntCounter,
+}
+
+/// Whose exchange it is.
+#[derive(Debug)]
+pub(super) enum Whose {
+    /// That is known.
+    Known(Account),
+    /// The body will tell.
+    Unnamed(Unnamed),
+    /// Nobody's, or it is settled.
+    Nobody,
+}
+
+/// A prediction under way. When it is dropped unfinished the client has left.
+#[derive(Debug)]
+pub(super) struct Observing {
+    whose: Whose,
+    fate: Fate,
+    request: SharedCopy,
+    queue: ExchangeQueue,
+    sent: Option<Instant>,
+    head: Option<Head>,
+}
+
+impl Observing {
+    /// Begins with what the request's head tells; `copy` is filled as the body passes.
+    pub(super) fn new(whose: Whose, fate: Fate, copy: BodyCopy, queue: ExchangeQueue) -> Self {
+        Self { whose, fate, request: Arc::new(Mutex::new(copy)), queue, sent: None, head: None }
     }
 
     /// The copy of the request's body.
@@ -131,6 +164,7 @@ impl Observing {
         upstream: Duration,
         overhead: Duration,
     ) {
+        self.name();
         let picked = if self.is_recorded() { pick(headers) } else { Headers::default() };
         let grpc_status = grpc_status(headers);
         self.head = Some(Head { status, grpc_status, headers: picked, upstream, overhead });
@@ -141,18 +175,35 @@ impl Observing {
         }
     }
 
-    /// There is no answer of the model server: the client gets status and headers of the proxy, or none.
+    /// Looks into the body for the model, as far as it has passed.
+    fn name(&mut self) {
+        let Whose::Unnamed(unnamed) = &self.whose else { return };
+        let Some(name) = model_name(unnamed.protocol, self.request.lock().first()) else { return };
+        // A name that is none and a model that is not monitored are counted alike, and without the name.
+        let account = if let Ok(model) = ModelName::parse(&name) {
+            Account::open(&unnamed.ledger, &model, unnamed.event_time)
+        } else {
+            unnamed.unmonitored.inc();
+            None
+        };
+        if let Some(account) = account.as_ref().filter(|_| unnamed.is_event_time_invalid) {
+            account.without_event_time();
+        }
+        self.whose = account.map_or(Whose::Nobody, Whose::Known);
+    }
+
+    /// There is no answer of the model server: the client gets this status with these headers.
     pub(super) fn unanswered(
         mut self,
-        made: Option<(u16, &HeaderMap)>,
+        (status, made): (u16, &HeaderMap),
         reason: &'static str,
         upstream: Duration,
         overhead: Duration,
     ) {
         let is_broken = self.request.lock().state() == CopyState::Broken;
         self.head = Some(Head {
-            status: made.map_or(0, |(status, _)| status),
-            grpc_status: made.and_then(|(_, headers)| grpc_status(headers)),
+            status,
+            grpc_status: grpc_status(made),
             headers: Headers::default(),
             upstream,
             overhead,
@@ -186,44 +237,36 @@ impl Observing {
 
     /// Tells the traffic, and settles the ticket; with the copy of an answer the exchange is recorded.
     fn settle(&mut self, response_bytes: u64, outcome: Result<BodyCopy, &'static str>) {
-        let Some(ticket) = self.ticket.take() else { return };
-        let request_bytes = self.request.lock().passed();
-        let waited = || self.sent.map(|sent| sent.elapsed()).unwrap_or_default();
+        self.name();
+        let account = match std::mem::replace(&mut self.whose, Whose::Nobody) {
+            Whose::Known(account) => account,
+            Whose::Unnamed(unnamed) => return unnamed.unmonitored.inc(),
+            Whose::Nobody => return,
+        };
+        let waited = self.sent.map(|sent| sent.elapsed()).unwrap_or_default();
         let head = self.head.take();
         let traffic = Traffic {
-            upstream_seconds: head.as_ref().map_or_else(waited, |head| head.upstream).as_secs_f64(),
+            upstream_seconds: head.as_ref().map_or(waited, |head| head.upstream).as_secs_f64(),
             overhead_seconds: head.as_ref().map_or(0.0, |head| head.overhead.as_secs_f64()),
-            status: head.as_ref().map_or(0, |head| head.status),
+            status: head.as_ref().map_or(CLIENT_GONE, |head| head.status),
             grpc_status: head.as_ref().and_then(|head| head.grpc_status),
-            request_bytes,
+            request_bytes: self.request.lock().passed(),
             response_bytes,
-            in_flight: self.in_flight,
+            in_flight: account.in_flight,
         };
-        self.show(&traffic, waited());
-        ticket.traffic(&traffic);
+        show(&account.metrics, &traffic, head.is_some().then_some(waited));
+        account.ticket.traffic(&traffic);
         match (std::mem::replace(&mut self.fate, Fate::SampledOut), outcome) {
-            (Fate::SampledOut, _) => ticket.sampled_out(),
+            (Fate::SampledOut, _) => account.ticket.sampled_out(),
             (Fate::Dropped(reason), _) | (Fate::Record(_), Err(reason)) => {
                 self.request.lock().give_up(CopyState::Unwanted);
-                ticket.dropped(reason);
+                account.ticket.dropped(reason);
             }
             (Fate::Record(started), Ok(answer)) => {
                 let headers = head.map(|head| head.headers).unwrap_or_default();
-                self.record(ticket, started, traffic, headers, answer);
+                self.record(account.ticket, started, traffic, headers, answer);
             }
         }
-    }
-
-    fn show(&self, traffic: &Traffic, complete: Duration) {
-        let metrics = &self.metrics;
-        if traffic.status != 0 {
-            metrics.upstream_duration.observe(traffic.upstream_seconds);
-            metrics.complete_duration.observe(complete.as_secs_f64());
-            metrics.overhead.observe(traffic.overhead_seconds);
-        }
-        metrics.answered(traffic.status, traffic.grpc_status);
-        metrics.request_bytes.inc_by(traffic.request_bytes);
-        metrics.response_bytes.inc_by(traffic.response_bytes);
     }
 
     fn record(
@@ -257,6 +300,18 @@ impl Observing {
             refused.ticket.dropped("decoder_gone");
         }
     }
+}
+
+/// Exports the traffic of one exchange; `complete` is how long its answer took to its end, if there was one.
+fn show(metrics: &ModelMetrics, traffic: &Traffic, complete: Option<Duration>) {
+    if let Some(complete) = complete {
+        metrics.upstream_duration.observe(traffic.upstream_seconds);
+        metrics.complete_duration.observe(complete.as_secs_f64());
+        metrics.overhead.observe(traffic.overhead_seconds);
+    }
+    metrics.answered(traffic.status, traffic.grpc_status);
+    metrics.request_bytes.inc_by(traffic.request_bytes);
+    metrics.response_bytes.inc_by(traffic.response_bytes);
 }
 
 impl Drop for Observing {

@@ -17,8 +17,9 @@ use super::body::{BodyCopy, Gate, InFlight, RequestBody, ResponseBody};
 use super::client::ClientConnection;
 use super::headers::{strip_hop_by_hop, wants_keep_alive, wants_upgrade};
 use super::ledger::Ledger;
-use super::observe::{Fate, Observing, Started, pick};
-use super::queue::ExchangeQueue;
+use super::named::is_in_body;
+use super::observe::{Account, Fate, Observing, Started, Unnamed, Whose, pick};
+use super::queue::{ExchangeQueue, Reservation};
 use super::record::{is_sampled, new_id};
 use super::routes::Routes;
 use super::shed::keep_share;
@@ -125,6 +126,13 @@ pub(super) struct Shared {
 #[derive(Debug, Error)]
 #[error("the model server reset the request")]
 pub(super) struct Reset(#[source] hyper::Error);
+
+/// Why there is no room for an exchange.
+#[derive(Debug, Clone, Copy)]
+enum Without {
+    SampledOut,
+    Dropped(&'static str),
+}
 
 /// How the client speaks, as far as its answer depends on it.
 #[derive(Debug, Clone, Copy)]
@@ -246,7 +254,7 @@ impl Shared {
         let Answer { mut response, lease } = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                self.log(&error, upstream.authority());
+                log(&error, upstream.authority());
                 return self.unanswered(error, observing, in_flight, speech, times);
             }
         };
@@ -282,14 +290,24 @@ impl Shared {
         let Some((route, model)) = self.recognise(request, route_model) else { return (None, None) };
         let received_at = (self.settings.now)();
         let (event_time, invalid) = self.event_time(request.headers(), received_at);
-        let opened = self.settings.ledger.open(&model, event_time);
-        let Some((mut ticket, metrics)) = opened.zip(self.settings.ledger.model_metrics(&model)) else {
-            return (None, None);
+        let ledger = &self.settings.ledger;
+        let whose = match model {
+            Some(model) => {
+                let Some(account) = Account::open(ledger, &model, event_time) else { return (None, None) };
+                if invalid {
+                    account.without_event_time();
+                }
+                Whose::Known(account)
+            }
+            None => Whose::Unnamed(Unnamed {
+                ledger: ledger.clone(),
+                protocol: route.protocol,
+                event_time,
+                is_event_time_invalid: invalid,
+                unmonitored: self.settings.metrics.tap.unmonitored.clone(),
+            }),
         };
-        ticket.set_reason("client_disconnected");
-        if invalid {
-            metrics.event_time_invalid.inc();
-        }
+        let is_unnamed = matches!(whose, Whose::Unnamed(_));
         let answer_id = self.identify(request.headers_mut(), received_at);
         let queue = &self.settings.queue;
         let (fate, room) = if route.protocol.is_decoded() {
@@ -301,7 +319,8 @@ impl Shared {
                     Fate::Record(Started { route, received_at, event_time, headers, generated_id }),
                     Some(room),
                 ),
-                Err(fate) => (fate, None),
+                Err(Without::SampledOut) => (Fate::SampledOut, None),
+                Err(Without::Dropped(reason)) => (Fate::Dropped(reason), None),
             }
         } else {
             (Fate::Dropped("unsupported_format"), None)
@@ -310,24 +329,25 @@ impl Shared {
             Some(room) => BodyCopy::new(room, self.tap().body_limit.0),
             None => BodyCopy::unwanted(queue.reservation()),
         };
-        let observing = Observing::new(ticket, fate, copy, metrics, queue.clone());
+        let copy = if is_unnamed { copy.keeping_first() } else { copy };
+        let observing = Observing::new(whose, fate, copy, queue.clone());
         (Some(Box::new(observing)), answer_id)
     }
 
     /// Room in the queue for the exchange of this id, or what becomes of it without.
-    fn room(&self, id: &str) -> Result<super::queue::Reservation, Fate> {
+    fn room(&self, id: &str) -> Result<Reservation, Without> {
         let sample = self.tap().sample.get();
         if !is_sampled(id, sample) {
-            return Err(Fate::SampledOut);
+            return Err(Without::SampledOut);
         }
         let share = keep_share(self.settings.queue.fill());
         if share < 1.0 {
             self.settings.metrics.tap.keep_share.set(share);
             if !is_sampled(id, sample * share) {
-                return Err(Fate::Dropped("shed"));
+                return Err(Without::Dropped("shed"));
             }
         }
-        self.settings.queue.reserve().ok_or(Fate::Dropped("queue_full"))
+        self.settings.queue.reserve().ok_or(Without::Dropped("queue_full"))
     }
 
     /// Adds the ids that the settings ask for and the client did not give; the request id is returned.
@@ -348,12 +368,12 @@ impl Shared {
         Some(id)
     }
 
-    /// The route and the model of a prediction.
+    /// The route of a prediction, and its model if that is known before the body.
     fn recognise(
         &self,
         request: &Request<Incoming>,
         route_model: Option<&ModelName>,
-    ) -> Option<(Route, ModelName)> {
+    ) -> Option<(Route, Option<ModelName>)> {
         let path = request.uri().path();
         let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         let recognised = Route::recognise(request.method().as_str(), path, user_agent);
@@ -367,17 +387,20 @@ impl Shared {
                 Recognised::Prediction(route) => route,
                 _ => Route::configured(),
             };
-            return Some((route, model.clone()));
+            return Some((route, Some(model.clone())));
         }
         let Recognised::Prediction(route) = recognised else { return None };
         if let Some(model) = route_model {
-            return Some((route, model.clone()));
+            return Some((route, Some(model.clone())));
+        }
+        if route.model.is_none() && is_in_body(route.protocol) {
+            return Some((route, None));
         }
         let model = route.model.as_deref().and_then(|name| ModelName::parse(name).ok());
         if model.is_none() {
             self.settings.metrics.tap.unmonitored.inc();
         }
-        Some((route, model?))
+        Some((route, Some(model?)))
     }
 
     /// The time of the prediction, and whether its header had to be passed over.
@@ -433,16 +456,16 @@ impl Shared {
         times: Times,
     ) -> Result<Response<ResponseBody>, Reset> {
         let reason = error.reason();
-        let settle = |made: Option<(u16, &HeaderMap)>| {
+        let settle = |status: StatusCode, headers: &HeaderMap| {
             if let Some(observing) = observing {
-                observing.unanswered(made, reason, times.upstream(), times.overhead());
+                observing.unanswered((status.as_u16(), headers), reason, times.upstream(), times.overhead());
             }
         };
         if speech.version == Version::HTTP_2
             && error.is_stream_reset()
             && let SendError::Failed(error) = error
         {
-            settle(None);
+            settle(StatusCode::BAD_GATEWAY, &HeaderMap::new());
             return Err(Reset(error));
         }
         let status = match error {
@@ -451,7 +474,7 @@ impl Shared {
             _ => StatusCode::BAD_GATEWAY,
         };
         let response = self.answer_without_upstream(in_flight, speech, status, reason);
-        settle(Some((response.status().as_u16(), response.headers())));
+        settle(response.status(), response.headers());
         Ok(response)
     }
 
@@ -481,21 +504,6 @@ impl Shared {
     fn count(&self, status: StatusCode) {
         let code = if status.as_u16() < 600 { status.as_str() } else { "other" };
         self.settings.metrics.proxy.requests.with_label_values(&[code]).inc();
-    }
-
-    fn log(&self, error: &SendError, upstream: &str) {
-        let cause: &dyn std::error::Error = match error {
-            SendError::Unforwardable => {
-                return tracing::debug!("a request has no path that can be forwarded");
-            }
-            SendError::TimedOut => {
-                return tracing::debug!(upstream, "the model server did not answer in time");
-            }
-            SendError::OnlyHttp1 => return tracing::debug!(upstream, "the model server offers no HTTP/2"),
-            SendError::Unreachable(error) => error,
-            SendError::Failed(error) => error,
-        };
-        tracing::warn!(error = cause, upstream, "the model server did not answer");
     }
 
     /// Passes bytes both ways once both sides have changed their protocol.
@@ -538,4 +546,19 @@ fn adapt(response: &mut Response<Incoming>, speech: Speech, switching: bool, ans
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn log(error: &SendError, upstream: &str) {
+    let cause: &dyn std::error::Error = match error {
+        SendError::Unforwardable => {
+            return tracing::debug!("a request has no path that can be forwarded");
+        }
+        SendError::TimedOut => {
+            return tracing::debug!(upstream, "the model server did not answer in time");
+        }
+        SendError::OnlyHttp1 => return tracing::debug!(upstream, "the model server offers no HTTP/2"),
+        SendError::Unreachable(error) => error,
+        SendError::Failed(error) => error,
+    };
+    tracing::warn!(error = cause, upstream, "the model server did not answer");
 }

@@ -164,15 +164,12 @@ pub(super) struct ClientConfigs {
 /// `place` is the setting that names the model server, for messages.
 pub(super) fn client_configs(place: &str, tls: Option<&UpstreamTls>) -> Result<ClientConfigs, TlsError> {
     let key = format!("{place}.upstream_tls.ca_file");
-    let (roots, named) = match tls.and_then(|tls| tls.ca_file.as_deref()) {
-        Some(path) => {
-            let named = Named { key, path };
-            (named.authorities()?, named)
-        }
-        None => {
-            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-            (roots, Named { key, path: Path::new("") })
-        }
+    let file = tls.and_then(|tls| tls.ca_file.as_deref());
+    let named = Named { key, path: file.unwrap_or(Path::new("")) };
+    let roots = if file.is_some() {
+        named.authorities()?
+    } else {
+        RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
     };
     let mut http1 = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

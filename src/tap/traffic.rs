@@ -1,5 +1,8 @@
 //! What one exchange took: time, bytes and status, apart from what was predicted.
 
+/// The status of an exchange whose client left before there was one.
+pub(super) const CLIENT_GONE: u16 = 499;
+
 /// What one exchange took.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {
@@ -7,7 +10,7 @@ pub struct Traffic {
     pub upstream_seconds: f64,
     /// What driftline added before and after that.
     pub overhead_seconds: f64,
-    /// Status that the client got; 0 when it left before there was one, or its request was reset.
+    /// Status that the client got; 499 when it left before there was one, 502 when its request was reset.
     pub status: u16,
     /// Status of a gRPC answer, from its trailers or its head.
     pub grpc_status: Option<u16>,

@@ -20,5 +20,6 @@ mod tap_settings;
 mod tap_support;
 mod tap_tls;
 mod tap_transparency;
+mod tap_traps;
 mod tap_wire;
 mod whole_loop;

@@ -45,7 +45,7 @@ async fn routes_choose_the_model_server_and_may_name_the_model() {
     let mut models: Vec<_> = tapped.ledger.snapshot().iter().map(|minute| minute.model.to_string()).collect();
     models.dedup();
     assert_eq!(models, ["custom", "m"]);
-    assert_eq!(tapped.settled("custom").await.losses.seen, 2);
+    assert_eq!(tapped.settled_or_nothing("custom").0, 2);
 }
 
 #[tokio::test]
@@ -247,16 +247,27 @@ async fn every_prediction_tells_its_traffic_whatever_becomes_of_it() {
 }
 
 #[tokio::test]
-async fn a_grpc_status_in_the_trailers_is_noted() {
+async fn a_grpc_prediction_is_the_models_that_its_message_names() {
     let (_server, addr) = Peer::serve("serve-grpc").await;
+    let tapped = tap(addr).await;
+    // Asks for the model `m`.
+    Peer::call("call-grpc", tapped.addr).await;
+    assert_eq!(tapped.settled_or_nothing("m").0, 1);
+    for (metric, value) in [
+        ("driftline_prediction_grpc_answers_total{grpc_status=\"0\",model=\"m\"}", 1.0),
+        ("driftline_request_bytes_total{model=\"m\"}", 8.0),
+        ("driftline_predictions_in_flight{model=\"m\"}", 0.0),
+        ("driftline_exchanges_unmonitored_total", 0.0),
+    ] {
+        assert!((tapped.metric(metric) - value).abs() < 1e-9, "{metric}: {}", tapped.metric(metric));
+    }
+    // The route may say so as well, whatever the message names.
     let lines = format!(
-        "  routes:\n    - {{path_prefix: /inference.GRPCInferenceService, upstream: 'http://{addr}', model: m}}\n"
+        "  routes:\n    - {{path_prefix: /inference.GRPCInferenceService, upstream: 'http://{addr}', model: custom}}\n"
     );
     let tapped = tap_with(addr, &lines).await;
     Peer::call("call-grpc", tapped.addr).await;
-    assert_eq!(tapped.settled("m").await.losses.seen, 1);
-    let metric = "driftline_prediction_grpc_answers_total{grpc_status=\"0\",model=\"m\"}";
-    assert!((tapped.metric(metric) - 1.0).abs() < 1e-9);
+    assert_eq!((tapped.settled_or_nothing("custom").0, tapped.settled_or_nothing("m").0), (1, 0));
 }
 
 #[tokio::test]
