@@ -237,8 +237,8 @@ const GIGABYTE: usize = 1 << 30;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gigabyte_passes_both_ways_in_flat_memory() {
     let (upstream, _tasks) = big_server().await;
-    let free = |_: ()| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (proxy, admin) = (free(()), free(()));
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (proxy, admin) = (free(), free());
     let folder = tempfile::tempdir().unwrap();
     let settings = folder.path().join("driftline.yaml");
     // The database is away: predictions pass without it.

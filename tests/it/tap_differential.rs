@@ -89,7 +89,7 @@ fn changed(mut message: Message, changes: &[Change]) -> Message {
             Change::EndMadeExplicit => message.headers.push("transfer-encoding: chunked".to_owned()),
             Change::HeadFraming => message.headers.retain(|line| name_of(line) != "transfer-encoding"),
             Change::TrailerCase | Change::NoTrailers => {
-                let content = message.body.iter().position(|byte| byte.is_ascii_uppercase()).unwrap();
+                let content = message.body.iter().position(u8::is_ascii_uppercase).unwrap();
                 let trailers = message.body.split_off(content);
                 if *change == Change::TrailerCase {
                     message.body.extend(trailers.to_ascii_lowercase());
