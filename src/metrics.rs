@@ -1,7 +1,7 @@
 //! Every exported metric, declared once and grouped by subject.
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -87,6 +87,8 @@ pub struct TapMetrics {
     pub event_time_invalid: IntCounterVec,
     /// Bytes of copied bodies held at this moment.
     pub queue_bytes: IntGauge,
+    /// Share of the predictions that the queue has room for; what is over is shed by hash of the id.
+    pub keep_share: Gauge,
 }
 
 /// What the proxy forwarded.
@@ -100,6 +102,18 @@ pub struct ProxyMetrics {
     pub requests: IntCounterVec,
     /// Requests whose answer has not ended.
     pub in_flight: IntGauge,
+    /// Predictions whose answer has not ended.
+    pub predictions_in_flight: IntGaugeVec,
+    /// Time from sending a request to the end of its answer.
+    pub complete_duration: HistogramVec,
+    /// Answers to predictions by status; 499 where the client left before there was one.
+    pub answers: IntCounterVec,
+    /// Answers to predictions over gRPC by their own status.
+    pub grpc_answers: IntCounterVec,
+    /// Bytes of bodies of predictions, as they passed.
+    pub request_bytes: IntCounterVec,
+    /// Bytes of bodies of their answers, as they passed.
+    pub response_bytes: IntCounterVec,
 }
 
 /// What was pushed, streamed or read from files.
@@ -293,6 +307,14 @@ impl TapMetrics {
                 "driftline_tap_queue_bytes",
                 "Bytes of copied bodies held at this moment",
             )?)?,
+            keep_share: {
+                let share = declare.add(Gauge::new(
+                    "driftline_tap_keep_share",
+                    "Share of the predictions that the queue has room for; the rest is shed by hash of the id",
+                )?)?;
+                share.set(1.0);
+                share
+            },
         })
     }
 }
@@ -359,6 +381,34 @@ impl ProxyMetrics {
             requests: declare.counters("driftline_proxy_requests_total", "Answers by status", &["code"])?,
             in_flight: declare
                 .add(IntGauge::new("driftline_proxy_in_flight", "Requests whose answer has not ended")?)?,
+            predictions_in_flight: declare.add(IntGaugeVec::new(
+                Opts::new("driftline_predictions_in_flight", "Predictions whose answer has not ended"),
+                &["model"],
+            )?)?,
+            complete_duration: declare.histograms(
+                "driftline_upstream_complete_seconds",
+                "Time from sending a request to the end of its answer",
+            )?,
+            answers: declare.counters(
+                "driftline_prediction_answers_total",
+                "Answers to predictions by status; 499 where the client left before there was one",
+                &["model", "code"],
+            )?,
+            grpc_answers: declare.counters(
+                "driftline_prediction_grpc_answers_total",
+                "Answers to predictions over gRPC by their own status",
+                &["model", "grpc_status"],
+            )?,
+            request_bytes: declare.counters(
+                "driftline_request_bytes_total",
+                "Bytes of bodies of predictions, as they passed",
+                &["model"],
+            )?,
+            response_bytes: declare.counters(
+                "driftline_response_bytes_total",
+                "Bytes of bodies of answers to predictions, as they passed",
+                &["model"],
+            )?,
         })
     }
 }
@@ -609,6 +659,11 @@ impl LabelMetrics {
 pub struct ModelMetrics {
     name: String,
     tap: TapMetrics,
+    proxy: ProxyMetrics,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) complete_duration: Histogram,
+    pub(crate) request_bytes: IntCounter,
+    pub(crate) response_bytes: IntCounter,
     pub(crate) seen: IntCounter,
     pub(crate) kept: IntCounter,
     pub(crate) sampled_out: IntCounter,
@@ -632,11 +687,28 @@ impl ModelMetrics {
             upstream_duration: metrics.proxy.upstream_duration.with_label_values(label),
             event_time_invalid: metrics.tap.event_time_invalid.with_label_values(label),
             tap: metrics.tap.clone(),
+            in_flight: metrics.proxy.predictions_in_flight.with_label_values(label),
+            complete_duration: metrics.proxy.complete_duration.with_label_values(label),
+            request_bytes: metrics.proxy.request_bytes.with_label_values(label),
+            response_bytes: metrics.proxy.response_bytes.with_label_values(label),
+            proxy: metrics.proxy.clone(),
         }
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {
         self.tap.dropped.with_label_values(&[self.name.as_str(), reason]).inc();
+    }
+
+    /// Counts an answer by its status, and by the status of gRPC if it has one.
+    pub(crate) fn answered(&self, status: u16, grpc_status: Option<u16>) {
+        let code = http::StatusCode::from_u16(status).ok().filter(|status| status.as_u16() < 600);
+        let code = code.as_ref().map_or("other", http::StatusCode::as_str);
+        self.proxy.answers.with_label_values(&[self.name.as_str(), code]).inc();
+        if let Some(status) = grpc_status {
+            // gRPC has these and no more.
+            let label = if status <= 16 { status.to_string() } else { "other".to_owned() };
+            self.proxy.grpc_answers.with_label_values(&[self.name.as_str(), &label]).inc();
+        }
     }
 
     pub(crate) fn note(&self, note: &'static str, count: u64) {
@@ -655,6 +727,8 @@ mod tests {
         model.seen.inc();
         model.dropped("queue_full");
         model.note("row_mismatch", 2);
+        model.answered(200, Some(0));
+        model.answered(999, Some(99));
         metrics.proxy.requests.with_label_values(&["200"]).inc();
         metrics.ingest.messages.with_label_values(&["events", "stored"]).inc();
         metrics.ingest.items.with_label_values(&["taken"]).inc();
@@ -697,6 +771,15 @@ mod tests {
             "driftline_ingest_waiting_bytes 0",
             "driftline_ingest_batch_messages_count 0",
             "driftline_ingest_commit_seconds_count 0",
+            "driftline_predictions_in_flight{model=\"m\"} 0",
+            "driftline_prediction_answers_total{code=\"200\",model=\"m\"} 1",
+            "driftline_prediction_answers_total{code=\"other\",model=\"m\"} 1",
+            "driftline_prediction_grpc_answers_total{grpc_status=\"0\",model=\"m\"} 1",
+            "driftline_prediction_grpc_answers_total{grpc_status=\"other\",model=\"m\"} 1",
+            "driftline_request_bytes_total{model=\"m\"} 0",
+            "driftline_response_bytes_total{model=\"m\"} 0",
+            "driftline_upstream_complete_seconds_count{model=\"m\"} 0",
+            "driftline_tap_keep_share 1",
             "driftline_drift_statistic{feature=\"temp\",model=\"m\",statistic=\"psi\"} 0.3",
             "driftline_drift_verdict{feature=\"temp\",model=\"m\"} 1",
             "driftline_expectation_violations{check=\"min\",model=\"m\"} 2",

@@ -30,7 +30,7 @@ pub use sources::{
     BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName,
     SourceSettings, StartAt,
 };
-pub use tap::Tap;
+pub use tap::{ListenerTls, Tap, TapRoute, UpstreamProtocol, UpstreamTls};
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
 /// Variables with this prefix override settings: `DRIFTLINE__TAP__UPSTREAM`.
@@ -250,6 +250,7 @@ impl Settings {
         };
         resolve(&mut self.data_dir);
         resolve(&mut self.baselines_dir);
+        self.tap.paths_mut().for_each(resolve);
         for rule in &mut self.rules {
             if Path::new(rule).is_relative() {
                 *rule = folder.join(&*rule).to_string_lossy().into_owned();
@@ -285,6 +286,7 @@ impl Settings {
         if self.listen.proxy == self.listen.admin && self.listen.proxy.port() != 0 {
             problems.push(format!("`listen.proxy` and `listen.admin` are both {}", self.listen.proxy));
         }
+        problems.extend(self.tap.contradictions(|name| self.model(name).is_some()));
         for (index, model) in self.models.iter().enumerate() {
             let name = &model.name;
             if self.models[..index].iter().any(|other| other.name == *name) {

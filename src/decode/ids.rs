@@ -28,14 +28,19 @@ impl Headers {
     /// Picks the needed ones out of `headers`; names in any case, values that are not text are skipped.
     pub fn pick<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
         let mut kept = Self::default();
+        kept.add(headers);
+        kept
+    }
+
+    /// Picks the needed ones out of further headers, such as trailers.
+    pub fn add<'h>(&mut self, headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) {
         for (name, value) in headers {
             if let Some(name) = KEPT.iter().find(|known| known.eq_ignore_ascii_case(name))
                 && let Ok(value) = std::str::from_utf8(value)
             {
-                kept.0.push((name, value.trim().to_owned()));
+                self.0.push((name, value.trim().to_owned()));
             }
         }
-        kept
     }
 
     /// The first value of `name`, which is lower case.

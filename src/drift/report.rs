@@ -108,12 +108,13 @@ pub struct Losses {
 }
 
 /// Reasons that lie with the client or the model server: nothing was answered, so there was nothing to profile.
-const NOT_ANSWERED: [&str; 6] = [
+const NOT_ANSWERED: [&str; 7] = [
     "client_disconnected",
     "error_status",
     "request_incomplete",
     "unforwardable",
     "upstream_reset",
+    "upstream_timeout",
     "upstream_unreachable",
 ];
 

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
+use super::traffic::Traffic;
 use crate::drift::Losses;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::model::ModelName;
@@ -78,17 +78,8 @@ pub struct Ledger {
 pub struct Ticket {
     account: Arc<Account>,
     minute: i64,
-    opened: Instant,
     reason: &'static str,
     settled: bool,
-}
-
-/// Where the traffic of one exchange is counted, also after the exchange is settled; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Meter {
-    account: Arc<Account>,
-    minute: i64,
-    opened: Instant,
 }
 
 enum Outcome {
@@ -204,13 +195,7 @@ impl Account {
             at
         };
         self.metrics.seen.inc();
-        Ticket {
-            account: Arc::clone(self),
-            minute,
-            opened: Instant::now(),
-            reason: ABANDONED,
-            settled: false,
-        }
+        Ticket { account: Arc::clone(self), minute, reason: ABANDONED, settled: false }
     }
 
     /// Counts the traffic of one exchange; a minute that was retired meanwhile comes back as a new part.
@@ -284,16 +269,6 @@ impl Ticket {
         &self.account.model
     }
 
-    /// Counts the traffic of the exchange, which has ended now. At most once for each.
-    pub fn traffic(&self, traffic: &Traffic) {
-        self.meter().traffic(traffic);
-    }
-
-    /// Where the traffic of the exchange is counted, should the ticket be settled before the answer ends.
-    pub fn meter(&self) -> Meter {
-        Meter { account: Arc::clone(&self.account), minute: self.minute, opened: self.opened }
-    }
-
     /// The exchange goes on to be profiled.
     pub fn kept(self) {
         self.settle(&Outcome::Kept);
@@ -314,6 +289,21 @@ impl Ticket {
         self.reason = reason;
     }
 
+    /// Counts what the exchange took; once, before it is settled.
+    pub fn traffic(&self, traffic: &Traffic) {
+        let exchange = Exchange {
+            upstream_seconds: traffic.upstream_seconds,
+            answer_seconds: traffic.answer_seconds,
+            overhead_seconds: traffic.overhead_seconds,
+            status: traffic.status,
+            grpc_status: traffic.grpc_status,
+            request_bytes: traffic.request_bytes,
+            response_bytes: traffic.response_bytes,
+            in_flight: traffic.in_flight,
+        };
+        self.account.count(self.minute, &exchange);
+    }
+
     /// Counts what was odd about an exchange, and its rows.
     pub(super) fn count(&self, rows: usize, notes: impl Iterator<Item = (&'static str, u64)>) {
         self.account.metrics.rows.inc_by(rows as u64);
@@ -325,23 +315,6 @@ impl Ticket {
     fn settle(mut self, outcome: &Outcome) {
         self.settled = true;
         self.account.settle(self.minute, outcome);
-    }
-}
-
-impl Meter {
-    /// Counts the traffic of the exchange, which has ended now: that ends its time, too. At most once for each.
-    pub fn traffic(&self, traffic: &Traffic) {
-        let exchange = Exchange {
-            upstream_seconds: traffic.upstream_seconds,
-            answer_seconds: self.opened.elapsed().as_secs_f64(),
-            overhead_seconds: traffic.overhead_seconds,
-            status: traffic.status,
-            grpc_status: traffic.grpc_status,
-            request_bytes: traffic.request_bytes,
-            response_bytes: traffic.response_bytes,
-            in_flight: traffic.in_flight,
-        };
-        self.account.count(self.minute, &exchange);
     }
 }
 
@@ -447,10 +420,11 @@ mod tests {
     }
 
     #[test]
-    fn traffic_is_counted_in_its_minute_also_after_the_exchange_is_settled() {
+    fn traffic_is_counted_in_its_minute() {
         let (ledger, _) = ledger();
         let traffic = Traffic {
             upstream_seconds: 0.25,
+            answer_seconds: 0.5,
             overhead_seconds: 1e-4,
             status: 503,
             grpc_status: None,
@@ -460,19 +434,12 @@ mod tests {
         };
         let ticket = ledger.open(&model("a"), at(1)).unwrap();
         ticket.traffic(&traffic);
-        let meter = ticket.meter();
         ticket.sampled_out();
         let first = ledger.take_changed();
+        check_identity(&first);
         assert_eq!((first[0].part, first[0].traffic.requests()), (0, 1));
         assert_eq!(first[0].traffic.statuses(), &[(503, 1)].into());
         assert_eq!(first[0].traffic.in_flight_max(), 3);
-        ledger.retire(at(9));
-
-        meter.traffic(&Traffic { status: 200, ..traffic });
-        let second = ledger.take_changed();
-        check_identity(&second);
-        assert_eq!((second[0].part, second[0].losses.seen, second[0].traffic.requests()), (1, 0, 1));
-        assert_eq!(second[0].traffic.statuses(), &[(200, 1)].into());
         ledger.retire(at(9));
         assert_eq!(ledger.snapshot(), []);
     }

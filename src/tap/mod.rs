@@ -4,25 +4,32 @@
 //! thread takes it from there; every exchange that it saw is accounted for in the ledger, exactly once.
 
 mod body;
+mod client;
+mod connect;
 mod files;
 mod headers;
 pub mod ingest;
 mod ledger;
+mod named;
 mod names;
-mod metering;
+mod observe;
 mod proxy;
 mod queue;
 mod record;
+mod routes;
 mod server;
+mod shed;
 mod sources;
 mod stream;
-mod upstream;
+mod tls;
 mod traffic;
+mod upstream;
 
-pub use self::ledger::{Ledger, Meter, MinuteLosses, Ticket};
+pub use self::ledger::{Ledger, MinuteLosses, Ticket};
 pub use self::names::Names;
 pub use self::proxy::{Proxy, ProxyError, TapSettings};
 pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
 pub use self::record::{DecodedExchange, Recorded};
 pub use self::sources::{SourceContext, Sources};
+pub use self::tls::TlsError;
 pub use self::traffic::Traffic;

@@ -1,35 +1,47 @@
 //! What happens to one request: forwarded as it is, and observed where it is a prediction of a monitored model.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
 use hyper::body::Incoming;
-use parking_lot::Mutex;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::{BodyCopy, CopyState, Ending, InFlight, RequestBody, ResponseBody, SharedCopy};
-use super::headers::{strip_hop_by_hop, wants_upgrade};
-use super::ledger::{Ledger, Ticket};
-use super::metering::{Metering, grpc_status};
-use super::queue::ExchangeQueue;
-use super::record::{Recorded, is_sampled, new_id};
-use super::upstream::{SendError, Upstream};
+use super::body::{BodyCopy, Gate, InFlight, RequestBody, ResponseBody};
+use super::client::ClientConnection;
+use super::headers::{strip_hop_by_hop, wants_keep_alive, wants_upgrade};
+use super::ledger::Ledger;
+use super::named::is_in_body;
+use super::observe::{Account, Fate, Observing, Started, Unnamed, Whose, pick};
+use super::queue::{ExchangeQueue, Reservation};
+use super::record::{is_sampled, new_id};
+use super::routes::Routes;
+use super::shed::keep_share;
+use super::tls::{Certificate, TlsError};
+use super::upstream::{Answer, SendError};
 use crate::config;
-use crate::decode::{Headers, Recognised, Route};
-use crate::metrics::{Metrics, ModelMetrics};
+use crate::decode::{Recognised, Route};
+use crate::metrics::Metrics;
 use crate::model::ModelName;
 
 pub use super::server::Proxy;
 
 /// How far in the future an event may lie; clocks differ that much.
 const FUTURE_LIMIT: TimeDelta = TimeDelta::minutes(5);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// On answers that the proxy makes itself: why there is none of the model server.
+const ERROR: HeaderName = HeaderName::from_static("x-driftline-error");
+/// The status of gRPC when there is no model server.
+const UNAVAILABLE: u16 = 14;
+/// The status of gRPC when there was no answer in time.
+const DEADLINE_EXCEEDED: u16 = 4;
 
 /// Why the proxy did not start.
 #[derive(Debug, Error)]
@@ -37,9 +49,27 @@ pub enum ProxyError {
     /// No model server is configured.
     #[error("`tap.upstream` is not set")]
     NoUpstream,
-    /// The model server's address cannot be used.
-    #[error("`tap.upstream` is `{0}`, which is not of the form http://host:port")]
-    BadUpstream(String),
+    /// A model server's address cannot be used.
+    #[error("`{key}` is `{url}`, which is not of the form http://host:port or https://host:port")]
+    BadUpstream {
+        /// The setting.
+        key: String,
+        /// What it is.
+        url: String,
+    },
+    /// A certificate cannot have this name.
+    #[error(
+        "`{key}`: `{name}` is neither the name of a host nor an address; set the name that the certificate has"
+    )]
+    BadServerName {
+        /// The setting.
+        key: String,
+        /// What it is.
+        name: String,
+    },
+    /// A file for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The header of the event time cannot be one.
     #[error("`tap.event_time_header` is `{0}`, which is not the name of a header")]
     BadEventTimeHeader(String),
@@ -53,6 +83,17 @@ pub enum ProxyError {
         source: std::io::Error,
     },
 }
+
+/// Paths of predictions that name no model.
+const NAMELESS: [&str; 7] = [
+    "/invocations",
+    "/score",
+    "/api/v1.0/predictions",
+    "/api/v0.1/predictions",
+    "/v1/models:predict",
+    "/v1/models/:predict",
+    "/v2/models/infer",
+];
 
 /// What a proxy is made of.
 #[derive(Debug, Clone)]
@@ -74,17 +115,21 @@ pub struct TapSettings {
 }
 
 impl TapSettings {
-    /// The models that name a path of their own; where that is one of Seldon's, feedback about it is the model's as well.
+    /// Models by the path of their predictions, where the path does not name the model: those that the settings say.
+    /// A lone model without such a setting has the usual ones. Seldon's feedback belongs to the model it is about.
     pub fn paths(models: &[config::ModelSettings]) -> HashMap<String, ModelName> {
         let mut paths = HashMap::new();
         for model in models {
-            let Some(path) = &model.path else { continue };
-            if let Some(version) =
-                path.strip_prefix("/api/").and_then(|path| path.strip_suffix("/predictions"))
-            {
-                paths.insert(format!("/api/{version}/feedback"), model.name.clone());
+            let own = model.path.as_deref();
+            let usual = if own.is_none() && models.len() == 1 { &NAMELESS[..] } else { &[] };
+            for path in own.iter().chain(usual) {
+                if let Some(version) =
+                    path.strip_prefix("/api/").and_then(|path| path.strip_suffix("/predictions"))
+                {
+                    paths.insert(format!("/api/{version}/feedback"), model.name.clone());
+                }
+                paths.insert((*path).to_owned(), model.name.clone());
             }
-            paths.insert(path.clone(), model.name.clone());
         }
         paths
     }
@@ -93,7 +138,8 @@ impl TapSettings {
 /// Everything that a request needs; shared by all connections.
 #[derive(Debug)]
 pub(super) struct Shared {
-    upstream: Upstream,
+    routes: Routes,
+    pub(super) certificate: Option<Certificate>,
     settings: TapSettings,
     event_time_header: Option<HeaderName>,
     pub(super) tasks: TaskTracker,
@@ -101,17 +147,66 @@ pub(super) struct Shared {
     pub(super) kill: CancellationToken,
 }
 
+/// The model server reset a request of HTTP/2: so does the proxy, for the same reason.
+#[derive(Debug, Error)]
+#[error("the model server reset the request")]
+pub(super) struct Reset(#[source] hyper::Error);
+
+/// Why there is no room for an exchange.
+#[derive(Debug, Clone, Copy)]
+enum Without {
+    SampledOut,
+    Dropped(&'static str),
+}
+
+/// How the client speaks, as far as its answer depends on it.
+#[derive(Debug, Clone, Copy)]
+struct Speech {
+    version: Version,
+    is_grpc: bool,
+    keep_alive: bool,
+}
+
+impl Speech {
+    fn of<B>(request: &Request<B>) -> Self {
+        let kind = request.headers().get(CONTENT_TYPE);
+        Self {
+            version: request.version(),
+            is_grpc: kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            keep_alive: request.version() == Version::HTTP_10 && wants_keep_alive(request.headers()),
+        }
+    }
+}
+
+/// When the stages of a request were reached.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    started: Instant,
+    sent: Instant,
+    answered: Instant,
+}
+
+impl Times {
+    fn upstream(&self) -> Duration {
+        self.answered - self.sent
+    }
+
+    fn overhead(&self) -> Duration {
+        (self.sent - self.started) + self.answered.elapsed()
+    }
+}
+
 impl Shared {
     pub(super) fn new(settings: TapSettings) -> Result<Self, ProxyError> {
-        let url = settings.tap.upstream.as_deref().ok_or(ProxyError::NoUpstream)?;
-        let upstream = Upstream::new(url, settings.tap.connect_timeout.0)
-            .ok_or_else(|| ProxyError::BadUpstream(url.to_owned()))?;
+        let routes = Routes::new(&settings.tap)?;
+        let certificate = settings.tap.tls.clone().map(Certificate::read).transpose()?;
         let event_time_header = match &settings.tap.event_time_header {
             None => None,
             Some(name) => Some(name.parse().map_err(|_| ProxyError::BadEventTimeHeader(name.clone()))?),
         };
         Ok(Self {
-            upstream,
+            routes,
+            certificate,
             settings,
             event_time_header,
             tasks: TaskTracker::new(),
@@ -123,121 +218,187 @@ impl Shared {
         self.settings.grace
     }
 
+    pub(super) fn tap(&self) -> &config::Tap {
+        &self.settings.tap
+    }
+
+    /// What has to be done now and then, and not on the way of a request.
+    pub(super) fn tidy(&self) {
+        for upstream in self.routes.upstreams() {
+            upstream.reap();
+        }
+        self.settings.metrics.tap.keep_share.set(keep_share(self.settings.queue.fill()));
+    }
+
     /// Forwards one request.
     pub(super) async fn serve(
         self: Arc<Self>,
+        client: Arc<ClientConnection>,
         mut request: Request<Incoming>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
+    ) -> Result<Response<ResponseBody>, Reset> {
         let started = Instant::now();
-        let in_flight = InFlight::new(&self.settings.metrics.proxy.in_flight);
+        let in_flight = InFlight::new(&self.settings.metrics.proxy.in_flight, Arc::clone(&client));
+        let speech = Speech::of(&request);
         if request.method() == Method::CONNECT {
             // That asks for a tunnel to anywhere; a model server has no use for it.
-            return Ok(self.answer_without_upstream(in_flight, StatusCode::METHOD_NOT_ALLOWED, false));
+            return Ok(self.answer_without_upstream(
+                in_flight,
+                speech,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "connect",
+            ));
         }
-        let mut observation = self.observe(&request);
-        let upgrade = (request.version() == Version::HTTP_11 && wants_upgrade(request.headers()))
+        let (upstream, route_model) = self.routes.find(&request);
+        let (mut observing, answer_id) = self.observe(&mut request, route_model);
+        let upgrade = (speech.version == Version::HTTP_11 && wants_upgrade(request.headers()))
             .then(|| hyper::upgrade::on(&mut request));
-        let is_grpc = is_grpc(request.headers());
 
+        let copy = observing.as_ref().map(|observing| observing.request_copy());
         let (mut parts, body) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers, upgrade.is_some());
-        if parts.version != Version::HTTP_2 {
-            parts.version = Version::HTTP_11;
-            if !parts.headers.contains_key(HOST)
-                && let Ok(host) = HeaderValue::from_str(self.upstream.authority().as_str())
-            {
-                parts.headers.insert(HOST, host);
-            }
-        }
-        let copy = observation.as_ref().and_then(|observation| observation.request.clone());
-        let mut metering = observation.as_mut().and_then(|observation| observation.metering.take());
-        let passed = metering.as_ref().map(Metering::request_bytes);
-        let request = Request::from_parts(parts, RequestBody::new(body, copy, passed));
+        let is_length_stated =
+            speech.version != Version::HTTP_2 || parts.headers.contains_key(CONTENT_LENGTH);
+        let body = RequestBody::new(body, copy, is_length_stated);
+        let mut request = Request::from_parts(parts, body);
+        let gate = self.hold_back(&mut request);
 
         let sent = Instant::now();
-        if let Some(metering) = &mut metering {
-            metering.sent(sent, sent - started);
+        if let Some(observing) = &mut observing {
+            observing.sent(sent);
         }
-        let answer = self.upstream.send(request).await;
-        let answered = Instant::now();
-
-        let response = match answer {
-            Ok(mut response) => {
-                let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                if switching && let Some(client) = upgrade {
-                    self.tunnel(client, hyper::upgrade::on(&mut response));
-                }
-                strip_hop_by_hop(response.headers_mut(), switching);
-                self.count(response.status());
-                if let Some(metering) = &mut metering {
-                    let (status, grpc) = (response.status().as_u16(), grpc_status(response.headers()));
-                    let overhead = (sent - started) + answered.elapsed();
-                    metering.answered(status, grpc, answered - sent, overhead);
-                }
-                self.forward(response, observation.as_mut(), in_flight, answered - sent, metering)
-            }
-            Err(error) => {
-                let status = if matches!(error, SendError::Unforwardable) {
-                    StatusCode::BAD_REQUEST
-                } else {
-                    StatusCode::BAD_GATEWAY
-                };
-                let client_gone = observation.as_ref().is_some_and(Observing::is_broken);
-                if let Some(metering) = metering.as_mut().filter(|_| !client_gone) {
-                    let overhead = (sent - started) + answered.elapsed();
-                    metering.answered(status.as_u16(), is_grpc.then_some(14), answered - sent, overhead);
-                }
-                drop(metering);
-                if let Some(observation) = &mut observation {
-                    observation.give_up(&error);
-                }
-                self.log(&error);
-                self.answer_without_upstream(in_flight, status, is_grpc)
+        let deadline =
+            self.tap().request_timeout.map(|limit| tokio::time::Instant::from_std(started + limit.0));
+        let sending = upstream.send(&client, request);
+        let answer = match deadline {
+            None => sending.await,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline, sending).await.unwrap_or(Err(SendError::TimedOut))
             }
         };
-        if let Some(observation) = &observation {
-            observation.metrics.upstream_duration.observe((answered - sent).as_secs_f64());
-            observation.metrics.overhead.observe(((sent - started) + answered.elapsed()).as_secs_f64());
+        let times = Times { started, sent, answered: Instant::now() };
+        let Answer { mut response, lease } = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                log(&error, upstream.authority());
+                return self.unanswered(error, observing, in_flight, speech, times);
+            }
+        };
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switching && let Some(client) = upgrade {
+            self.tunnel(client, hyper::upgrade::on(&mut response));
         }
-        Ok(response)
+        self.count(response.status());
+        if let Some(observing) = &mut observing {
+            let status = response.status().as_u16();
+            observing.answered(status, response.headers(), times.upstream(), times.overhead());
+        }
+        adapt(&mut response, speech, switching, answer_id);
+        let claimed =
+            (speech.version != Version::HTTP_2).then(|| content_length(response.headers())).flatten();
+        let copy = self.answer_copy(observing.as_deref());
+        Ok(response.map(|body| {
+            ResponseBody::new(body, lease, in_flight)
+                .behind(gate)
+                .until(deadline)
+                .claiming(claimed)
+                .observed(observing, copy)
+        }))
     }
 
-    /// What is to be recorded of a request; absent when it is none of a monitored model's predictions.
-    fn observe(&self, request: &Request<Incoming>) -> Option<Observing> {
-        let (route, model) = self.recognise(request)?;
+    /// What is to be noted of a request, and the id to repeat in the answer; nothing when it is none of a monitored
+    /// model's predictions. The headers that the settings ask for are added here.
+    fn observe(
+        &self,
+        request: &mut Request<Incoming>,
+        route_model: Option<&ModelName>,
+    ) -> (Option<Box<Observing>>, Option<HeaderValue>) {
+        let Some((route, model)) = self.recognise(request, route_model) else { return (None, None) };
         let received_at = (self.settings.now)();
         let (event_time, invalid) = self.event_time(request.headers(), received_at);
-        let mut ticket = self.settings.ledger.open(&model, event_time)?;
-        let metrics = self.settings.ledger.model_metrics(&model)?;
-        if invalid {
-            metrics.event_time_invalid.inc();
-        }
-        let metering = Some(Metering::new(ticket.meter(), self.settings.metrics.proxy.in_flight.get()));
-        let mut observing = Observing { metrics, ticket: None, request: None, record: None, metering };
-        if !route.protocol.is_decoded() {
-            ticket.dropped("unsupported_format");
-            return Some(observing);
-        }
-        let headers = pick(request.headers());
-        let generated_id = headers.any_id().is_none().then(|| new_id(received_at));
-        let id = headers.any_id().or(generated_id.as_deref()).unwrap_or_default();
-        if !is_sampled(id, self.settings.tap.sample.get()) {
-            ticket.sampled_out();
-            return Some(observing);
-        }
-        let Some(room) = self.settings.queue.reserve() else {
-            ticket.dropped("queue_full");
-            return Some(observing);
+        let ledger = &self.settings.ledger;
+        let whose = match model {
+            Some(model) => {
+                let Some(account) = Account::open(ledger, &model, event_time) else { return (None, None) };
+                if invalid {
+                    account.without_event_time();
+                }
+                Whose::Known(account)
+            }
+            None => Whose::Unnamed(Unnamed {
+                ledger: ledger.clone(),
+                protocol: route.protocol,
+                event_time,
+                is_event_time_invalid: invalid,
+                unmonitored: self.settings.metrics.tap.unmonitored.clone(),
+            }),
         };
-        ticket.set_reason("client_disconnected");
-        observing.ticket = Some(ticket);
-        observing.request = Some(Arc::new(Mutex::new(BodyCopy::new(room, self.settings.tap.body_limit.0))));
-        observing.record = Some(Started { route, received_at, event_time, headers, generated_id });
-        Some(observing)
+        let is_unnamed = matches!(whose, Whose::Unnamed(_));
+        let answer_id = self.identify(request.headers_mut(), received_at);
+        let queue = &self.settings.queue;
+        let (fate, room) = if route.protocol.is_decoded() {
+            let headers = pick(request.headers());
+            let generated_id = headers.any_id().is_none().then(|| new_id(received_at));
+            let id = headers.any_id().or(generated_id.as_deref()).unwrap_or_default();
+            match self.room(id) {
+                Ok(room) => (
+                    Fate::Record(Started { route, received_at, event_time, headers, generated_id }),
+                    Some(room),
+                ),
+                Err(Without::SampledOut) => (Fate::SampledOut, None),
+                Err(Without::Dropped(reason)) => (Fate::Dropped(reason), None),
+            }
+        } else {
+            (Fate::Dropped("unsupported_format"), None)
+        };
+        let copy = match room {
+            Some(room) => BodyCopy::new(room, self.tap().body_limit.0),
+            None => BodyCopy::unwanted(queue.reservation()),
+        };
+        let copy = if is_unnamed { copy.keeping_first() } else { copy };
+        let observing = Observing::new(whose, fate, copy, queue.clone());
+        (Some(Box::new(observing)), answer_id)
     }
 
-    /// The route and the model of a prediction.
-    fn recognise(&self, request: &Request<Incoming>) -> Option<(Route, ModelName)> {
+    /// Room in the queue for the exchange of this id, or what becomes of it without.
+    fn room(&self, id: &str) -> Result<Reservation, Without> {
+        let sample = self.tap().sample.get();
+        if !is_sampled(id, sample) {
+            return Err(Without::SampledOut);
+        }
+        let share = keep_share(self.settings.queue.fill());
+        if share < 1.0 {
+            self.settings.metrics.tap.keep_share.set(share);
+            if !is_sampled(id, sample * share) {
+                return Err(Without::Dropped("shed"));
+            }
+        }
+        self.settings.queue.reserve().ok_or(Without::Dropped("queue_full"))
+    }
+
+    /// Adds the ids that the settings ask for and the client did not give; the request id is returned.
+    fn identify(&self, headers: &mut HeaderMap, now: DateTime<Utc>) -> Option<HeaderValue> {
+        if self.tap().traceparent && !headers.contains_key(TRACEPARENT) {
+            let trace = new_id(now).replace('-', "");
+            // Unique within its trace, which is all that a span has to be; never all zeros, as the variant is in it.
+            let span = &trace[16..];
+            if let Ok(value) = HeaderValue::from_str(&format!("00-{trace}-{span}-01")) {
+                headers.insert(TRACEPARENT, value);
+            }
+        }
+        if !self.tap().request_id || headers.contains_key(REQUEST_ID) {
+            return None;
+        }
+        let id = HeaderValue::from_str(&new_id(now)).ok()?;
+        headers.insert(REQUEST_ID, id.clone());
+        Some(id)
+    }
+
+    /// The route of a prediction, and its model if that is known before the body.
+    fn recognise(
+        &self,
+        request: &Request<Incoming>,
+        route_model: Option<&ModelName>,
+    ) -> Option<(Route, Option<ModelName>)> {
         let path = request.uri().path();
         let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         let recognised = Route::recognise(request.method().as_str(), path, user_agent);
@@ -251,14 +412,20 @@ impl Shared {
                 Recognised::Prediction(route) => route,
                 _ => Route::configured(),
             };
-            return Some((route, model.clone()));
+            return Some((route, Some(model.clone())));
         }
         let Recognised::Prediction(route) = recognised else { return None };
+        if let Some(model) = route_model {
+            return Some((route, Some(model.clone())));
+        }
+        if route.model.is_none() && is_in_body(route.protocol) {
+            return Some((route, None));
+        }
         let model = route.model.as_deref().and_then(|name| ModelName::parse(name).ok());
         if model.is_none() {
             self.settings.metrics.tap.unmonitored.inc();
         }
-        Some((route, model?))
+        Some((route, Some(model?)))
     }
 
     /// The time of the prediction, and whether its header had to be passed over.
@@ -273,78 +440,95 @@ impl Shared {
         }
     }
 
-    /// The answer of the model server, with its body observed where rows can come of it.
-    fn forward(
-        &self,
-        response: Response<Incoming>,
-        observing: Option<&mut Observing>,
-        in_flight: InFlight,
-        upstream: Duration,
-        metering: Option<Metering>,
-    ) -> Response<ResponseBody> {
-        let (parts, body) = response.into_parts();
-        let taken = observing.and_then(|observing| {
-            Some((observing.ticket.take()?, observing.request.take()?, observing.record.take()?))
-        });
-        let body = match taken {
-            None => ResponseBody::forwarded(body, in_flight, metering),
-            Some((ticket, request, _)) if !parts.status.is_success() => {
-                // Errors repeat what was sent; they are counted and never copied.
-                ticket.dropped("error_status");
-                request.lock().give_up(CopyState::Truncated);
-                ResponseBody::forwarded(body, in_flight, metering)
+    /// Holds the body back that a client only sends when it is asked for, until the model server asks.
+    fn hold_back(&self, request: &mut Request<RequestBody>) -> Option<Arc<Gate>> {
+        let expects = request.version() == Version::HTTP_11
+            && request
+                .headers()
+                .get(EXPECT)
+                .is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+            && !request.body().is_end_stream();
+        if !expects {
+            return None;
+        }
+        let gate = request.body_mut().hold(self.tap().continue_timeout.0);
+        let opened = Arc::clone(&gate);
+        hyper::ext::on_informational(request, move |interim| {
+            if interim.status() == StatusCode::CONTINUE {
+                opened.open();
             }
-            Some((ticket, request, started)) => {
-                let copy = BodyCopy::new(self.settings.queue.reservation(), self.settings.tap.body_limit.0);
-                let observation = Observation {
-                    ticket,
-                    request,
-                    started,
-                    status: parts.status.as_u16(),
-                    headers: pick(&parts.headers),
-                    upstream_seconds: upstream.as_secs_f64(),
-                    queue: self.settings.queue.clone(),
-                };
-                ResponseBody::observed(body, Box::new(observation), copy, in_flight, metering)
+        });
+        Some(gate)
+    }
+
+    /// The copy of an answer's body: of nothing where no rows can come of it.
+    fn answer_copy(&self, observing: Option<&Observing>) -> BodyCopy {
+        let room = self.settings.queue.reservation();
+        if observing.is_some_and(Observing::is_recorded) {
+            BodyCopy::new(room, self.tap().body_limit.0)
+        } else {
+            BodyCopy::unwanted(room)
+        }
+    }
+
+    /// There is no answer of the model server: the client learns why, and the exchange is settled.
+    fn unanswered(
+        &self,
+        error: SendError,
+        observing: Option<Box<Observing>>,
+        in_flight: InFlight,
+        speech: Speech,
+        times: Times,
+    ) -> Result<Response<ResponseBody>, Reset> {
+        let reason = error.reason();
+        let settle = |status: StatusCode, headers: &HeaderMap| {
+            if let Some(observing) = observing {
+                observing.unanswered((status.as_u16(), headers), reason, times.upstream(), times.overhead());
             }
         };
-        Response::from_parts(parts, body)
+        if speech.version == Version::HTTP_2
+            && error.is_stream_reset()
+            && let SendError::Failed(error) = error
+        {
+            settle(StatusCode::BAD_GATEWAY, &HeaderMap::new());
+            return Err(Reset(error));
+        }
+        let status = match error {
+            SendError::Unforwardable => StatusCode::BAD_REQUEST,
+            SendError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let response = self.answer_without_upstream(in_flight, speech, status, reason);
+        settle(response.status(), response.headers());
+        Ok(response)
     }
 
     /// What the absence of the model server means to a client, and nothing else.
     fn answer_without_upstream(
         &self,
         in_flight: InFlight,
+        speech: Speech,
         status: StatusCode,
-        is_grpc: bool,
+        reason: &'static str,
     ) -> Response<ResponseBody> {
         self.count(status);
         let mut response = Response::new(ResponseBody::empty(in_flight));
-        if is_grpc {
-            // gRPC has its status in the headers of an otherwise successful answer: 14 is UNAVAILABLE.
+        if speech.is_grpc {
+            // gRPC has its status in the headers of an otherwise successful answer.
+            let status = if status == StatusCode::GATEWAY_TIMEOUT { DEADLINE_EXCEEDED } else { UNAVAILABLE };
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("14"));
+            headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
         } else {
             *response.status_mut() = status;
         }
+        response.headers_mut().insert(ERROR, HeaderValue::from_static(reason));
         response
     }
 
     fn count(&self, status: StatusCode) {
         let code = if status.as_u16() < 600 { status.as_str() } else { "other" };
         self.settings.metrics.proxy.requests.with_label_values(&[code]).inc();
-    }
-
-    fn log(&self, error: &SendError) {
-        match error {
-            SendError::Unforwardable => tracing::debug!("a request has no path that can be forwarded"),
-            SendError::Failed(error) => tracing::warn!(
-                error = error as &dyn std::error::Error,
-                upstream = %self.upstream.authority(),
-                "the model server did not answer"
-            ),
-        }
     }
 
     /// Passes bytes both ways once both sides have changed their protocol.
@@ -368,103 +552,38 @@ impl Shared {
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn pick(headers: &HeaderMap) -> Headers {
-    Headers::pick(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
-}
-
-/// A prediction under way to the model server.
-#[derive(Debug)]
-struct Observing {
-    metrics: ModelMetrics,
-    /// Present until the exchange is settled or its answer's body takes over.
-    ticket: Option<Ticket>,
-    request: Option<SharedCopy>,
-    record: Option<Started>,
-    /// Present until the answer's body takes over.
-    metering: Option<Metering>,
-}
-
-impl Observing {
-    /// Whether the client broke off in the middle of its request.
-    fn is_broken(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.lock().state() == CopyState::Broken)
+/// Takes out of an answer what belongs to the other connection, and adds what this one needs.
+fn adapt(response: &mut Response<Incoming>, speech: Speech, switching: bool, answer_id: Option<HeaderValue>) {
+    if speech.version == Version::HTTP_2 {
+        *response.version_mut() = Version::HTTP_2;
     }
-
-    /// There is no answer: settles the exchange.
-    fn give_up(&mut self, error: &SendError) {
-        let broken = self.is_broken();
-        if let Some(ticket) = self.ticket.take() {
-            ticket.dropped(if broken { "client_disconnected" } else { error.reason() });
-        }
+    let headers = response.headers_mut();
+    strip_hop_by_hop(headers, switching);
+    if speech.keep_alive && headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    if let Some(id) = answer_id
+        && !headers.contains_key(REQUEST_ID)
+    {
+        headers.insert(REQUEST_ID, id);
     }
 }
 
-/// What is known of an exchange when its request arrives.
-#[derive(Debug)]
-struct Started {
-    route: Route,
-    received_at: DateTime<Utc>,
-    event_time: DateTime<Utc>,
-    headers: Headers,
-    generated_id: Option<String>,
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// An exchange whose answer is passing.
-#[derive(Debug)]
-pub(super) struct Observation {
-    ticket: Ticket,
-    request: SharedCopy,
-    started: Started,
-    status: u16,
-    headers: Headers,
-    upstream_seconds: f64,
-    queue: ExchangeQueue,
-}
-
-impl Observation {
-    /// The answer has ended: hands the exchange to the decoder, or settles why not.
-    pub(super) fn finish(self, ending: Ending, mut answer: BodyCopy) {
-        let mut request = self.request.lock();
-        let lost = match (ending, request.state(), answer.state()) {
-            (Ending::UpstreamReset, ..) => Some("upstream_reset"),
-            (Ending::ClientGone, ..) => Some("client_disconnected"),
-            (_, CopyState::Truncated, _) => Some("truncated"),
-            (_, CopyState::NoRoom, _) | (.., CopyState::NoRoom) => Some("queue_full"),
-            // Answered before the request had ended.
-            (_, CopyState::Open | CopyState::Broken, _) => Some("request_incomplete"),
-            (_, CopyState::Complete, _) => None,
-        };
-        if let Some(reason) = lost {
-            request.give_up(CopyState::Truncated);
-            drop(request);
-            self.ticket.dropped(reason);
-            return;
+fn log(error: &SendError, upstream: &str) {
+    let cause: &dyn std::error::Error = match error {
+        SendError::Unforwardable => {
+            return tracing::debug!("a request has no path that can be forwarded");
         }
-        let (request_pieces, request_room) = request.take(self.queue.reservation());
-        drop(request);
-        let response_truncated = answer.state() == CopyState::Truncated;
-        let (response_pieces, response_room) = answer.take(self.queue.reservation());
-        let recorded = Recorded {
-            route: self.started.route,
-            received_at: self.started.received_at,
-            event_time: self.started.event_time,
-            upstream_seconds: self.upstream_seconds,
-            status: self.status,
-            request_headers: self.started.headers,
-            response_headers: self.headers,
-            request: request_pieces,
-            response: response_pieces,
-            response_truncated,
-            generated_id: self.started.generated_id,
-            ticket: self.ticket,
-            reservations: [request_room, response_room],
-        };
-        if let Err(refused) = self.queue.try_send(recorded) {
-            refused.ticket.dropped("decoder_gone");
+        SendError::TimedOut => {
+            return tracing::debug!(upstream, "the model server did not answer in time");
         }
-    }
+        SendError::OnlyHttp1 => return tracing::debug!(upstream, "the model server offers no HTTP/2"),
+        SendError::Unreachable(error) => error,
+        SendError::Failed(error) => error,
+    };
+    tracing::warn!(error = cause, upstream, "the model server did not answer");
 }

@@ -105,6 +105,11 @@ impl ExchangeQueue {
         reservation.grow(OVERHEAD_BYTES).then_some(reservation)
     }
 
+    /// Share of the budget that is taken, in `[0, 1]`.
+    pub fn fill(&self) -> f64 {
+        self.budget.used.load(Ordering::Relaxed) as f64 / self.budget.limit.max(1) as f64
+    }
+
     /// A reservation of nothing.
     pub fn reservation(&self) -> Reservation {
         Reservation { budget: Arc::clone(&self.budget), bytes: 0 }

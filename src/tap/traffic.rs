@@ -1,20 +1,25 @@
-//! What the proxy knows of one recognised prediction when its answer has ended: times, status, sizes.
+//! What one exchange took: time, bytes and status, apart from what was predicted.
 
-/// One observation of a recognised prediction, for the counts of its model.
+/// The status of an exchange whose client left before there was one.
+pub(super) const CLIENT_GONE: u16 = 499;
+
+/// What one exchange took.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {
-    /// From sending the request to the head of the answer.
+    /// From sending the request to the head of its answer, or to the end of waiting when there was none.
     pub upstream_seconds: f64,
-    /// What driftline added.
+    /// From sending the request to the end of its answer, or of waiting for it.
+    pub answer_seconds: f64,
+    /// What driftline added before and after that.
     pub overhead_seconds: f64,
-    /// The status that the client got; 499 when it went away before there was one.
+    /// Status that the client got; 499 when it left before there was one, 502 when its request was reset.
     pub status: u16,
-    /// The status of a gRPC call.
+    /// Status of a gRPC answer, from its trailers or its head.
     pub grpc_status: Option<u16>,
-    /// Length of the request's body.
+    /// Bytes of the request's body as they passed: what is compressed counts compressed.
     pub request_bytes: u64,
-    /// Length of the answer's body.
+    /// The same of the answer's body.
     pub response_bytes: u64,
-    /// Predictions under way when this one began, itself included.
+    /// Exchanges of the model that were under way when this one began, itself included.
     pub in_flight: u32,
 }

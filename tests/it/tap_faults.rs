@@ -27,7 +27,7 @@ async fn a_prediction_is_recorded_with_its_rows_and_id() {
     assert_eq!((first.batch.rows, first.batch.features.len(), first.batch.outputs.len()), (2, 2, 1));
     assert_eq!(first.model_version.as_deref(), Some("2"));
     assert_eq!(decoded[3].exchange.model.as_str(), "custom");
-    assert_eq!(decoded[3].exchange.id.len(), 36, "no id anywhere: one of our own");
+    assert_eq!(decoded[3].exchange.id.len(), 32, "no id anywhere: the trace id that the request was given");
     for one in decoded {
         one.ticket.kept();
     }
@@ -126,7 +126,11 @@ async fn a_full_queue_drops_the_copy_and_forwards_the_prediction() {
     }
     let losses = tapped.settled("m").await.losses;
     assert_eq!((losses.seen, losses.kept), (10, kept));
-    assert_eq!(losses.dropped["queue_full"], 10 - kept);
+    assert_eq!(losses.dropped.values().sum::<u64>(), 10 - kept);
+    assert!(
+        losses.dropped.keys().all(|reason| ["shed", "queue_full"].contains(&reason.as_str())),
+        "{losses:?}"
+    );
     raw(tapped.addr, &post("/v1/models/m:predict", "", PREDICT)).await;
     assert_eq!(tapped.decode_all().len(), 1, "room again");
 }

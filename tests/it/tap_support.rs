@@ -1,10 +1,11 @@
 //! A model server of our own, a tap in front of it, and raw connections to both.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -27,7 +28,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for something that has to happen.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -67,6 +72,11 @@ pub(crate) struct ModelServer {
 
 impl ModelServer {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With TLS, if there is an acceptor.
+    pub(crate) async fn start_with(acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (sender, streams) = mpsc::unbounded_channel();
@@ -76,12 +86,21 @@ impl ModelServer {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let sender = sender.clone();
+                let (sender, acceptor) = (sender.clone(), acceptor.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request| answer(request, sender.clone()));
-                    let _ended = auto::Builder::new(TokioExecutor::new())
-                        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                        .await;
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    match acceptor {
+                        None => {
+                            let stream = TokioIo::new(stream);
+                            let _ended = builder.serve_connection_with_upgrades(stream, service).await;
+                        }
+                        Some(acceptor) => {
+                            let Ok(stream) = acceptor.accept(stream).await else { return };
+                            let stream = TokioIo::new(stream);
+                            let _ended = builder.serve_connection_with_upgrades(stream, service).await;
+                        }
+                    }
                 });
             }
         });
@@ -197,12 +216,35 @@ pub(crate) async fn tap(upstream: SocketAddr) -> Tapped {
 
 /// A tap with further lines of its `tap` section.
 pub(crate) async fn tap_with(upstream: SocketAddr, lines: &str) -> Tapped {
+    tap_to(&format!("http://{upstream}"), lines).await
+}
+
+/// The same for a whole address.
+pub(crate) async fn tap_to(upstream: &str, lines: &str) -> Tapped {
     let text = format!(
-        "tap:\n  upstream: http://{upstream}\n  event_time_header: x-event-time\n{lines}models:\n  - {{name: m}}\n  - {{name: slow}}\n  - {{name: custom, path: /my/model}}\n"
+        "tap:\n  upstream: {upstream}\n  event_time_header: x-event-time\n{lines}models:\n  - {{name: m}}\n  - {{name: slow}}\n  - {{name: custom, path: /my/model}}\n"
     );
     let settings = Settings::parse(&text, "test").unwrap();
     let Settings { tap, models, .. } = settings;
     start(tap, &models).await
+}
+
+/// A proxy of these settings that was refused.
+pub(crate) async fn refused(upstream: &str, lines: &str) -> String {
+    let text = format!("tap:\n  upstream: {upstream}\n{lines}");
+    let settings = Settings::parse(&text, "test").unwrap();
+    let metrics = Metrics::new().unwrap();
+    let (queue, _receiver) = queue(1024, metrics.tap.queue_bytes.clone());
+    let settings = TapSettings {
+        tap: settings.tap,
+        paths: HashMap::new(),
+        ledger: Ledger::new([], &metrics),
+        queue,
+        metrics,
+        now,
+        grace: Duration::ZERO,
+    };
+    Proxy::bind("127.0.0.1:0".parse().unwrap(), settings).await.unwrap_err().to_string()
 }
 
 async fn start(tap: Tap, models: &[ModelSettings]) -> Tapped {
@@ -228,6 +270,14 @@ async fn start(tap: Tap, models: &[ModelSettings]) -> Tapped {
 }
 
 impl Tapped {
+    /// The value of the metric that begins so, as it is exported.
+    pub(crate) fn metric(&self, start: &str) -> f64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text.lines().find(|line| line.starts_with(start));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{start} is not in\n{text}"))
+    }
+
     /// Everything that was recorded so far, decoded and kept.
     pub(crate) fn decode_all(&self) -> Vec<DecodedExchange> {
         let mut decoded = Vec::new();
@@ -237,9 +287,19 @@ impl Tapped {
         decoded
     }
 
+    /// Seen and dropped so far; what is pending is recorded and not decoded.
+    pub(crate) fn settled_or_nothing(&self, model: &str) -> (u64, u64) {
+        let minutes = self.ledger.snapshot().into_iter().filter(|minute| minute.model.as_str() == model);
+        minutes.fold((0, 0), |(seen, dropped), minute| {
+            (seen + minute.losses.seen, dropped + minute.losses.dropped.values().sum::<u64>())
+        })
+    }
+
     /// Waits until nothing is pending, then gives the sums over all minutes.
     pub(crate) async fn settled(&self, model: &str) -> MinuteLosses {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "{model}: {:?}", self.ledger.snapshot());
             let minutes: Vec<_> =
                 self.ledger.snapshot().into_iter().filter(|minute| minute.model.as_str() == model).collect();
             if !minutes.is_empty() && minutes.iter().all(|minute| minute.pending == 0) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure of what the other steps stand on: cargo, a C and C++ compiler, Python 3 and pip.
+# Makes sure of what the other steps stand on: cargo, a C and C++ compiler, Python 3 and pip; for tests curl and h2load.
+# Usage: prerequisites.sh [demo|test]
 # Root on Debian or Ubuntu gets what is missing by apt-get; everybody else is told the command.
 set -euo pipefail
 
@@ -19,6 +20,12 @@ if ! command -v python3 >/dev/null; then
   missing+=(python3 python3-venv python3-pip)
 elif ! python3 -m pip --version >/dev/null 2>&1 && ! python3 -c 'import ensurepip' >/dev/null 2>&1; then
   missing+=(python3-venv python3-pip)
+fi
+
+# Clients on either side of the proxy in the tests; a demo needs none.
+if [[ ${1:-test} == test ]]; then
+  command -v curl >/dev/null || missing+=(curl)
+  command -v h2load >/dev/null || missing+=(nghttp2-client)
 fi
 
 if ((${#missing[@]} > 0)); then

@@ -20,21 +20,20 @@ import wheels  # noqa: E402
 from wheels import SetupError, say  # noqa: E402
 
 REQUIREMENTS = pathlib.Path(__file__).resolve().with_name("requirements.txt")
-BYTES = 416_000
+BYTES = 8_200_000
+IMPORTED = "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, websockets.sync.server"
 
 
 def usable(python):
     """Whether a Python has what the tests import."""
-    return wheels.works([python, "-c", "import aiosmtpd.controller, cloudevents.core.bindings.http"])
+    return wheels.works([python, "-c", f"import {IMPORTED}"])
 
 
 def run():
     """Finds or makes the environment; returns its Python."""
     if given := os.environ.get("DRIFTLINE_TEST_PYTHON"):
         if not usable(given):
-            raise SetupError(
-                f"DRIFTLINE_TEST_PYTHON is {given}, which cannot import aiosmtpd and cloudevents\n  hint: unset it"
-            )
+            raise SetupError(f"DRIFTLINE_TEST_PYTHON is {given}, which cannot import {IMPORTED}\n  hint: unset it")
         say(f"python: using DRIFTLINE_TEST_PYTHON={given}")
         return given
     cache = wheels.cache_dir()
@@ -67,9 +66,7 @@ def run():
             work, BYTES, "the packages of requirements.txt",
         )  # fmt: skip
         if not usable(python):
-            raise SetupError(
-                f"the environment in {target} cannot import aiosmtpd and cloudevents; remove it and try again"
-            )
+            raise SetupError(f"the environment in {target} cannot import {IMPORTED}; remove it and try again")
         (target / "complete").touch()
     say(f"python: done in {time.monotonic() - started:.0f} s, {wheels.megabytes(wheels.folder_size(target))}")
     return str(python)

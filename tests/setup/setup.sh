@@ -8,7 +8,7 @@ root=$(cd "$here/../.." && pwd)
 file=$1
 purpose=$2
 
-"$here/prerequisites.sh"
+"$here/prerequisites.sh" "$purpose"
 libtorch=$(python3 "$root/trainer/setup/libtorch.py" | tail -n 1)
 python=
 nats=
