@@ -165,6 +165,7 @@ async fn a_changed_schema_is_a_finding_in_report_metric_and_alert() {
         "listen: {{proxy: '127.0.0.1:0', admin: '127.0.0.1:0'}}\n\
          database: {{url: '{url}'}}\n\
          tap: {{upstream: 'http://{}', event_time_header: x-event-time}}\n\
+         retention: {{profiles: 36500d, captured: 36500d}}\n\
          rules: ['{}']\n\
          models:\n  - name: m\n    window: 1m\n    lateness: 1s\n    min_rows: 1\n    training: {{task: regression, target: y}}\n    \
          schema:\n      - {{name: temp, kind: numeric}}\n      - {{name: season, kind: categorical}}\n      \

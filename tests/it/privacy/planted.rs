@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 /// What is said about privacy; the fields below are named after it.
 pub(super) const SETTINGS: &str = "
+retention: {profiles: 36500d, captured: 36500d}
 privacy:
   drop: [name]
   mask: [email, phone, card]
