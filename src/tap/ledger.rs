@@ -13,8 +13,6 @@ use crate::metrics::{Metrics, ModelMetrics};
 use crate::model::ModelName;
 use crate::traffic::{Exchange, TrafficCounts};
 
-use super::traffic::Traffic;
-
 /// Minutes held per model; an event in one more is counted with the nearest that is held.
 const MAX_MINUTES: usize = 4096;
 /// Reasons held per minute; one more is counted as `other`.

@@ -138,7 +138,7 @@ fn outcome(columns: Vec<Json>, names: &[String]) -> Option<Json> {
     if !columns.iter().all(scalar) {
         return None;
     }
-    let named = names.len() == columns.len();
+    let fits = names.len() == columns.len();
     match columns.len() {
         0 => None,
         1 => columns.into_iter().next(),
@@ -147,7 +147,7 @@ fn outcome(columns: Vec<Json>, names: &[String]) -> Option<Json> {
                 .into_iter()
                 .enumerate()
                 .map(|(at, value)| {
-                    let own = names.get(at).filter(|_| named).cloned();
+                    let own = names.get(at).filter(|_| fits).cloned();
                     (own.unwrap_or_else(|| format!("t:{at}")), value)
                 })
                 .collect(),
