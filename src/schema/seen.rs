@@ -1,6 +1,7 @@
 //! What columns the exchanges of a minute had beside those of the baseline, and which they lacked: bounded counts that
 //! are stored with the profile and merge exactly.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -107,13 +108,13 @@ impl SeenSide {
     }
 
     fn add_extra(&mut self, column: &Column, position: usize, rows: u64) {
-        let name = cut(&column.name);
+        let name = kept_name(&column.name);
         let kinds = column.values.first().and_then(Holds::of).map_or([0; 4], |kind| {
             let mut kinds = [0; 4];
             kinds[kind.index()] = rows;
             kinds
         });
-        self.add(name, &Extra { rows, position, kinds });
+        self.add(&name, &Extra { rows, position, kinds });
     }
 
     fn add(&mut self, name: &str, more: &Extra) {
@@ -142,10 +143,12 @@ impl SeenSide {
     }
 }
 
-fn cut(name: &str) -> &str {
+/// The name as it can be stored: cut, and without the zero characters that `jsonb` refuses.
+fn kept_name(name: &str) -> Cow<'_, str> {
     let mut end = name.len().min(MAX_NAME);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    &name[..end]
+    let name = &name[..end];
+    if name.contains('\0') { Cow::Owned(name.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(name) }
 }

@@ -168,6 +168,9 @@ fn names_are_bounded_and_counts_merge() {
     let text = serde_json::to_string(&seen).unwrap();
     assert!(text.len() < 10_000 && serde_json::from_str::<Seen>(&text).unwrap() == seen);
     assert_eq!(serde_json::from_str::<Seen>("{}").unwrap(), Seen::default());
+    let mut seen = Seen::default();
+    seen.record(&layout, &batch(vec![numbers("a\0b", &[1.0])], Vec::new()));
+    assert_eq!(seen.features.extra.keys().collect::<Vec<_>>(), ["a\u{fffd}b"]);
 }
 
 #[test]
