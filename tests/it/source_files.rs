@@ -236,7 +236,8 @@ async fn tables_and_documents_are_read_once_when_they_are_whole() {
         &url,
         &source(&folder.path().join("drops/*"), "columns: {id: id, time: at, outputs: [y], ignore: [note]}"),
     );
-    let csv: String = (0..30).map(|i| format!("c{i},2026-09-21T12:00:00Z,{i},1,n\n")).collect();
+    let csv: Vec<String> = (0..30).map(|i| format!("c{i},2026-09-21T12:00:00Z,{i},1,n\n")).collect();
+    let csv = csv.concat();
     // Written where it is not looked for, and put in its place at once.
     fs::write(in_folder(&folder, "drops/.a.csv.tmp"), format!("id,at,x,y,note\n{csv}")).unwrap();
     fs::rename(in_folder(&folder, "drops/.a.csv.tmp"), in_folder(&folder, "drops/a.csv")).unwrap();

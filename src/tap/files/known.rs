@@ -26,7 +26,9 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn new(positions: BTreeMap<String, FilePosition>) -> Self {
         let mut known = Self { tracked: HashMap::new(), positions: BTreeMap::new(), by_path: HashMap::new() };
-        positions.into_iter().for_each(|(of, position)| known.remember(of, position));
+        for (of, position) in positions {
+            known.remember(of, position);
+        }
         known
     }
 
@@ -95,12 +97,11 @@ impl Known {
             let kind = Kind::of(format, &found.path);
             let of = identity(scope, kind, &found);
             seen.insert(of.clone());
-            match self.tracked.get_mut(&of) {
-                Some(tracked) => tracked.see(found, now),
-                None => {
-                    let tracked = self.meet(of.clone(), kind, found, (follow, now), &mut read);
-                    self.tracked.insert(of, tracked);
-                }
+            if let Some(tracked) = self.tracked.get_mut(&of) {
+                tracked.see(found, now);
+            } else {
+                let tracked = self.meet(of.clone(), kind, found, (follow, now), &mut read);
+                self.tracked.insert(of, tracked);
             }
         }
         let mut gone = Vec::new();
@@ -113,7 +114,9 @@ impl Known {
             kept
         });
         // It may come back, and must not be read again then.
-        gone.into_iter().for_each(|(of, position)| self.remember(of, position));
+        for (of, position) in gone {
+            self.remember(of, position);
+        }
     }
 
     /// A file that was not seen since the start: read on where its position says, if it is still the same.

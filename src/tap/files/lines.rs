@@ -59,7 +59,7 @@ pub(super) fn cut(reader: &mut impl BufRead, in_long_line: bool, cutting: Cuttin
         };
         if buffer.is_empty() {
             cut.at_end = true;
-            if cutting.ends && !(line.is_empty() && !cut.in_long_line) {
+            if cutting.ends && (!line.is_empty() || cut.in_long_line) {
                 cut.end_line(&mut line);
             }
             cut.half = line.len() as u64;

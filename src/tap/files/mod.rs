@@ -236,10 +236,10 @@ impl Reader {
         match store::source_position::forget(&self.db, self.feed.name(), &present, before).await {
             Ok(0) => {}
             Ok(positions) => {
-                tracing::info!(source = self.feed.name(), positions, "positions of old files were forgotten")
+                tracing::info!(source = self.feed.name(), positions, "positions of old files were forgotten");
             }
             Err(error) => {
-                tracing::debug!(source = self.feed.name(), %error, "old positions were not looked for")
+                tracing::debug!(source = self.feed.name(), %error, "old positions were not looked for");
             }
         }
     }

@@ -204,7 +204,7 @@ impl Reader {
         let limit = self.settings.file_limit.0;
         let (back, whole) = blocking(tracked, move |tracked| tracked.whole(limit)).await?;
         tracked = back;
-        let mut position = self.whole_position(&tracked);
+        let mut position = Self::whole_position(&tracked);
         let payload = match whole {
             Ok(Some(bytes)) => {
                 position.offset = bytes.len() as u64;
@@ -228,7 +228,7 @@ impl Reader {
         Ok(Processed { tracked, moved: false })
     }
 
-    fn whole_position(&self, tracked: &Tracked) -> FilePosition {
+    fn whole_position(tracked: &Tracked) -> FilePosition {
         FilePosition {
             path: tracked.found.path.to_string_lossy().into_owned(),
             done: Some(tracked.version()),
@@ -238,7 +238,7 @@ impl Reader {
 
     async fn table(&self, mut tracked: Tracked, stop: &CancellationToken) -> anyhow::Result<Processed> {
         let place = tracked.place();
-        let mut position = self.whole_position(&tracked);
+        let mut position = Self::whole_position(&tracked);
         if tracked.found.size > self.settings.file_limit.0 as u64 {
             self.feed.refuse("too_large", 1, &place);
             self.submit(&mut tracked, Payload::nothing(), position, stop).await;

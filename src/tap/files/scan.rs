@@ -173,15 +173,15 @@ mod tests {
         std::os::unix::fs::symlink(root.join("2026/11/21/10/b.jsonl"), root.join("2026/11/21/12.jsonl"))
             .unwrap();
         let pattern = format!("{}/**/*.jsonl", root.display());
-        let scan = scan(&[pattern.clone(), pattern]);
+        let looked = scan(&[pattern.clone(), pattern]);
         let names: Vec<_> =
-            scan.files.iter().map(|found| found.path.file_name().unwrap().to_str().unwrap()).collect();
+            looked.files.iter().map(|found| found.path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names.len(), 3, "{names:?}");
         assert_eq!((names[0], names[2]), ("a.jsonl", "c.jsonl"));
-        assert_eq!(scan.files[0].modified, 1_789_999_991_000);
+        assert_eq!(looked.files[0].modified, 1_789_999_991_000);
         // What is named outright is meant.
-        let outright = format!("{}/_temporary/0/*.jsonl", root.display());
-        assert_eq!(super::scan(&[outright]).files.len(), 1);
+        let named = format!("{}/_temporary/0/*.jsonl", root.display());
+        assert_eq!(scan(&[named]).files.len(), 1);
     }
 
     #[test]

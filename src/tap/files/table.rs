@@ -276,7 +276,7 @@ mod tests {
     fn rows_without_either_go_together() {
         let mut text = "a,b\n".to_owned();
         for row in 0..ROWS + 3 {
-            text += &format!("{row},x\n");
+            text.extend([row.to_string().as_str(), ",x\n"]);
         }
         let (_folder, path) = csv(&text);
         let model = ModelName::parse("m").unwrap();

@@ -131,7 +131,7 @@ impl Tracked {
         let settled = now.duration_since(self.stable_since) >= settle;
         if self.grows(follow) {
             let ends = !self.present && self.is_over(settle, now);
-            return if self.found.size != self.position.offset { Work::Read { ends } } else { Work::None };
+            return if self.found.size == self.position.offset { Work::None } else { Work::Read { ends } };
         }
         if !settled || self.failed == Some(self.version()) {
             return Work::None;

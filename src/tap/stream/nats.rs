@@ -147,6 +147,7 @@ impl Nats {
                     Event::Connected => {
                         if connections.fetch_add(1, Ordering::Relaxed) > 0 {
                             feed.reconnected();
+                            feed.connected(true);
                             tracing::info!(source = feed.name(), "NATS is back");
                         }
                     }

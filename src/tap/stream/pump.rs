@@ -165,7 +165,7 @@ impl<R: Receipt> Pump<R> {
     pub(super) async fn step(&mut self) {
         let retry_at = self.retry_at;
         tokio::select! {
-            Some(settled) = self.flying.next(), if !self.flying.is_empty() => self.settle(settled),
+            Some(settled) = self.flying.next(), if !self.flying.is_empty() => self.settle(&settled),
             () = tokio::time::sleep_until(retry_at), if self.held.is_some() => {
                 if let Some(held) = self.held.take() {
                     self.offer_or_hold(held).await;
@@ -175,7 +175,7 @@ impl<R: Receipt> Pump<R> {
         }
     }
 
-    fn settle(&mut self, settled: Settled) {
+    fn settle(&mut self, settled: &Settled) {
         self.bytes = self.bytes.saturating_sub(settled.bytes);
         match settled.outcome {
             Ok(stored) => self.feed.stored(stored, settled.bytes, &settled.place),
@@ -189,7 +189,7 @@ impl<R: Receipt> Pump<R> {
         self.held = None;
         let all = async {
             while let Some(settled) = self.flying.next().await {
-                self.settle(settled);
+                self.settle(&settled);
             }
         };
         if tokio::time::timeout(DRAIN, all).await.is_err() {

@@ -175,7 +175,7 @@ impl Rabbit {
         }
         let receipt = RabbitReceipt { acker };
         let headers = headers(&properties);
-        let id = properties.message_id().as_ref().map(|id| id.as_str());
+        let id = properties.message_id().as_ref().map(lapin::types::ShortString::as_str);
         let place = match id {
             Some(id) => format!("{} message {id:.80}", self.settings.queue),
             None => format!("{} delivery {delivery_tag}", self.settings.queue),
