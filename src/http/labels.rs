@@ -60,7 +60,7 @@ fn read(
             Some((name.to_string(), value.to_owned()))
         })
         .collect();
-    let found = events::read(&kept, body, Some(EventFormat::Labels))
+    let found = events::read(&kept, body, Some(&EventFormat::Labels))
         .map_err(|failure| ApiError::bad_request(failure.to_string()))?;
     let mut problems: Vec<(usize, String)> =
         found.refused.into_iter().map(|refused| (refused.index, refused.problem)).collect();

@@ -214,7 +214,8 @@ async fn take_events(
     let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
     pairs.push((PEER.to_owned(), peer));
     let parse = move |body: &[u8]| {
-        events::read(&pairs, body, format).map_err(|failure| ApiError::bad_request(failure.to_string()))
+        events::read(&pairs, body, format.as_ref())
+            .map_err(|failure| ApiError::bad_request(failure.to_string()))
     };
     let Events { events, refused } = read(app, &headers, body, parse).await?;
     app.metrics.ingest.items.with_label_values(&["refused"]).inc_by(refused.len() as u64);

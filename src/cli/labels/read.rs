@@ -68,9 +68,8 @@ pub(super) fn labels(path: &Path, columns: &Columns, now: DateTime<Utc>) -> Resu
         (path.to_owned(), text)
     };
     let text = String::from_utf8(text).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        anyhow!("`{}`, line {}: is not UTF-8", name.display(), line + 1)
+        let good = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n');
+        anyhow!("`{}`, line {}: is not UTF-8", name.display(), good.count())
     })?;
     let text = text.trim_start_matches('\u{feff}');
     let looks_like_json = text.trim_start().starts_with(['{', '[']);

@@ -77,10 +77,9 @@ pub(super) fn event(puid: Option<&str>, body: &[u8]) -> Result<Vec<Event>, Refus
 
 /// The same id for the same bytes, so that a message that comes twice is one prediction.
 pub(super) fn derived_id(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(16).fold(String::from("sha256-"), |mut id, byte| {
-        id.push_str(&format!("{byte:02x}"));
-        id
-    })
+    let digest = Sha256::digest(bytes);
+    let first = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("sha256-{first:032x}")
 }
 
 /// A scalar, or none.
@@ -117,7 +116,7 @@ fn truth(document: &Members<'_>) -> Result<Vec<Json>, Refusal> {
             let values: Vec<Json> =
                 tensor.get("values").and_then(|v| serde_json::from_slice(v).ok()).ok_or_else(none)?;
             let width = if shape.len() == 2 { shape.get(1).copied().unwrap_or(1).max(1) } else { 1 };
-            if values.len() % width != 0 {
+            if !values.len().is_multiple_of(width) {
                 return Err(Refusal::new(
                     "shape_mismatch",
                     "`truth.data.tensor`: shape and values do not fit",

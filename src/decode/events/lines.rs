@@ -23,9 +23,8 @@ pub(super) fn exchange(line: &Members<'_>) -> Result<Event, Refusal> {
         .and_then(|status| std::str::from_utf8(status).ok())
         .and_then(|status| status.trim_matches('"').parse().ok());
     let route = match line.text("path").map(|path| Route::recognise("POST", &path, None)) {
-        None => Route::configured(),
         Some(Recognised::Prediction(route)) => route,
-        Some(Recognised::Unknown | Recognised::NeverTapped) => Route::configured(),
+        None | Some(Recognised::Unknown | Recognised::NeverTapped) => Route::configured(),
     };
     let model = model.or_else(|| route.model.clone());
     let side = |side, field: &str| {

@@ -26,10 +26,10 @@ use crate::decode::{DecodeFailure, Side};
 pub fn read(
     headers: &[(String, String)],
     body: &[u8],
-    hint: Option<EventFormat>,
+    hint: Option<&EventFormat>,
 ) -> Result<Events, DecodeFailure> {
     let mut reader = Reader { headers, left: MAX_INFLATED, monitor: None, found: Events::default() };
-    if let Some(EventFormat::BentoMl(log)) = &hint {
+    if let Some(EventFormat::BentoMl(log)) = hint {
         reader.monitor = Some(Arc::clone(log));
     }
     let body = reader.plain(body, header(headers, "content-encoding")).map_err(|problem| match problem {
@@ -37,7 +37,7 @@ pub fn read(
         InflateProblem::Damaged => DecodeFailure::Damaged(Side::Request),
         InflateProblem::UnknownCoding => DecodeFailure::UnsupportedEncoding(Side::Request),
     })?;
-    reader.message(&body, hint.as_ref())?;
+    reader.message(&body, hint)?;
     Ok(reader.found)
 }
 
@@ -108,7 +108,7 @@ impl Reader<'_> {
         {
             let attributes = Attributes::of_headers(self.headers);
             if attributes.get("type").is_some() {
-                let kind = attributes.get("datacontenttype").map_or(kind, |kind| kind.to_ascii_lowercase());
+                let kind = attributes.get("datacontenttype").map_or(kind, str::to_ascii_lowercase);
                 let events = cloud::event(self, &attributes, &kind, body, 0);
                 self.item(0, events);
                 return Ok(());
@@ -207,7 +207,7 @@ impl Reader<'_> {
         match events {
             Ok(events) => self.found.events.extend(events),
             Err(Refusal { reason, problem }) => {
-                self.found.refused.push(RefusedItem { index, reason, problem })
+                self.found.refused.push(RefusedItem { index, reason, problem });
             }
         }
     }

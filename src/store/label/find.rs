@@ -47,7 +47,7 @@ type FoundRow = (i32, String, DateTime<Utc>);
 struct Ids {
     labels: Vec<i32>,
     ranks: Vec<i32>,
-    row_ids: Vec<String>,
+    names: Vec<String>,
     exchanges: Vec<String>,
     rows: Vec<Option<i32>>,
 }
@@ -56,7 +56,7 @@ impl Ids {
     fn push(&mut self, label: i32, rank: i32, reading: &Spelling) {
         self.labels.push(label);
         self.ranks.push(rank);
-        self.row_ids.push(reading.row_id());
+        self.names.push(reading.row_id());
         self.exchanges.push(reading.0.clone());
         self.rows.push(reading.1.and_then(|row| i32::try_from(row).ok()));
     }
@@ -87,7 +87,7 @@ impl Ids {
             .bind(model.as_str())
             .bind(self.labels)
             .bind(self.ranks)
-            .bind(self.row_ids)
+            .bind(self.names)
             .bind(self.exchanges)
             .bind(self.rows)
             .fetch_all(db)
@@ -99,7 +99,7 @@ impl Ids {
 #[derive(Default)]
 struct Keys {
     labels: Vec<i32>,
-    keys: Vec<String>,
+    values: Vec<String>,
     from: Vec<DateTime<Utc>>,
     at: Vec<DateTime<Utc>>,
 }
@@ -107,7 +107,7 @@ struct Keys {
 impl Keys {
     fn push(&mut self, label: i32, key: &str, from: DateTime<Utc>, at: DateTime<Utc>) {
         self.labels.push(label);
-        self.keys.push(key.to_owned());
+        self.values.push(key.to_owned());
         self.from.push(from);
         self.at.push(at);
     }
@@ -131,7 +131,7 @@ impl Keys {
         )
         .bind(model.as_str())
         .bind(self.labels)
-        .bind(self.keys)
+        .bind(self.values)
         .bind(self.from)
         .bind(self.at)
         .fetch_all(db)

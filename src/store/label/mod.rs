@@ -398,7 +398,8 @@ async fn settle(
     ids.sort_unstable();
     ids.dedup();
     // In the order of the key, so that two of these do not wait for one another.
-    let held: Vec<(String, Jsonb<Json>, DateTime<Utc>, DateTime<Utc>, bool)> = sqlx::query_as(
+    type Held = (String, Jsonb<Json>, DateTime<Utc>, DateTime<Utc>, bool);
+    let held: Vec<Held> = sqlx::query_as(
         "select row_id, value, labelled_at, predicted_at, late from label
          where model = $1 and row_id = any($2) order by row_id for update",
     )

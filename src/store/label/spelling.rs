@@ -23,13 +23,12 @@ const MARKS: [&str; 3] = ["-item-", ":", "_"];
 /// them with a number of 64 bits written the other way, in hexadecimal or decimal.
 pub fn spellings(id: &str, row: Option<usize>) -> Vec<Spelling> {
     let mut readings = Vec::new();
-    match row {
-        Some(row) => readings.extend(numbered(id, row)),
-        None => {
-            readings.push(Spelling(id.to_owned(), None));
-            if let Some((exchange, row)) = MARKS.iter().find_map(|mark| split(id, mark)) {
-                readings.extend(numbered(exchange, row));
-            }
+    if let Some(row) = row {
+        readings.extend(numbered(id, row));
+    } else {
+        readings.push(Spelling(id.to_owned(), None));
+        if let Some((exchange, row)) = MARKS.iter().find_map(|mark| split(id, mark)) {
+            readings.extend(numbered(exchange, row));
         }
     }
     let other: Vec<Spelling> = readings

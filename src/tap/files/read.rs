@@ -180,7 +180,7 @@ impl Reader {
             let log =
                 MonitorLog { model, schema: Some(schema), utc_offset_seconds: utc_offset.local_minus_utc() };
             let headers = [("content-type".to_owned(), "application/x-ndjson".to_owned())];
-            let read = events::read(&headers, &body, Some(EventFormat::BentoMl(Arc::new(log))));
+            let read = events::read(&headers, &body, Some(&EventFormat::BentoMl(Arc::new(log))));
             Ok::<_, String>((read.unwrap_or_default(), body.len()))
         })
         .await?;

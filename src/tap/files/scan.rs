@@ -180,8 +180,8 @@ mod tests {
         assert_eq!((names[0], names[2]), ("a.jsonl", "c.jsonl"));
         assert_eq!(looked.files[0].modified, 1_789_999_991_000);
         // What is named outright is meant.
-        let named = format!("{}/_temporary/0/*.jsonl", root.display());
-        assert_eq!(scan(&[named]).files.len(), 1);
+        let outright = format!("{}/_temporary/0/*.jsonl", root.display());
+        assert_eq!(scan(&[outright]).files.len(), 1);
     }
 
     #[test]

@@ -125,7 +125,8 @@ impl Preparation {
             refused: 0,
         };
         match content {
-            Content::Wire { headers, body } => match events::read(&headers, &body, format(&headers)) {
+            Content::Wire { headers, body } => match events::read(&headers, &body, format(&headers).as_ref())
+            {
                 Ok(read) => {
                     read.refused.iter().for_each(|refused| reading.refuse(refused.reason));
                     read.events.into_iter().for_each(|event| reading.event(event));
@@ -134,7 +135,9 @@ impl Preparation {
             },
             Content::Events(events) => events.into_iter().for_each(|event| reading.event(event)),
             Content::Exchanges(exchanges) => {
-                exchanges.into_iter().for_each(|exchange| reading.whole(exchange))
+                for exchange in exchanges {
+                    reading.whole(exchange);
+                }
             }
         }
         let Reading { items, unmonitored, refused, .. } = reading;

@@ -17,7 +17,7 @@ fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[track_caller]
 fn read_all(pairs: &[(&str, &str)], body: impl AsRef<[u8]>, hint: Option<EventFormat>) -> Vec<Event> {
-    let events = read(&headers(pairs), body.as_ref(), hint).unwrap();
+    let events = read(&headers(pairs), body.as_ref(), hint.as_ref()).unwrap();
     assert_eq!(events.refused, []);
     events.events
 }
@@ -36,7 +36,7 @@ fn reasons(
     body: impl AsRef<[u8]>,
     hint: Option<EventFormat>,
 ) -> Vec<(usize, &'static str)> {
-    let events = read(&headers(pairs), body.as_ref(), hint).unwrap();
+    let events = read(&headers(pairs), body.as_ref(), hint.as_ref()).unwrap();
     events.refused.iter().map(|refused| (refused.index, refused.reason)).collect()
 }
 

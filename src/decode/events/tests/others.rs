@@ -219,7 +219,7 @@ proptest! {
     ) {
         let mut pairs: Vec<(String, String)> = names;
         pairs.extend(kind.map(|kind| ("ce-type".to_owned(), kind.to_owned())));
-        if let Ok(events) = read(&pairs, &body, hint) {
+        if let Ok(events) = read(&pairs, &body, hint.as_ref()) {
             prop_assert!(events.events.len() <= body.len() + 1);
         }
     }
@@ -239,7 +239,7 @@ proptest! {
         let start = at.index(bytes.len());
         let end = (start + cut).min(bytes.len());
         bytes.splice(start..end, change.into_bytes());
-        let _read_or_refused = read(&[], &bytes, hint);
+        let _read_or_refused = read(&[], &bytes, hint.as_ref());
     }
 
     #[test]
