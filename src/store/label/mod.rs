@@ -384,6 +384,9 @@ struct Row {
     changed: bool,
 }
 
+/// Row, value, when it was known, when it was predicted, and whether it was late.
+type Held = (String, Jsonb<Json>, DateTime<Utc>, DateTime<Utc>, bool);
+
 /// Gives every row the label that counts.
 async fn settle(
     db: &mut PgConnection,
@@ -398,7 +401,6 @@ async fn settle(
     ids.sort_unstable();
     ids.dedup();
     // In the order of the key, so that two of these do not wait for one another.
-    type Held = (String, Jsonb<Json>, DateTime<Utc>, DateTime<Utc>, bool);
     let held: Vec<Held> = sqlx::query_as(
         "select row_id, value, labelled_at, predicted_at, late from label
          where model = $1 and row_id = any($2) order by row_id for update",

@@ -16,6 +16,7 @@ fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "the calls are shorter")]
 fn read_all(pairs: &[(&str, &str)], body: impl AsRef<[u8]>, hint: Option<EventFormat>) -> Vec<Event> {
     let events = read(&headers(pairs), body.as_ref(), hint.as_ref()).unwrap();
     assert_eq!(events.refused, []);
@@ -31,6 +32,7 @@ fn one_side(pairs: &[(&str, &str)], body: impl AsRef<[u8]>) -> SideEvent {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "the calls are shorter")]
 fn reasons(
     pairs: &[(&str, &str)],
     body: impl AsRef<[u8]>,
