@@ -53,9 +53,9 @@ mod tests {
     use super::*;
 
     fn found(settings: &str, named: Option<&str>, of_message: Option<&str>) -> Option<String> {
-        let names = Names::new(&Settings::parse(settings, "s").unwrap());
+        let known = Names::new(&Settings::parse(settings, "s").unwrap());
         let of_message = of_message.map(|name| ModelName::parse(name).unwrap());
-        names.find(named, of_message.as_ref()).map(ToString::to_string)
+        known.find(named, of_message.as_ref()).map(ToString::to_string)
     }
 
     #[test]

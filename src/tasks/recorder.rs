@@ -224,7 +224,7 @@ impl Writer {
         let mut transaction = self.db.begin().await?;
         store::profile_part::upsert_profiles(&mut *transaction, &flush.profiles).await?;
         for (model, rows) in &flush.captured {
-            store::captured::insert(&mut *transaction, model, rows).await?;
+            store::captured::insert(&mut transaction, model, rows).await?;
         }
         store::profile_part::upsert_taps(&mut *transaction, &taps).await?;
         transaction.commit().await?;

@@ -12,7 +12,7 @@ use crate::store::captured::CapturedRow;
 use crate::store::pending_side::Waited;
 use crate::store::profile_part::{ProfilePart, TapPart};
 use crate::tasks::catalog::Catalog;
-use crate::tasks::minutes::{Behind, Flush, Minutes};
+use crate::tasks::minutes::{Flush, Minutes};
 
 /// The minutes that are counted, and where exchanges went.
 #[derive(Debug, Clone)]
@@ -154,15 +154,15 @@ impl Counting<'_> {
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
         let minutes = &mut self.counted.staged.minutes;
-        let left_out = match minutes.record(exchange, baseline, &entry.captures) {
-            Ok(left_out) => left_out,
-            Err(Behind) => {
-                // So many minutes at once are a backlog that is read: they are written with this batch.
-                let flush = minutes.close();
-                let again = minutes.record(exchange, baseline, &entry.captures);
-                self.counted.add(flush);
-                again.unwrap_or(exchange.batch.rows)
-            }
+        let recorded = minutes.record(exchange, baseline, &entry.captures);
+        let left_out = if let Ok(left_out) = recorded {
+            left_out
+        } else {
+            // So many minutes at once are a backlog that is read: they are written with this batch.
+            let flush = minutes.close();
+            let again = minutes.record(exchange, baseline, &entry.captures);
+            self.counted.add(flush);
+            again.unwrap_or(exchange.batch.rows)
         };
         self.tally.note(model, "not_captured", left_out as u64);
     }

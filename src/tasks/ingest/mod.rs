@@ -174,8 +174,9 @@ impl Ingestion {
             let mut tries = 0;
             loop {
                 let catalog = Arc::clone(&self.catalog.borrow());
-                let tried = self.attempt.run(&self.db, &mut batch, &self.staged, catalog, &self.sink).await?;
-                let error = match tried {
+                let outcome =
+                    self.attempt.run(&self.db, &mut batch, &self.staged, catalog, &self.sink).await?;
+                let error = match outcome {
                     Ok(done) => {
                         self.metrics.ingest.commit_duration.observe(began.elapsed().as_secs_f64());
                         if let Some(staged) = done.tell(&mut batch, &self.metrics) {
