@@ -142,7 +142,9 @@ impl Preparation {
                 }
             }
             Content::Exchanges(exchanges) => {
-                exchanges.into_iter().for_each(|exchange| reading.whole(exchange))
+                for exchange in exchanges {
+                    reading.whole(exchange);
+                }
             }
         }
         let Reading { items, unmonitored, refused, .. } = reading;
