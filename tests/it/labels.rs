@@ -421,7 +421,7 @@ async fn labels_among_events_find_the_predictions_among_events() {
     let (pool, url) = database().await;
     let replica = Replica::start(&url, "");
     let mut sent = 0;
-    let mut send = async |pairs: &[(&str, &str)], body: Json| {
+    let mut submit = async |pairs: &[(&str, &str)], body: Json| {
         sent += 1;
         let headers: Vec<(String, String)> =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -448,16 +448,16 @@ async fn labels_among_events_find_the_predictions_among_events() {
     };
     // Before its prediction.
     let early = json!({"model": "m", "id": "4bf92f3577b34da6a3ce929d0e0e4736", "row": 1, "label": 2});
-    send(&[], early).await;
-    send(&logger("a.response"), json!({"predictions": [{"y": 1}, {"y": 2}]})).await;
-    send(&logger("a.request"), json!({"instances": [{"x": 1}, {"x": 2}]})).await;
-    send(&[], json!([{"model": "iris", "id": "ce-1:0", "label": 1}])).await;
+    submit(&[], early).await;
+    submit(&logger("a.response"), json!({"predictions": [{"y": 1}, {"y": 2}]})).await;
+    submit(&logger("a.request"), json!({"instances": [{"x": 1}, {"x": 2}]})).await;
+    submit(&[], json!([{"model": "iris", "id": "ce-1:0", "label": 1}])).await;
     // Ground truth first, by the id that the caller gave; the platform's own finds the same row.
     let truth = |id: &str| json!({"groundTruthData": {"data": "7", "encoding": "CSV"}, "eventMetadata": {"eventId": id}});
-    send(&[], truth("i1")).await;
+    submit(&[], truth("i1")).await;
     let side =
         |data: &str| json!({"data": data, "encoding": "JSON", "observedContentType": "application/json"});
-    send(
+    submit(
         &[],
         json!({
             "captureData": {
@@ -468,12 +468,12 @@ async fn labels_among_events_find_the_predictions_among_events() {
         }),
     )
     .await;
-    send(&[], truth("e1")).await;
+    submit(&[], truth("e1")).await;
     let feedback = json!({
         "request": {"data": {"names": ["x"], "ndarray": [[4]]}}, "response": {"data": {"names": ["y"], "ndarray": [[4]]}},
         "truth": {"data": {"ndarray": [[5]]}},
     });
-    send(&[("ce-type", "io.seldon.serving.feedback")], feedback).await;
+    submit(&[("ce-type", "io.seldon.serving.feedback")], feedback).await;
     let held = held(&pool).await;
     let expected = [("i1", json!(7.0)), ("rid-1_0", json!(1)), ("rid-1_1", json!(2))];
     for (row, value) in expected {

@@ -332,6 +332,7 @@ fn a_ledger_counts_what_it_is_handed() {
     let ticket = ledger.open(&ModelName::parse("m").unwrap(), start()).unwrap();
     ticket.traffic(&Traffic {
         upstream_seconds: 0.5,
+        answer_seconds: 0.75,
         overhead_seconds: 1e-4,
         status: 200,
         grpc_status: Some(13),

@@ -154,7 +154,8 @@ impl Counting<'_> {
         let baseline =
             entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
         let minutes = &mut self.counted.staged.minutes;
-        let left_out = if let Ok(left_out) = minutes.record(exchange, baseline, &entry.captures) {
+        let recorded = minutes.record(exchange, baseline, &entry.captures);
+        let left_out = if let Ok(left_out) = recorded {
             left_out
         } else {
             // So many minutes at once are a backlog that is read: they are written with this batch.

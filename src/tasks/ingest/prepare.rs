@@ -128,12 +128,20 @@ impl Preparation {
             Content::Wire { headers, body } => match events::read(&headers, &body, format(&headers).as_ref())
             {
                 Ok(read) => {
-                    read.refused.iter().for_each(|refused| reading.refuse(refused.reason));
-                    read.events.into_iter().for_each(|event| reading.event(event));
+                    for refused in &read.refused {
+                        reading.refuse(refused.reason);
+                    }
+                    for event in read.events {
+                        reading.event(event);
+                    }
                 }
                 Err(failure) => reading.refuse(failure.reason()),
             },
-            Content::Events(events) => events.into_iter().for_each(|event| reading.event(event)),
+            Content::Events(events) => {
+                for event in events {
+                    reading.event(event);
+                }
+            }
             Content::Exchanges(exchanges) => {
                 for exchange in exchanges {
                     reading.whole(exchange);
