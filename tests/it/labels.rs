@@ -184,7 +184,7 @@ async fn every_outcome_is_counted() {
         (given("c", 6, 70), LabelCounts { replaced: 1, ..none }),
         (given("nobody", 6, 70), LabelCounts { waiting: 1, ..none }),
     ] {
-        assert_eq!(give(&pool, &model, &[label.clone()], &rules).await, expected, "{label:?}");
+        assert_eq!(give(&pool, &model, std::slice::from_ref(&label), &rules).await, expected, "{label:?}");
     }
     insert(&pool, &model, &exchange("c", 1, &[], 10)).await;
     let expected = [("a", 2), ("b", 5), ("c", 6)].map(|(row, value)| (row.to_owned(), json!(value)));
@@ -248,7 +248,7 @@ async fn a_business_key_finds_the_newest_prediction_before_it() {
         (given("l", 6, 99), Some("d")),
         (given("m", 7, 99), None),
     ] {
-        let counts = give(&pool, &model, &[label.clone()], &rules).await;
+        let counts = give(&pool, &model, std::slice::from_ref(&label), &rules).await;
         assert_eq!(counts.new == 1, expected.is_some(), "{label:?}: {counts:?}");
         if let Some(row) = expected {
             assert_eq!(held(&pool).await[row], label.value, "{label:?}");
@@ -358,10 +358,8 @@ async fn files_are_imported_once_and_checked_before() {
     insert(&pool, &model, &rows).await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    let mut text = String::from("when,id,label\n");
-    for row in 0..6000 {
-        text.push_str(&format!("1970-01-01T01:00:00Z,p{row},{}\n", row % 2));
-    }
+    let lines = (0..6000).map(|row| format!("1970-01-01T01:00:00Z,p{row},{}", row % 2));
+    let text = std::iter::once("when,id,label".to_owned()).chain(lines).collect::<Vec<_>>().join("\n") + "\n";
     file("a.csv", &text);
     file("bad.csv", &text.replace("p5999,1", "p5999,"));
     let import = |name: &str, more: &[&str]| {
