@@ -147,8 +147,6 @@ async fn what_is_no_prediction_of_ours_passes_uncounted_or_counted_without_a_nam
     let text = tapped.metrics.encode().unwrap();
     assert!(text.contains("driftline_exchanges_unmonitored_total 3"), "{text}");
     assert!(!text.contains("stranger"));
-    raw(tapped.addr, &post("/v2/models/m/generate", "", "{}")).await;
-    tapped.dropped("m", "unsupported_format").await;
 }
 
 #[tokio::test]
