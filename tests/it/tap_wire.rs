@@ -148,7 +148,7 @@ pub(crate) async fn curl_url(url: &str, arguments: &[&str]) -> Vec<u8> {
     let names_host = arguments.iter().any(|argument| argument.starts_with("Host:"));
     let host: &[&str] = if names_host { &[] } else { &["-H", "Host: model.local"] };
     let output = Command::new("curl")
-        .args(["-s", "-i", "--path-as-is", "--globoff", "--max-time", "30"])
+        .args(["-sS", "-i", "--path-as-is", "--globoff", "--max-time", "30"])
         .args(host)
         .args(arguments)
         .arg(url)

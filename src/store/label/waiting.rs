@@ -171,13 +171,22 @@ async fn settle_waiting(
     if matched.is_empty() {
         return Ok(LabelCounts::default());
     }
-    // Whoever deletes it has it: another process may be matching the same ones.
-    let deleted: Vec<(i64,)> = sqlx::query_as("delete from label_waiting where id = any($1) returning id")
-        .bind(&ids)
-        .fetch_all(&mut *db)
-        .await?;
-    let deleted: BTreeSet<i64> = deleted.into_iter().map(|(id,)| id).collect();
-    matched.retain(|(pending, _)| pending.waiting.is_some_and(|id| deleted.contains(&id)));
+    // Whoever deletes it has it: another process may be matching the same ones. It counts as it is then, since a later
+    // label may have taken its place meanwhile.
+    let deleted: Vec<(i64, Jsonb<Json>, DateTime<Utc>)> =
+        sqlx::query_as("delete from label_waiting where id = any($1) returning id, value, labelled_at")
+            .bind(&ids)
+            .fetch_all(&mut *db)
+            .await?;
+    let mut deleted: BTreeMap<i64, (Json, DateTime<Utc>)> =
+        deleted.into_iter().map(|(id, value, at)| (id, (value.0, at))).collect();
+    matched.retain_mut(|(pending, _)| {
+        let now = pending.waiting.and_then(|id| deleted.remove(&id));
+        now.is_some_and(|(value, labelled_at)| {
+            (pending.value, pending.labelled_at) = (value, labelled_at);
+            true
+        })
+    });
     let counts = settle(&mut *db, model, matched).await?;
     count(db, model, &counts).await?;
     Ok(counts)
