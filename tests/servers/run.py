@@ -123,7 +123,7 @@ class Server:
                 "-h", "127.0.0.1", "-p", self.http, "-w", "1"]
 
     def ready(self):
-        health = {"triton": "/v2/health/ready", "kserve": "/v2/health/ready", "mlserver": "/v2/health/ready",
+        health = {"triton": "/v2/models/sums/ready", "kserve": "/v2/health/ready", "mlserver": "/v2/health/ready",
                   "seldon": "/health/status", "mlflow": "/ping"}[self.name]
 
         def probe():
