@@ -396,7 +396,7 @@ impl App {
         let (proxy_shutdown, proxy_drained) = (shutdown.clone(), drained.clone());
         tasks.spawn(async move {
             match proxy {
-                Some(proxy) => proxy.run(proxy_shutdown).await,
+                Some(proxy) => proxy.run_apart(proxy_shutdown).await.context("the proxy ended")?,
                 None => proxy_shutdown.cancelled().await,
             }
             proxy_drained.cancel();

@@ -55,6 +55,29 @@ impl Proxy {
     /// or its grace is over.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listener, shared, .. } = self;
+        Self::serve(listener, shared, shutdown).await;
+    }
+
+    /// Like [`Proxy::run`], on threads of its own: whatever else the process computes, it does not hold up a prediction.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no more threads.
+    pub async fn run_apart(self, shutdown: CancellationToken) -> std::io::Result<()> {
+        let Self { listener, shared, .. } = self;
+        let listener = listener.into_std()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().thread_name("proxy").enable_all().build()?;
+        let served = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                Self::serve(TcpListener::from_std(listener)?, shared, shutdown).await;
+                Ok(())
+            })
+        });
+        served.await.map_err(std::io::Error::other)?
+    }
+
+    async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
         shared.tasks.spawn(tidy(Arc::clone(&shared), shutdown.clone()));
         let builder = Arc::new(builder(&shared));
         let room = shared.tap().max_connections;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
 use crate::config::Settings;
-use crate::decode::Format;
+use crate::decode::Naming;
 use crate::expectations::{ByModel, Expectations};
 use crate::model::ModelName;
 use crate::privacy::{Policies, Policy};
@@ -26,10 +26,8 @@ pub struct Entry {
     pub baseline: Option<Arc<Baseline>>,
     /// Its columns, with the checks that the model's expectations make on them.
     pub layout: Option<Arc<Layout>>,
-    /// Names for the columns of an unnamed tensor: configured, else the baseline's.
-    pub features: Arc<Vec<String>>,
-    /// How messages are to be read, where settings say so.
-    pub format: Option<Arc<Format>>,
+    /// Names for the columns of an unnamed tensor (configured, else the baseline's), and how messages are read.
+    pub naming: Arc<Naming>,
     /// What is dropped, hashed and masked, as it suits the active baseline.
     pub policy: Arc<Policy>,
     /// What is kept of its rows, for training and labels.
@@ -79,11 +77,11 @@ impl CatalogTask {
             .map(|model| {
                 let key = model.labels.as_ref().and_then(|labels| labels.key.as_deref()).map(Arc::from);
                 let captures = Captures { rows: model.keeps_rows(), key };
-                let features = Arc::new(model.features.clone());
                 let policy = Arc::clone(policies.of(&model.name));
                 let format = model.format.clone().map(Arc::new);
+                let naming = Arc::new(Naming { features: model.features.clone(), format });
                 let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::clone(&policy)));
-                (model.name.clone(), Entry { features, format, policy, captures, labels, ..Entry::default() })
+                (model.name.clone(), Entry { naming, policy, captures, labels, ..Entry::default() })
             })
             .collect();
         let (current, receiver) = watch::channel(Arc::new(catalog));
@@ -117,7 +115,8 @@ impl CatalogTask {
                 && let Some(baseline) = store::baseline::get(&self.db, &model.name, version).await?
             {
                 if model.features.is_empty() {
-                    entry.features = Arc::new(baseline.layout().feature_names());
+                    let format = entry.naming.format.clone();
+                    entry.naming = Arc::new(Naming { features: baseline.layout().feature_names(), format });
                 }
                 tracing::info!(model = %model.name, baseline = version, "baseline active");
                 let expected = self.expectations.get(&model.name);

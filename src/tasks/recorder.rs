@@ -11,7 +11,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::decode::Naming;
 use crate::metrics::Metrics;
 use crate::model::{Exchange, ModelName};
 use crate::store::label::Label;
@@ -99,8 +98,7 @@ impl Shared {
         let (naming, policy) = {
             let catalog = self.catalog.borrow();
             let entry = catalog.get(recorded.model());
-            let naming =
-                entry.map(|entry| Naming { features: entry.features.to_vec(), format: entry.format.clone() });
+            let naming = entry.map(|entry| Arc::clone(&entry.naming));
             (naming.unwrap_or_default(), entry.map(|entry| Arc::clone(&entry.policy)))
         };
         let model = recorded.model().clone();
@@ -200,7 +198,20 @@ impl Recorder {
     }
 }
 
+#[cfg(target_os = "linux")]
+/// Below what serves predictions. Where processor time is short, copies wait, and past the queue's bound they are shed.
+const NICENESS: i32 = 10;
+
+/// Has the scheduler prefer every other thread to this one.
+fn yield_to_predictions() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
+        tracing::debug!(%error, "the decoding thread keeps its priority");
+    }
+}
+
 fn decode_all(shared: &Shared, receiver: &ExchangeReceiver, stop: &CancellationToken) {
+    yield_to_predictions();
     loop {
         match receiver.recv_timeout(RECEIVE) {
             Received::Exchange(recorded) => shared.take(*recorded),

@@ -181,12 +181,8 @@ impl Reading<'_> {
         model
     }
 
-    fn naming(&self, model: &ModelName) -> Naming {
-        let entry = self.preparation.catalog.get(model);
-        entry.map_or_else(Naming::default, |entry| Naming {
-            features: entry.features.to_vec(),
-            format: entry.format.clone(),
-        })
+    fn naming(&self, model: &ModelName) -> Arc<Naming> {
+        self.preparation.catalog.get(model).map(|entry| Arc::clone(&entry.naming)).unwrap_or_default()
     }
 
     fn policy(&self, model: &ModelName) -> Arc<Policy> {
