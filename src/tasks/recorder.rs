@@ -198,20 +198,7 @@ impl Recorder {
     }
 }
 
-#[cfg(target_os = "linux")]
-/// Below what serves predictions. Where processor time is short, copies wait, and past the queue's bound they are shed.
-const NICENESS: i32 = 10;
-
-/// Has the scheduler prefer every other thread to this one.
-fn yield_to_predictions() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
-        tracing::debug!(%error, "the decoding thread keeps its priority");
-    }
-}
-
 fn decode_all(shared: &Shared, receiver: &ExchangeReceiver, stop: &CancellationToken) {
-    yield_to_predictions();
     loop {
         match receiver.recv_timeout(RECEIVE) {
             Received::Exchange(recorded) => shared.take(*recorded),
