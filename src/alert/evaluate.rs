@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::evidence;
 use super::expression::{Engine, Outcome};
-use super::message::{Item, MAX_ITEMS, MESSAGE_VERSION, Message, NextStep, Status};
+use super::message::{
+    Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, Status,
+};
 use super::retrain::{RetrainMode, RetrainPolicy};
 use super::rule::{Rule, RuleSet};
 use super::state::AlertState;
@@ -360,45 +362,72 @@ impl Run<'_> {
         items.sort_by(|left, right| {
             right.effect.total_cmp(&left.effect).then_with(|| left.subject.cmp(&right.subject))
         });
-        let report = self.report;
-        let first = report
-            .features
+        let model = &self.report.model;
+        let alerts: Vec<Notice> = items
             .iter()
-            .find(|feature| items.first().is_some_and(|item| item.subject == feature.name));
-        let column = first.filter(|_| rule.is_none_or(|rule| rule.for_each != ForEach::Model));
-        let scope = Scope { report, column };
-        let annotations = rule
-            .map(|rule| {
-                rule.annotations.iter().map(|(key, text)| (key.clone(), text.render(scope))).collect()
-            })
-            .unwrap_or_default();
-        let summary = summary(name, status, items);
-        let more = items.len().saturating_sub(MAX_ITEMS);
+            .take(MAX_NOTICES)
+            .map(|item| self.notice(rule, name, status, item, firing_since))
+            .collect();
+        let group = Group {
+            key: fingerprint(model, name, &firing_since.to_rfc3339()),
+            labels: BTreeMap::from([
+                ("model".to_owned(), model.to_string()),
+                ("rule".to_owned(), name.to_owned()),
+            ]),
+            since: firing_since,
+        };
         for receiver in receivers {
             self.evaluation.messages.push(Message {
                 version: MESSAGE_VERSION,
                 id: self.derived_id(&["message", name, status.as_str(), receiver]),
                 receiver: receiver.clone(),
                 status,
-                model: report.model.clone(),
-                rule: name.to_owned(),
-                labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
-                annotations: BTreeMap::clone(&annotations),
-                summary: summary.clone(),
-                expression: rule.map(|rule| rule.expression.source().to_owned()).unwrap_or_default(),
-                firing_since,
-                window_start: report.window_start,
-                window_end: report.window_end,
-                baseline: report.baseline.clone(),
-                report: self.report_id,
-                verdict: report.verdict,
-                rows: report.rows,
-                rows_reference: report.rows_reference,
-                loss_share: report.losses.share(),
-                items: items.iter().take(MAX_ITEMS).cloned().collect(),
-                more,
+                occasion: match status {
+                    Status::Firing => Occasion::Began,
+                    Status::Resolved => Occasion::Resolved,
+                },
+                group: group.clone(),
+                summary: summary(name, status, items),
+                alerts: alerts.clone(),
+                more: items.len().saturating_sub(MAX_NOTICES),
                 next: self.next_steps(rule, name, status),
             });
+        }
+    }
+
+    fn notice(
+        &self,
+        rule: Option<&Rule>,
+        name: &str,
+        status: Status,
+        item: &Item,
+        firing_since: DateTime<Utc>,
+    ) -> Notice {
+        let report = self.report;
+        let column = report.features.iter().find(|feature| item.subject == feature.name);
+        let column = column.filter(|_| rule.is_none_or(|rule| rule.for_each != ForEach::Model));
+        let scope = Scope { report, column };
+        let annotations = rule.map(|rule| {
+            rule.annotations.iter().map(|(key, text)| (key.clone(), text.render(scope))).collect()
+        });
+        Notice {
+            fingerprint: fingerprint(&report.model, name, &item.subject),
+            status,
+            model: report.model.clone(),
+            rule: name.to_owned(),
+            labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
+            annotations: annotations.unwrap_or_default(),
+            expression: rule.map(|rule| rule.expression.source().to_owned()).unwrap_or_default(),
+            firing_since,
+            report: self.report_id,
+            baseline: report.baseline.clone(),
+            window_start: report.window_start,
+            window_end: report.window_end,
+            verdict: report.verdict,
+            rows: report.rows,
+            rows_reference: report.rows_reference,
+            loss_share: report.losses.share(),
+            item: item.clone(),
         }
     }
 

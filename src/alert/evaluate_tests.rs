@@ -76,14 +76,14 @@ fn a_drift_goes_through_its_whole_life() {
     assert_eq!(receivers, ["oncall", "chat"]);
     let message = &second.messages[0];
     assert_eq!(message.summary, "hum drifted: PSI 0.50 (and 1 more)");
-    assert_eq!(message.annotations["summary"], "hum drifted: PSI 0.50");
-    let subjects: Vec<_> = message.items.iter().map(|item| item.subject.as_str()).collect();
+    assert_eq!(message.alerts[0].annotations["summary"], "hum drifted: PSI 0.50");
+    let subjects: Vec<_> = message.alerts.iter().map(|notice| notice.item.subject.as_str()).collect();
     assert_eq!(subjects, ["hum", "temp"], "the strongest effect comes first");
-    assert_eq!(message.items[1].moved[0], "its mean moved up by 0.60 standard deviations");
-    assert_eq!(message.items[1].moved[1], "PSI 0.30 (floor 0.10, p 1.0e-30)");
-    assert_eq!(message.items[1].moved[2], "missing went from 0 % to 2.0 %");
-    assert!((message.items[0].bins[0].reference - 0.5).abs() < 1e-12);
-    assert!((message.loss_share - 10.0 / 1010.0).abs() < 1e-12);
+    assert_eq!(message.alerts[1].item.moved[0], "its mean moved up by 0.60 standard deviations");
+    assert_eq!(message.alerts[1].item.moved[1], "PSI 0.30 (floor 0.10, p 1.0e-30)");
+    assert_eq!(message.alerts[1].item.moved[2], "missing went from 0 % to 2.0 %");
+    assert!((message.alerts[0].item.bins[0].reference - 0.5).abs() < 1e-12);
+    assert!((message.alerts[0].loss_share - 10.0 / 1010.0).abs() < 1e-12);
     assert_eq!(message.next[0].command, format!("driftline drift explain {}", id(2)));
     assert_ne!(second.messages[0].id, second.messages[1].id);
     assert_eq!(message.id.get_version_num(), 7);
@@ -133,7 +133,7 @@ fn what_is_gone_is_resolved() {
     let without = story.window(&[("temp", 0.3)]);
     assert_eq!(transitions(&without), ["hum firing>resolved"]);
     assert_eq!(
-        without.messages[0].items[0].summary,
+        without.messages[0].alerts[0].item.summary,
         "FeatureDrift of hum is over: the report no longer holds it"
     );
     story.rules = RuleSet::default();
@@ -165,7 +165,7 @@ groups:
     let found = story.judge(&report);
     let fired = ["bike-demand inactive>firing", "count inactive>firing", "bike-demand inactive>firing"];
     assert_eq!(transitions(&found), fired);
-    assert_eq!(found.messages[0].items[0].moved, ["2 of 2 columns drifted: temp, count"]);
+    assert_eq!(found.messages[0].alerts[0].item.moved, ["2 of 2 columns drifted: temp, count"]);
     report.verdict = Verdict::InsufficientData;
     let found = story.judge(&report);
     assert!(found.transitions.is_empty() && found.alerts.len() == 3, "{found:?}");
@@ -190,7 +190,7 @@ fn a_message_of_very_many_subjects_stays_short() {
     story.window(&columns);
     let found = story.window(&columns);
     assert_eq!((found.transitions.len(), found.messages.len()), (5000, 2));
-    assert_eq!((found.messages[0].items.len(), found.messages[0].more), (MAX_ITEMS, 5000 - MAX_ITEMS));
+    assert_eq!((found.messages[0].alerts.len(), found.messages[0].more), (MAX_NOTICES, 5000 - MAX_NOTICES));
     assert!(serde_json::to_string(&found.messages[0]).unwrap().len() < 20_000);
 }
 
@@ -237,7 +237,7 @@ fn violated_checks_raise_alerts_beside_drift() {
     small.features.iter_mut().for_each(|feature| feature.verdict = Verdict::InsufficientData);
     let fired = story.judge(&small);
     assert_eq!(transitions(&fired), ["temp inactive>firing"]);
-    let item = &fired.messages[0].items[0];
+    let item = &fired.messages[0].alerts[0].item;
     assert_eq!(item.summary, "temp: 3 of 1,000 values are under min -30");
     assert_eq!(item.moved[0], item.summary);
     // Checks that could not be decided take no step, decided ones do.
@@ -246,7 +246,7 @@ fn violated_checks_raise_alerts_beside_drift() {
     assert_eq!(transitions(&story.judge(&expecting(4, Ok, Ok))), ["temp firing>resolved"]);
     let both = story.judge(&expecting(5, Violated, Violated));
     assert_eq!(transitions(&both), ["temp resolved>firing", "bike-demand inactive>firing"]);
-    assert_eq!(both.messages[1].items[0].moved.len(), 3);
+    assert_eq!(both.messages[1].alerts[0].item.moved.len(), 3);
 }
 
 #[test]

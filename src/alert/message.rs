@@ -10,10 +10,10 @@ use crate::drift::Verdict;
 use crate::model::{FeatureKind, ModelName, Role};
 
 /// Version of the JSON form; raised when a key changes its meaning or goes away.
-pub const MESSAGE_VERSION: u32 = 1;
+pub const MESSAGE_VERSION: u32 = 2;
 
-/// Most subjects that one message describes; the rest are counted.
-pub const MAX_ITEMS: usize = 10;
+/// Most alerts that one message describes; the rest are counted.
+pub const MAX_NOTICES: usize = 10;
 
 /// Whether an alert begins or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,36 @@ impl Status {
     }
 }
 
-/// One message to one receiver: all subjects of one rule that changed in one window.
+/// Why a message is sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// The group began to fire.
+    Began,
+    /// Alerts joined or left a group that goes on.
+    Changed,
+    /// Nothing changed; the group still fires after `repeat_interval`.
+    Repeated,
+    /// Nobody acknowledged the group in time, and this receiver is the next one.
+    Escalated,
+    /// All of the group is over.
+    Resolved,
+    /// A person asked for a test message.
+    Test,
+}
+
+/// What the alerts of a message have in common, and what ties its messages together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The same for every message of one episode, and for no other: an e-mail thread, an incident's key.
+    pub key: String,
+    /// The labels that its alerts share by the route's `group_by`, `model` among them as a rule.
+    pub labels: BTreeMap<String, String>,
+    /// Since when the group has been firing without a break.
+    pub since: DateTime<Utc>,
+}
+
+/// One message to one receiver: the alerts of one group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// [`MESSAGE_VERSION`] when it was written.
@@ -44,7 +73,48 @@ pub struct Message {
     pub id: Uuid,
     /// Name of the receiver.
     pub receiver: String,
-    /// What happened.
+    /// Firing while any of its alerts fires.
+    pub status: Status,
+    /// Why it is sent now.
+    pub occasion: Occasion,
+    /// What its alerts have in common.
+    pub group: Group,
+    /// The whole message in one sentence.
+    pub summary: String,
+    /// The alerts, strongest impact first; at most [`MAX_NOTICES`].
+    pub alerts: Vec<Notice>,
+    /// How many more there are.
+    pub more: usize,
+    /// What to do next.
+    pub next: Vec<NextStep>,
+}
+
+impl Message {
+    /// The model, when all alerts are of one.
+    pub fn model(&self) -> Option<&ModelName> {
+        let first = &self.alerts.first()?.model;
+        self.alerts.iter().all(|notice| notice.model == *first).then_some(first)
+    }
+
+    /// The gravest `severity` of its alerts: `critical`, `warning`, `info`, then any other word.
+    pub fn severity(&self) -> Option<&str> {
+        let rank = |severity: &str| SEVERITIES.iter().position(|known| *known == severity);
+        self.alerts
+            .iter()
+            .filter_map(Notice::severity)
+            .min_by_key(|severity| rank(severity).unwrap_or(usize::MAX))
+    }
+}
+
+/// Words of `severity` that receivers know, gravest first.
+pub const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
+
+/// One alert, as a message tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Identifies the alert.
+    pub fingerprint: String,
+    /// Firing or resolved.
     pub status: Status,
     /// The model.
     pub model: ModelName,
@@ -52,22 +122,20 @@ pub struct Message {
     pub rule: String,
     /// The rule's labels, `severity` among them.
     pub labels: BTreeMap<String, String>,
-    /// The rule's texts, filled in for the first item.
+    /// The rule's texts, filled in for this alert.
     pub annotations: BTreeMap<String, String>,
-    /// The whole message in one sentence.
-    pub summary: String,
-    /// The condition, as it stands in the rule.
+    /// The condition, as it stands in the rule; empty when the rule is gone.
     pub expression: String,
     /// Since when the rule has been firing without a break.
     pub firing_since: DateTime<Utc>,
+    /// The report.
+    pub report: Uuid,
+    /// Version of the baseline.
+    pub baseline: String,
     /// First instant of the window.
     pub window_start: DateTime<Utc>,
     /// End of the window, exclusive.
     pub window_end: DateTime<Utc>,
-    /// Version of the baseline.
-    pub baseline: String,
-    /// The report.
-    pub report: Uuid,
     /// The verdict on the window.
     pub verdict: Verdict,
     /// Rows in the window.
@@ -76,22 +144,18 @@ pub struct Message {
     pub rows_reference: u64,
     /// Share of the exchanges that should have been profiled and were not.
     pub loss_share: f64,
-    /// The subjects, strongest effect first; at most [`MAX_ITEMS`].
-    pub items: Vec<Item>,
-    /// How many more there are.
-    pub more: usize,
-    /// What to do next.
-    pub next: Vec<NextStep>,
+    /// Its subject, with the numbers.
+    pub item: Item,
 }
 
-impl Message {
+impl Notice {
     /// `severity`, when the rule has that label.
     pub fn severity(&self) -> Option<&str> {
         self.labels.get("severity").map(String::as_str)
     }
 }
 
-/// One subject of a message.
+/// The subject of an alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     /// The feature or output; the model's name for a rule over the model.

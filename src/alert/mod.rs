@@ -25,7 +25,10 @@ pub use crate::yaml::Problem;
 pub use evaluate::{Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint};
 pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
 pub use hold::Hold;
-pub use message::{BinMove, Item, MAX_ITEMS, MESSAGE_VERSION, Message, NextStep, Status};
+pub use message::{
+    BinMove, Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, SEVERITIES,
+    Status,
+};
 pub use render::Rendered;
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
 pub use rule::{Rule, RuleSet};

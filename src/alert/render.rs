@@ -1,9 +1,10 @@
 //! A message as a subject line, plain text and HTML. Everything that comes from data is escaped.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::evidence::percent;
-use super::message::{Item, Message, Status};
+use super::message::{Item, Message, Notice, Status};
 use super::template::number_text;
 
 /// Longest subject line, in characters.
@@ -28,7 +29,11 @@ impl Message {
 
     fn subject(&self) -> String {
         let status = self.status.as_str().to_uppercase();
-        let line = format!("[{status}] {} on {}: {}", self.rule, self.model, self.summary);
+        let rules: BTreeSet<&str> = self.alerts.iter().map(|notice| notice.rule.as_str()).collect();
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        let models: BTreeSet<&str> = self.alerts.iter().map(|notice| notice.model.as_str()).collect();
+        let models = models.into_iter().collect::<Vec<_>>().join(", ");
+        let line = format!("[{status}] {rules} on {models}: {}", self.summary);
         let clean: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if clean.chars().count() <= MAX_SUBJECT {
             return clean;
@@ -36,29 +41,30 @@ impl Message {
         clean.chars().take(MAX_SUBJECT - 1).chain(['…']).collect()
     }
 
-    /// What the window was, as name and value.
+    /// What the window was, as name and value; of the first alert, which the message is about.
     fn facts(&self) -> Vec<(&'static str, String)> {
+        let Some(first) = self.alerts.first() else { return Vec::new() };
         let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
         let mut facts = vec![
-            ("Model", self.model.to_string()),
+            ("Model", first.model.to_string()),
             (
                 "Rule",
-                if self.expression.is_empty() {
-                    self.rule.clone()
+                if first.expression.is_empty() {
+                    first.rule.clone()
                 } else {
-                    format!("{} ({})", self.rule, self.expression)
+                    format!("{} ({})", first.rule, first.expression)
                 },
             ),
         ];
         facts.extend(self.severity().map(|severity| ("Severity", severity.to_owned())));
         facts.extend([
-            ("Window", format!("{} to {}", time(self.window_start), time(self.window_end))),
-            ("Firing since", time(self.firing_since)),
+            ("Window", format!("{} to {}", time(first.window_start), time(first.window_end))),
+            ("Firing since", time(self.group.since)),
             (
                 "Rows",
-                format!("{} against {} of the baseline {}", self.rows, self.rows_reference, self.baseline),
+                format!("{} against {} of the baseline {}", first.rows, first.rows_reference, first.baseline),
             ),
-            ("Lost on the way", percent(self.loss_share)),
+            ("Lost on the way", percent(first.loss_share)),
         ]);
         facts
     }
@@ -68,8 +74,8 @@ impl Message {
         for (name, value) in self.facts() {
             line(&mut out, format_args!("{name:<16}{value}"));
         }
-        for item in &self.items {
-            if self.status == Status::Resolved {
+        for Notice { item, status, .. } in &self.alerts {
+            if *status == Status::Resolved {
                 line(&mut out, format_args!("\n{}", after(item)));
                 continue;
             }
@@ -115,8 +121,8 @@ impl Message {
             line(&mut out, format_args!("<tr><th>{name}</th><td>{}</td></tr>", escape(&value)));
         }
         out.push_str("</table>\n");
-        for item in &self.items {
-            item_html(&mut out, item, self.status);
+        for Notice { item, status, .. } in &self.alerts {
+            item_html(&mut out, item, *status);
         }
         if self.more > 0 {
             line(&mut out, format_args!("<p>and {} more</p>", self.more));

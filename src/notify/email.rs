@@ -9,7 +9,7 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::{SEND_TIMEOUT, Secret, SendFailure};
-use crate::alert::{Message, fingerprint};
+use crate::alert::Message;
 use crate::config::{EmailReceiver, Smtp, SmtpTls};
 
 /// Limit for one answer of the relay; a whole conversation has [`CONVERSATION_TIMEOUT`].
@@ -108,8 +108,7 @@ impl Email {
     fn compose(&self, message: &Message) -> Result<lettre::Message, String> {
         let domain = self.from.email.domain();
         let rendered = message.render();
-        let thread = fingerprint(&message.model, &message.rule, &message.firing_since.to_rfc3339());
-        let thread = format!("<{thread}@{domain}>");
+        let thread = format!("<{}@{domain}>", message.group.key);
         let mut builder = lettre::Message::builder()
             .from(self.from.clone())
             .message_id(Some(format!("<{}@{domain}>", message.id)))

@@ -351,9 +351,9 @@ async fn a_webhook_is_signed_and_tried_until_it_answers() {
         let json: serde_json::Value = serde_json::from_slice(body).unwrap();
         assert_eq!(
             (json["type"].as_str(), json["data"]["version"].as_u64()),
-            (Some("alert.firing"), Some(1))
+            (Some("alert.firing"), Some(2))
         );
-        assert_eq!(json["data"]["items"][0]["subject"], "temp");
+        assert_eq!(json["data"]["alerts"][0]["item"]["subject"], "temp");
     }
     assert_eq!(outbox_states(&pool).await, [("hook".into(), "sent".into(), 4)]);
 }
