@@ -43,8 +43,9 @@ pub struct StoredAlert {
     pub receivers: Vec<String>,
     /// The rule's summary for this subject, as of the last window that said something.
     pub summary: String,
-    /// That window's report.
-    pub report: Uuid,
+    /// That window's report; absent for a rule that watches between windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Uuid>,
 }
 
 /// A change of state with the evidence it rests on.
@@ -66,8 +67,8 @@ pub struct Transition {
     pub to: &'static str,
     /// Event time: the end of the window.
     pub at: DateTime<Utc>,
-    /// The report.
-    pub report: Uuid,
+    /// The report; absent for a rule that watches between windows.
+    pub report: Option<Uuid>,
     /// What it rests on.
     pub evidence: Evidence,
 }
@@ -79,8 +80,9 @@ pub struct Evidence {
     pub expression: Option<String>,
     /// `for` in words.
     pub hold: Option<String>,
-    /// Version of the baseline.
-    pub baseline: String,
+    /// Version of the baseline; absent without a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
     /// First instant of the window.
     pub window_start: DateTime<Utc>,
     /// End of the window, exclusive.
@@ -255,7 +257,7 @@ impl Run<'_> {
             labels: rule.labels.clone(),
             receivers,
             summary: item.summary.clone(),
-            report: self.report_id,
+            report: Some(self.report_id),
         };
         self.record(alert, before, Some(rule), item);
     }
@@ -267,7 +269,7 @@ impl Run<'_> {
             let evidence = Evidence {
                 expression: rule.map(|rule| rule.expression.source().to_owned()),
                 hold: rule.map(|rule| rule.hold().to_string()),
-                baseline: self.report.baseline.clone(),
+                baseline: Some(self.report.baseline.clone()),
                 window_start: self.report.window_start,
                 window_end: self.report.window_end,
                 item,
@@ -281,7 +283,7 @@ impl Run<'_> {
                 from,
                 to,
                 at: self.report.window_end,
-                report: self.report_id,
+                report: Some(self.report_id),
                 evidence,
             });
         }
@@ -339,7 +341,7 @@ impl Run<'_> {
             state: after,
             episode: None,
             summary: item.summary.clone(),
-            report: self.report_id,
+            report: Some(self.report_id),
             ..alert.clone()
         };
         self.record(ended, alert.state, rule, item.clone());
@@ -419,11 +421,11 @@ impl Run<'_> {
             annotations: annotations.unwrap_or_default(),
             expression: rule.map(|rule| rule.expression.source().to_owned()).unwrap_or_default(),
             firing_since,
-            report: self.report_id,
-            baseline: report.baseline.clone(),
+            report: Some(self.report_id),
+            baseline: Some(report.baseline.clone()),
             window_start: report.window_start,
             window_end: report.window_end,
-            verdict: report.verdict,
+            verdict: Some(report.verdict),
             rows: report.rows,
             rows_reference: report.rows_reference,
             loss_share: report.losses.share(),

@@ -26,7 +26,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
             subject: report.model.to_string(),
             role: None,
             kind: None,
-            verdict: report.verdict,
+            verdict: Some(report.verdict),
             p: None,
             statistics: [("drifted".to_owned(), drifted.len() as f64)]
                 .into_iter()
@@ -44,7 +44,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
         subject: column.name.clone(),
         role: Some(column.role),
         kind: Some(column.kind),
-        verdict: column.verdict,
+        verdict: Some(column.verdict),
         p: column.p_adjusted.filter(|p| p.is_finite()),
         statistics: column
             .statistics
@@ -96,7 +96,7 @@ pub(super) fn absent(rule: &str, subject: &str, scope: Scope<'_>, why: &str) -> 
         subject: subject.to_owned(),
         role: None,
         kind: None,
-        verdict: scope.report.verdict,
+        verdict: Some(scope.report.verdict),
         p: None,
         statistics: std::collections::BTreeMap::new(),
         n: 0,

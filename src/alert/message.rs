@@ -128,16 +128,19 @@ pub struct Notice {
     pub expression: String,
     /// Since when the rule has been firing without a break.
     pub firing_since: DateTime<Utc>,
-    /// The report.
-    pub report: Uuid,
-    /// Version of the baseline.
-    pub baseline: String,
-    /// First instant of the window.
+    /// The report; absent for a rule that watches between windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Uuid>,
+    /// Version of the baseline; absent without a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// First instant of what was looked at.
     pub window_start: DateTime<Utc>,
-    /// End of the window, exclusive.
+    /// End of what was looked at, exclusive.
     pub window_end: DateTime<Utc>,
-    /// The verdict on the window.
-    pub verdict: Verdict,
+    /// The verdict on the window; absent without a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// Rows in the window.
     pub rows: u64,
     /// Rows in the baseline.
@@ -166,8 +169,9 @@ pub struct Item {
     /// Kind of the column; absent for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FeatureKind>,
-    /// The verdict on the subject.
-    pub verdict: Verdict,
+    /// The verdict on the subject; absent for a rule that watches between windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// The adjusted p-value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,

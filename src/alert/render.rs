@@ -60,12 +60,12 @@ impl Message {
         facts.extend([
             ("Window", format!("{} to {}", time(first.window_start), time(first.window_end))),
             ("Firing since", time(self.group.since)),
-            (
-                "Rows",
-                format!("{} against {} of the baseline {}", first.rows, first.rows_reference, first.baseline),
-            ),
-            ("Lost on the way", percent(first.loss_share)),
         ]);
+        if let Some(baseline) = &first.baseline {
+            let rows = format!("{} against {} of the baseline {baseline}", first.rows, first.rows_reference);
+            facts.push(("Rows", rows));
+        }
+        facts.push(("Lost on the way", percent(first.loss_share)));
         facts
     }
 
@@ -153,7 +153,10 @@ ul{margin:4px 0;padding-left:20px}code{font:13px/1.5 ui-monospace,Consolas,monos
 
 /// What is said of a subject whose alert is over.
 fn after(item: &Item) -> String {
-    format!("{}: {} in this window", item.subject, item.verdict.as_str())
+    match item.verdict {
+        Some(verdict) => format!("{}: {} in this window", item.subject, verdict.as_str()),
+        None => item.summary.clone(),
+    }
 }
 
 fn item_html(out: &mut String, item: &Item, status: Status) {

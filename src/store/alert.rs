@@ -113,7 +113,7 @@ async fn save_transitions(
     .bind(text(|transition| transition.from.to_owned()))
     .bind(text(|transition| transition.to.to_owned()))
     .bind(transitions.iter().map(|transition| transition.at).collect::<Vec<DateTime<Utc>>>())
-    .bind(transitions.iter().map(|transition| transition.report).collect::<Vec<Uuid>>())
+    .bind(transitions.iter().map(|transition| transition.report).collect::<Vec<Option<Uuid>>>())
     .bind(evidence)
     .execute(transaction)
     .await?;
