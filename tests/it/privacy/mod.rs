@@ -8,14 +8,19 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::app;
 use driftline::baseline::Baseline;
 use driftline::profile;
 use driftline::store::PgPool;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use serde_json::Value as Json;
 use sqlx::Row;
 use tokio::net::TcpListener;
@@ -36,14 +41,35 @@ struct Sidecar {
 }
 
 /// What the model server answers, by the number in `x-case`.
-type Answers = Arc<Mutex<Vec<(u16, String)>>>;
+type Answers = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
 
-async fn answer(State(answers): State<Answers>, headers: HeaderMap) -> impl IntoResponse {
+async fn answer(State(answers): State<Answers>, headers: HeaderMap, _read: Bytes) -> impl IntoResponse {
     let case = headers.get("x-case").and_then(|case| case.to_str().ok()?.parse::<usize>().ok());
     let answers = answers.lock().unwrap();
     let (status, body) = case.and_then(|case| answers.get(case)).cloned().unwrap_or_default();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::NOT_FOUND);
-    (status, [(header::CONTENT_TYPE, "application/json")], body)
+    let kind = if body.starts_with(b"data:") {
+        "text/event-stream"
+    } else if body.starts_with(b"\0") {
+        "application/grpc"
+    } else {
+        "application/json"
+    };
+    (status, [(header::CONTENT_TYPE, kind)], body)
+}
+
+/// Serves HTTP/1 and HTTP/2 without TLS.
+async fn serve(listener: TcpListener, served: Router) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let service = TowerToHyperService::new(served.clone());
+        connections.spawn(async move {
+            // A client that goes away is no concern of the model server.
+            let _ended = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
 }
 
 fn begin() -> DateTime<Utc> {
@@ -67,7 +93,7 @@ impl Sidecar {
         std::fs::write(folder.path().join("privacy.keys"), "a key that only this test knows\n").unwrap();
         let answers = Answers::default();
         let served = Router::new().fallback(answer).with_state(Arc::clone(&answers));
-        tokio::task::spawn(async move { axum::serve(upstream, served).await.unwrap() });
+        tokio::task::spawn(serve(upstream, served));
         // The reference data themselves are the user's own file, outside of what the sidecar writes.
         let data = tempfile::tempdir().unwrap();
         let reference = data.path().join("reference.jsonl");
@@ -111,6 +137,10 @@ impl Sidecar {
             answers.push((case.status, case.answer.clone()));
             answers.len() - 1
         };
+        if case.to == To::Grpc {
+            self.call(case, number, time).await;
+            return;
+        }
         let base = if case.to == To::Proxy { &self.proxy } else { &self.admin };
         let mut request = self
             .client
@@ -125,7 +155,7 @@ impl Sidecar {
         if case.to == To::Proxy {
             assert_eq!(answer.status().as_u16(), case.status, "{}", case.name);
             assert_eq!(
-                answer.text().await.unwrap(),
+                answer.bytes().await.unwrap(),
                 case.answer,
                 "{}: the answer passes unchanged",
                 case.name
@@ -133,6 +163,23 @@ impl Sidecar {
         } else {
             assert_eq!(answer.status().as_u16(), case.status, "{}: {:?}", case.name, answer.text().await);
         }
+    }
+
+    /// Sends a case over HTTP/2, as a client of gRPC does.
+    async fn call(&self, case: &Case, number: usize, time: DateTime<Utc>) {
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let mut request = Request::post(format!("{}{}", self.proxy, case.path))
+            .header("x-case", number.to_string())
+            .header("x-event-time", time.to_rfc3339())
+            .header("te", "trailers");
+        for (name, value) in &case.headers {
+            request = request.header(*name, value);
+        }
+        let body = Body::from(case.request.clone());
+        let answer = client.request(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status().as_u16(), case.status, "{}", case.name);
+        let body = axum::body::to_bytes(Body::new(answer.into_body()), 1 << 20).await.unwrap();
+        assert_eq!(body, case.answer, "{}: the answer passes unchanged", case.name);
     }
 
     async fn get(&self, path: &str) -> Vec<u8> {
@@ -290,6 +337,9 @@ async fn planted_secrets_are_found_nowhere() {
         ("captured_row.features", "canary-lines"),
         ("captured_row.features", "canary-deep"),
         ("captured_row.features", "canary-bytes"),
+        ("captured_row.features", "canary-azure"),
+        ("captured_row.features", "canary-grpc"),
+        ("captured_row.features", "prompt_chars"),
         ("captured_row.features", "h1:"),
         ("captured_row.features", "[email]"),
         ("captured_row.features", "[card]"),

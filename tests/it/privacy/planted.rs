@@ -35,6 +35,18 @@ models:
     format: {protocol: free_json, request: {rows: /rows}, response: {rows: /results}, id: /request_id}
     training: {task: regression, target: y}
     privacy: {hash: [customer_id]}
+  - name: vertex
+    path: /v1/projects/p/locations/l/endpoints/e:predict
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
+  - name: azure
+    path: /score
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
+  - name: chat
+    path: /v1/chat/completions
+    training: {task: regression, target: y}
+    privacy: {hash: [customer_id]}
 ";
 
 /// A row of reference data.
@@ -44,6 +56,8 @@ pub(super) const REFERENCE: &str = r#"{"segment": "canary-ref", "amount": 1.5, "
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum To {
     Proxy,
+    /// The proxy, over HTTP/2.
+    Grpc,
     Admin,
 }
 
@@ -54,9 +68,9 @@ pub(super) struct Case {
     pub(super) to: To,
     pub(super) path: String,
     pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) request: String,
+    pub(super) request: Vec<u8>,
     pub(super) status: u16,
-    pub(super) answer: String,
+    pub(super) answer: Vec<u8>,
     /// Whether its rows are kept for training.
     pub(super) kept: bool,
 }
@@ -160,7 +174,7 @@ type Template = (&'static str, &'static str, &'static str, u16, &'static str, bo
 
 const ROWS: &str = r#"{"name": "<<name>>", "customer_id": "<<customer>>", "note": "mail <<email>> or call <<phone>>", "card": <<card>>, "cards": "pay with <<card>>!", "nested": {"name": "<<name>>", "mail": "<<email>>"}, "list": ["<<email>>", "<<phone>>"], "name.first": "<<name>>", "scores.<<email>>": 1, "amount": 2.5, "segment": "canary-row"}"#;
 
-const PROXIED: [Template; 20] = [
+const PROXIED: [Template; 25] = [
     (
         "V1 rows",
         "/v1/models/m:predict?mail=<<email>>&name=<<name>>",
@@ -254,7 +268,7 @@ const PROXIED: [Template; 20] = [
         r#"{"jsonData": [ROWS], "meta": {"puid": "<<phone>>"}}"#,
         200,
         r#"{"jsonData": {"reply": "<<email>>", "name": "<<name>>"}, "strData": "<<name>>"}"#,
-        false,
+        true,
     ),
     (
         "free JSON",
@@ -262,6 +276,46 @@ const PROXIED: [Template; 20] = [
         r#"{"request_id": "<<email>>", "rows": [{"name": "<<name>>", "customer_id": "<<customer>>", "user": {"name": "<<name>>", "mail": "<<email>>", "customer_id": <<customer_number>>, "segment": "canary-deep"}, "note": "<<phone>>", "card": <<card>>, "cards": ["<<card>>", "<<email>>"]}], "name": "<<name>>"}"#,
         200,
         r#"{"results": [{"reply": "<<email>>", "name": "<<name>>", "more": {"name": "<<name>>", "mail": "<<email>>"}}], "note": "<<name>>"}"#,
+        true,
+    ),
+    (
+        "Vertex",
+        "/v1/projects/p/locations/l/endpoints/e:predict",
+        r#"{"instances": [ROWS], "parameters": {"name": "<<name>>", "mail": "<<email>>"}}"#,
+        200,
+        r#"{"predictions": [{"reply": "<<phone>>", "name": "<<name>>"}], "deployedModelId": "by <<email>>", "modelDisplayName": "<<name>>"}"#,
+        true,
+    ),
+    (
+        "Azure",
+        "/score",
+        r#"{"input_data": {"columns": ["name", "customer_id", "note", "segment", "card"], "index": ["<<name>>"], "data": [["<<name>>", "<<customer>>", "<<email>>", "canary-azure", <<card>>]]}, "params": {"name": "<<name>>"}}"#,
+        200,
+        r#"["call <<phone>>"]"#,
+        true,
+    ),
+    (
+        "Azure data",
+        "/score",
+        r#"{"data": [ROWS, ROWS], "method": "<<name>>", "GlobalParameters": {"name": "<<name>>"}}"#,
+        200,
+        r#"{"result": ["<<email>>", "<<card>>"], "name": "<<name>>"}"#,
+        true,
+    ),
+    (
+        "chat",
+        "/v1/chat/completions",
+        r#"{"model": "by <<email>>", "user": "<<email>>", "messages": [{"role": "user", "name": "<<name>>", "content": "I am <<name>>, <<email>>, <<card>>"}], "stop": ["<<name>>"], "metadata": {"name": "<<name>>"}}"#,
+        200,
+        r#"{"id": "<<email>>", "object": "chat.completion", "model": "by <<email>>", "choices": [{"index": 0, "finish_reason": "<<name>>", "message": {"role": "assistant", "content": "<<name>>, call <<phone>>"}}], "usage": {"prompt_tokens": 3}}"#,
+        true,
+    ),
+    (
+        "chat as a stream of events",
+        "/v1/chat/completions",
+        r#"{"stream": true, "messages": [{"role": "user", "content": "<<name>> <<email>>"}]}"#,
+        200,
+        "data: {\"id\": \"<<email>>\", \"object\": \"chat.completion.chunk\", \"choices\": [{\"delta\": {\"content\": \"<<name>> <<phone>>\"}, \"finish_reason\": null}]}\n\n: <<name>>\nevent: <<name>>\nid: <<email>>\ndata: {\"choices\": [{\"delta\": {}, \"finish_reason\": \"stop\"}], \"note\": \"<<card>>\"}\n\ndata: [DONE]\n\n",
         true,
     ),
     ("TorchServe", "/predictions/m", "[ROWS]", 200, r#"[{"reply": "<<email>>", "name": "<<name>>"}]"#, false),
@@ -360,14 +414,70 @@ pub(super) fn cases(planted: &mut Planted) -> Vec<Case> {
             to,
             path: plant("path", path),
             headers,
-            request: plant("request", request),
+            request: plant("request", request).into(),
             status: *status,
-            answer: plant("answer", answer),
+            answer: plant("answer", answer).into(),
             kept: *kept,
         });
     }
     cases.push(binary(planted));
+    cases.push(grpc(planted));
     cases
+}
+
+/// A field of a protocol buffer that has a length: text, bytes or a message.
+fn field(number: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let content = content.as_ref();
+    let mut bytes = vec![number << 3 | 2];
+    let mut length = content.len();
+    while length >= 128 {
+        bytes.push(u8::try_from(length % 128).unwrap() | 128);
+        length /= 128;
+    }
+    bytes.push(u8::try_from(length).unwrap());
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// A message of gRPC: not compressed, its length, itself.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap();
+    [&[0], &length.to_be_bytes()[..], message].concat()
+}
+
+/// `ModelInfer` of Open Inference V2: one tensor with typed contents, the others with raw ones.
+fn grpc(planted: &mut Planted) -> Case {
+    let mut plant = |what: &str, template: &str| planted.plant(&format!("gRPC, {what}"), template);
+    let tensor = |name: &str, contents: &[u8]| {
+        [field(1, name), field(2, "BYTES"), field(3, [1]), contents.to_vec()].concat()
+    };
+    let parameter =
+        [field(1, plant("parameter", "<<email>>")), field(2, field(3, plant("value", "<<name>>")))].concat();
+    let head = [field(1, "m"), field(3, plant("id", "<<email>>")), field(4, &parameter)].concat();
+    let typed = field(5, field(8, plant("typed contents", "<<name>>")));
+    let request = [head.clone(), field(5, tensor("name", &typed))].concat();
+    let mut rest = Vec::new();
+    for (name, value) in [("customer_id", "<<customer>>"), ("note", "<<email>>"), ("segment", "canary-grpc")]
+    {
+        let contents = field(5, field(8, plant(name, value)));
+        rest.extend(field(5, tensor(name, &contents)));
+    }
+    let reply = plant("raw contents", "call <<phone>>");
+    let raw = [&u32::try_from(reply.len()).unwrap().to_le_bytes()[..], reply.as_bytes()].concat();
+    let answer = [head, field(5, tensor("reply", &[])), field(6, raw)].concat();
+    Case {
+        name: "gRPC",
+        to: To::Grpc,
+        path: "/inference.GRPCInferenceService/ModelInfer".to_owned(),
+        headers: vec![
+            ("content-type", "application/grpc".to_owned()),
+            ("x-note", plant("metadata", "<<name>>")),
+        ],
+        request: framed(&[request, rest].concat()),
+        status: 200,
+        answer: framed(&answer),
+        kept: true,
+    }
 }
 
 /// Tensors whose data follow the JSON as bytes; every length is under 128, so that all of it is text too.
@@ -396,12 +506,14 @@ fn binary(planted: &mut Planted) -> Case {
         to: To::Proxy,
         path: "/v2/models/m/infer".to_owned(),
         headers: vec![("inference-header-content-length", json.len().to_string())],
-        request: json + &tail,
+        request: (json + &tail).into(),
         status: 200,
-        answer: planted.plant(
-            "binary tensors, answer",
-            r#"{"model_name": "m", "outputs": [{"name": "reply", "shape": [1], "datatype": "BYTES", "data": ["<<phone>>"]}]}"#,
-        ),
+        answer: planted
+            .plant(
+                "binary tensors, answer",
+                r#"{"model_name": "m", "outputs": [{"name": "reply", "shape": [1], "datatype": "BYTES", "data": ["<<phone>>"]}]}"#,
+            )
+            .into(),
         kept: true,
     }
 }
@@ -413,9 +525,9 @@ pub(super) fn harmless() -> Case {
         to: To::Proxy,
         path: "/v1/models/m:predict".to_owned(),
         headers: Vec::new(),
-        request: r#"{"instances": [{"segment": "canary", "amount": 2}]}"#.to_owned(),
+        request: r#"{"instances": [{"segment": "canary", "amount": 2}]}"#.into(),
         status: 200,
-        answer: r#"{"predictions": [1]}"#.to_owned(),
+        answer: r#"{"predictions": [1]}"#.into(),
         kept: true,
     }
 }
