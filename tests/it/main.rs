@@ -12,6 +12,7 @@ mod ingest;
 mod ingest_faults;
 mod ingest_pairs;
 mod ingest_support;
+mod label_privacy;
 mod labels;
 mod outage;
 mod privacy;
