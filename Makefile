@@ -10,7 +10,7 @@ LOG := $(TARGET)/test.log
 export DRIFTLINE_TIMES := $(TARGET)/times.tsv
 TIMED := tests/setup/timed.sh
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS := exchange inflate predictions events protobuf
+FUZZ_TARGETS := exchange inflate predictions events protobuf rules settings
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 

@@ -1,0 +1,22 @@
+//! A rule file: read whole, or refused with a place.
+
+#![no_main]
+
+use driftline::alert::RuleSet;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let text = String::from_utf8_lossy(data).into_owned();
+    let lines = text.lines().count().max(1) as u64;
+    match RuleSet::parse(&[("r.yaml".to_owned(), text)]) {
+        Ok(rules) => {
+            for rule in &rules.rules {
+                assert!(!rule.name.is_empty() && rule.line <= lines);
+            }
+        }
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            assert!(problems.iter().all(|problem| problem.line <= lines + 1 && !problem.message.is_empty()));
+        }
+    }
+});
