@@ -72,5 +72,6 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         expectations_verdict: None,
         expectations_version: None,
         traffic: None,
+        segments: Vec::new(),
     }
 }

@@ -115,6 +115,31 @@ impl RuleSet {
         Ok(())
     }
 
+    /// Checks that rules over segments apply to a model that has some.
+    ///
+    /// # Arguments
+    ///
+    /// * `configured`: every model, and whether it has segments.
+    ///
+    /// # Errors
+    ///
+    /// Every rule that could never fire.
+    pub fn check_segments(&self, configured: &[(ModelName, bool)]) -> Result<(), Vec<Problem>> {
+        let over_segments = self.rules.iter().filter(|rule| rule.for_each == ForEach::Segment);
+        let problems: Vec<Problem> = over_segments
+            .filter(|rule| !configured.iter().any(|(model, has)| *has && rule.applies_to(model)))
+            .map(|rule| {
+                let model =
+                    rule.model.as_ref().map_or("a model".to_owned(), |model| format!("model `{model}`"));
+                rule.problem(
+                    rule.line,
+                    &format!("`for_each: segment` needs `segments: [COLUMN]` of {model} in the settings"),
+                )
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
     /// The rule `name` for `model`.
     pub fn find(&self, model: &ModelName, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name && rule.applies_to(model))
