@@ -115,7 +115,7 @@ impl RuleSet {
         Ok(())
     }
 
-    /// Checks that rules over segments apply to a model that has some.
+    /// Checks that rules over the segments of one model are of a model that has some.
     ///
     /// # Arguments
     ///
@@ -126,15 +126,12 @@ impl RuleSet {
     /// Every rule that could never fire.
     pub fn check_segments(&self, configured: &[(ModelName, bool)]) -> Result<(), Vec<Problem>> {
         let over_segments = self.rules.iter().filter(|rule| rule.for_each == ForEach::Segment);
+        let without = |model: &ModelName| configured.iter().any(|(other, has)| other == model && !has);
         let problems: Vec<Problem> = over_segments
-            .filter(|rule| !configured.iter().any(|(model, has)| *has && rule.applies_to(model)))
-            .map(|rule| {
-                let model =
-                    rule.model.as_ref().map_or("a model".to_owned(), |model| format!("model `{model}`"));
-                rule.problem(
-                    rule.line,
-                    &format!("`for_each: segment` needs `segments: [COLUMN]` of {model} in the settings"),
-                )
+            .filter_map(|rule| {
+                let model = rule.model.as_ref().filter(|model| without(model))?;
+                let needed = format!("`segments: [COLUMN]` of model `{model}` in the settings");
+                Some(rule.problem(rule.line, &format!("`for_each: segment` needs {needed}")))
             })
             .collect();
         if problems.is_empty() { Ok(()) } else { Err(problems) }

@@ -99,13 +99,14 @@ impl SegmentedBy {
         for (row, value) in by.values.iter().enumerate() {
             rows_of[places.place(Some(value))].push(row);
         }
-        let segments = rows_of.iter().map(|rows| SegmentReference::count(rows, columns, blocks, options));
-        Ok(Self {
-            column: by.name.to_owned(),
-            kind,
-            values: places.values().to_vec(),
-            segments: segments.collect(),
-        })
+        let mut segments: Vec<SegmentReference> =
+            rows_of.iter().map(|rows| SegmentReference::count(rows, columns, blocks, options)).collect();
+        // The same hours are behind all segments; what one of few rows cannot tell of their tails, the others can.
+        let columns = segments.iter_mut().flat_map(|segment| &mut segment.columns);
+        natural_variation::pool(columns.filter_map(|column| column.psi_variation.as_mut()));
+        let columns = segments.iter_mut().flat_map(|segment| &mut segment.columns);
+        natural_variation::pool(columns.filter_map(|column| column.ks_variation.as_mut()));
+        Ok(Self { column: by.name.to_owned(), kind, values: places.values().to_vec(), segments })
     }
 }
 
@@ -145,9 +146,7 @@ impl SegmentReference {
                 ks_variation: column.ks_variation,
             }
         };
-        let mut columns: Vec<SegmentColumn> = columns.iter().map(count).collect();
-        natural_variation::pool(columns.iter_mut().filter_map(|column| column.psi_variation.as_mut()));
-        natural_variation::pool(columns.iter_mut().filter_map(|column| column.ks_variation.as_mut()));
+        let columns = columns.iter().map(count).collect();
         Self { rows: rows.len() as u64, columns }
     }
 }

@@ -305,3 +305,7 @@ impl Minutes {
             .sum();
     }
 }
+
+#[cfg(test)]
+#[path = "minutes_tests.rs"]
+mod tests;
