@@ -191,12 +191,8 @@ impl Run<'_> {
         let began = before.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
         let episode = began.unwrap_or(self.report.window_end);
         let report = self.report;
-        if rule.for_each == ForEach::Model {
-            self.subject(rule, Scope { report, column: None }, episode, &mut changes);
-        } else {
-            for column in rule.for_each.columns(report) {
-                self.subject(rule, Scope { report, column: Some(column) }, episode, &mut changes);
-            }
+        for scope in rule.for_each.scopes(report) {
+            self.subject(rule, scope, episode, &mut changes);
         }
         self.vanished_subjects(rule, &mut changes);
         let resolved_to: Vec<String> = changes.told.iter().cloned().collect();
@@ -206,7 +202,7 @@ impl Run<'_> {
     }
 
     fn subject(&mut self, rule: &Rule, scope: Scope<'_>, episode: DateTime<Utc>, changes: &mut Changes) {
-        let subject = scope.column.map_or(self.report.model.as_str(), |column| column.name.as_str());
+        let subject = scope.subject();
         let fingerprint = fingerprint(&self.report.model, &rule.name, subject);
         // Two columns of one name cannot be told apart; the first one is judged.
         if !self.seen.insert(fingerprint.clone()) {
@@ -335,7 +331,7 @@ impl Run<'_> {
     fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) -> Option<Item> {
         self.seen.insert(alert.fingerprint.clone());
         let after = alert.state.withdrawn(self.report.window_end);
-        let scope = Scope { report: self.report, column: None };
+        let scope = Scope { report: self.report, column: None, segment: None };
         let item = evidence::absent(&alert.rule, &alert.subject, scope, why);
         let ended = StoredAlert {
             state: after,
@@ -406,9 +402,10 @@ impl Run<'_> {
         firing_since: DateTime<Utc>,
     ) -> Notice {
         let report = self.report;
-        let column = report.features.iter().find(|feature| item.subject == feature.name);
-        let column = column.filter(|_| rule.is_none_or(|rule| rule.for_each != ForEach::Model));
-        let scope = Scope { report, column };
+        let for_each = rule.map_or(ForEach::Model, |rule| rule.for_each);
+        let scopes = for_each.scopes(report);
+        let scope = scopes.into_iter().find(|scope| scope.subject() == item.subject);
+        let scope = scope.unwrap_or(Scope { report, column: None, segment: None });
         let annotations = rule.map(|rule| {
             rule.annotations.iter().map(|(key, text)| (key.clone(), text.render(scope))).collect()
         });

@@ -5,7 +5,7 @@ use super::rule::Rule;
 use super::template::number_text;
 use super::traffic_names;
 use super::vocabulary::{Fact, Scope};
-use crate::drift::{BinEvidence, FeatureReport};
+use crate::drift::{BinEvidence, ComparedWith, FeatureReport, SegmentReport, Verdict};
 use crate::expectations::CheckResult;
 
 /// Most violated checks that an item names.
@@ -19,6 +19,9 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
     let report = scope.report;
     let summary = rule.annotations.get("summary").map(|template| template.render(scope));
     let checks = [checks(rule, scope), traffic(rule, scope)].concat();
+    if let Some(segment) = scope.segment {
+        return segment_item(segment, summary, traffic_figures(rule, scope));
+    }
     let Some(column) = scope.column else {
         let drifted: Vec<&str> = report.drifted().map(|feature| feature.name.as_str()).collect();
         let fallback = format!("{}: {}", report.model, checks.first().unwrap_or(&report.reason));
@@ -36,7 +39,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
             n_reference: report.rows_reference,
             effect: drifted.len() as f64,
             summary: summary.unwrap_or(fallback),
-            moved: [checks, model_words(&drifted, report.features.len())].concat(),
+            moved: [checks, model_words(drifted.len(), &drifted, report.features.len())].concat(),
             bins: Vec::new(),
         };
     };
@@ -46,13 +49,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
         kind: Some(column.kind),
         verdict: Some(column.verdict),
         p: column.p_adjusted.filter(|p| p.is_finite()),
-        statistics: column
-            .statistics
-            .iter()
-            .filter(|(_, value)| value.is_finite())
-            .map(|(name, value)| (name.clone(), *value))
-            .chain(traffic_figures(rule, scope))
-            .collect(),
+        statistics: statistics(column).chain(traffic_figures(rule, scope)).collect(),
         n: column.n_current,
         n_reference: column.n_reference,
         effect: effect(column),
@@ -62,6 +59,53 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
         moved: [checks, words(column)].concat(),
         bins: moved_bins(&column.bins),
     }
+}
+
+/// Describes one segment, and of its columns the one that moved most.
+fn segment_item(
+    segment: &SegmentReport,
+    summary: Option<String>,
+    figures: impl Iterator<Item = (String, f64)>,
+) -> Item {
+    let strongest = segment.strongest();
+    let drifted: Vec<&str> = segment
+        .features
+        .iter()
+        .filter(|column| column.verdict == Verdict::Drift)
+        .map(|column| column.name.as_str())
+        .collect();
+    let mut moved = model_words(segment.drifted, &drifted, segment.columns);
+    moved.extend(strongest.into_iter().flat_map(|column| {
+        let of_column = |words: String| format!("{}: {words}", column.name);
+        words(column).into_iter().map(of_column)
+    }));
+    if segment.compared_with == ComparedWith::AllRows {
+        moved.push("compared with all rows of the baseline, which holds no such segments".to_owned());
+    }
+    Item {
+        subject: segment.segment.clone(),
+        role: None,
+        kind: None,
+        verdict: Some(segment.verdict),
+        p: strongest.and_then(|column| column.p_adjusted).filter(|p| p.is_finite()),
+        statistics: [("drifted".to_owned(), segment.drifted as f64)]
+            .into_iter()
+            .chain(strongest.into_iter().flat_map(statistics))
+            .chain(figures)
+            .collect(),
+        n: segment.rows,
+        n_reference: segment.rows_reference,
+        effect: strongest.map(effect).unwrap_or_default(),
+        summary: summary.unwrap_or_else(|| format!("{}: {}", segment.segment, segment.reason)),
+        moved,
+        bins: strongest.map(|column| moved_bins(&column.bins)).unwrap_or_default(),
+    }
+}
+
+/// The finite statistics of a column.
+fn statistics(column: &FeatureReport) -> impl Iterator<Item = (String, f64)> {
+    let finite = column.statistics.iter().filter(|(_, value)| value.is_finite());
+    finite.map(|(name, value)| (name.clone(), *value))
 }
 
 /// The sentences of violated checks, for a rule that looks at them.
@@ -118,13 +162,14 @@ fn effect(column: &FeatureReport) -> f64 {
     if effect.is_finite() { effect } else { 0.0 }
 }
 
-fn model_words(drifted: &[&str], columns: usize) -> Vec<String> {
-    if drifted.is_empty() {
+/// How many columns drifted, and the first of their names.
+fn model_words(drifted: usize, names: &[&str], columns: usize) -> Vec<String> {
+    if drifted == 0 {
         return vec![format!("none of {columns} columns drifted")];
     }
-    let shown = drifted.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-    let more = if drifted.len() > 5 { format!(" and {} more", drifted.len() - 5) } else { String::new() };
-    vec![format!("{} of {columns} columns drifted: {shown}{more}", drifted.len())]
+    let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let more = if drifted > 5 { format!(" and {} more", drifted - 5) } else { String::new() };
+    vec![format!("{drifted} of {columns} columns drifted: {shown}{more}")]
 }
 
 /// How far a column moved, one clause each, the plainest first.

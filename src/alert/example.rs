@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::drift::{BinEvidence, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
+use crate::drift::{
+    BinEvidence, ComparedWith, Criteria, Deciding, DriftReport, FeatureReport, Losses, SegmentReport, Verdict,
+};
 use crate::model::{FeatureKind, ModelName, Role};
 
 /// A numeric column; drifted from PSI 0.1 on.
@@ -72,5 +74,23 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         expectations_verdict: None,
         expectations_version: None,
         traffic: None,
+        segments: Vec::new(),
+    }
+}
+
+/// A segment of 300 rows, with `temp` as the column that moved most.
+pub(crate) fn segment(key: &str, verdict: Verdict) -> SegmentReport {
+    let drifted = usize::from(verdict == Verdict::Drift);
+    SegmentReport {
+        segment: key.to_owned(),
+        column: "region".to_owned(),
+        rows: 300,
+        rows_reference: 4000,
+        compared_with: ComparedWith::Segment,
+        verdict,
+        reason: "as its columns say".to_owned(),
+        columns: 7,
+        drifted,
+        features: vec![column("temp", if drifted == 1 { 0.4 } else { 0.01 })],
     }
 }

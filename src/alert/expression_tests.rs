@@ -10,7 +10,7 @@ fn outcome(source: &str, for_each: ForEach, report: &DriftReport) -> Outcome {
     let expression =
         Expression::parse(source, for_each).unwrap_or_else(|problem| panic!("{source}: {problem}"));
     let column = (for_each != ForEach::Model).then(|| &report.features[0]);
-    expression.evaluate(&Engine::new(), Scope { report, column })
+    expression.evaluate(&Engine::new(), Scope { report, column, segment: None })
 }
 
 #[track_caller]
@@ -172,7 +172,10 @@ fn nothing_overflows_a_stack_of_two_megabytes() {
         let mut accepted = 0;
         for source in hostile() {
             if let Ok(expression) = Expression::parse(&source, ForEach::Feature) {
-                expression.evaluate(&engine, Scope { report: &report, column: Some(&report.features[0]) });
+                expression.evaluate(
+                    &engine,
+                    Scope { report: &report, column: Some(&report.features[0]), segment: None },
+                );
                 accepted += 1;
             }
         }
@@ -216,7 +219,7 @@ proptest! {
     ) {
         let report = example::report(&[("temp", 0.3)]);
         if let Ok(expression) = Expression::parse(&tokens.join(" "), ForEach::Feature) {
-            expression.evaluate(&Engine::new(), Scope { report: &report, column: Some(&report.features[0]) });
+            expression.evaluate(&Engine::new(), Scope { report: &report, column: Some(&report.features[0]), segment: None });
         }
     }
 }

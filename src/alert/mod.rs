@@ -17,6 +17,8 @@ mod vocabulary;
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]
+mod segments_tests;
+#[cfg(test)]
 mod shipped_tests;
 #[cfg(test)]
 mod traffic_tests;

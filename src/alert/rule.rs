@@ -115,6 +115,28 @@ impl RuleSet {
         Ok(())
     }
 
+    /// Checks that rules over the segments of one model are of a model that has some.
+    ///
+    /// # Arguments
+    ///
+    /// * `configured`: every model, and whether it has segments.
+    ///
+    /// # Errors
+    ///
+    /// Every rule that could never fire.
+    pub fn check_segments(&self, configured: &[(ModelName, bool)]) -> Result<(), Vec<Problem>> {
+        let over_segments = self.rules.iter().filter(|rule| rule.for_each == ForEach::Segment);
+        let without = |model: &ModelName| configured.iter().any(|(other, has)| other == model && !has);
+        let problems: Vec<Problem> = over_segments
+            .filter_map(|rule| {
+                let model = rule.model.as_ref().filter(|model| without(model))?;
+                let needed = format!("`segments: [COLUMN]` of model `{model}` in the settings");
+                Some(rule.problem(rule.line, &format!("`for_each: segment` needs {needed}")))
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
     /// The rule `name` for `model`.
     pub fn find(&self, model: &ModelName, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name && rule.applies_to(model))

@@ -135,17 +135,13 @@ impl Reader<'_> {
 
     fn for_each(&mut self, node: &Node) -> Option<ForEach> {
         let text = self.text(node, "for_each")?;
-        let words = [ForEach::Feature, ForEach::Output, ForEach::Model];
+        let words = [ForEach::Feature, ForEach::Output, ForEach::Segment, ForEach::Model];
         if let Some(found) = words.into_iter().find(|word| word.as_str() == text) {
             return Some(found);
         }
-        let message = if text == "segment" {
-            "`for_each: segment` is not served yet; expected `feature`, `output` or `model`".to_owned()
-        } else {
-            let near = hint(text, ForEach::WORDS);
-            format!("`for_each`: expected `feature`, `output` or `model`, found `{text}`{near}")
-        };
-        self.problem(node.line, message);
+        let near = hint(text, ForEach::WORDS);
+        let expected = "expected `feature`, `output`, `segment` or `model`";
+        self.problem(node.line, format!("`for_each`: {expected}, found `{text}`{near}"));
         None
     }
 

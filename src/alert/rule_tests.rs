@@ -73,7 +73,7 @@ groups:
         labells: {severity: warning}
         annotations: {summary: "{{psy}}"}
       - alert: B
-        for_each: segment
+        for_each: segmnt
         expr: psi > 1
         receivers: []
       - for_each: model
@@ -88,7 +88,7 @@ groups:
         r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or a duration such as `5m`, found `soon`"#,
         r#"rules/0.yaml:10: group "g", rule "A": unknown key `labells` in a rule, did you mean `labels`?"#,
         r#"rules/0.yaml:11: group "g", rule "A": `annotations.summary`: unknown name `psy`, did you mean `psi`?"#,
-        r#"rules/0.yaml:13: group "g", rule "B": `for_each: segment` is not served yet; expected `feature`, `output` or `model`"#,
+        r#"rules/0.yaml:13: group "g", rule "B": `for_each`: expected `feature`, `output`, `segment` or `model`, found `segmnt`, did you mean `segment`?"#,
         r#"rules/0.yaml:15: group "g", rule "B": expected at least one entry in `receivers`"#,
         r#"rules/0.yaml:16: group "g", rule 3: expected `alert` in a rule"#,
         r#"rules/0.yaml:16: group "g", rule 3: expected `expr` in a rule"#,

@@ -6,7 +6,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::*;
-use crate::alert::example::report_at;
+use crate::alert::example::{self, report_at};
 use crate::drift::{DriftReport, Verdict};
 use crate::model::Role;
 use crate::traffic::{Compared, Figure, TrafficCriteria, TrafficReport, TrafficVerdict};
@@ -37,7 +37,7 @@ fn shipped() -> RuleSet {
 type Change = fn(&mut DriftReport);
 
 /// Rule, windows until it fires, the change that makes it fire, a change it has to be silent on.
-const CASES: [(&str, u32, Change, Change); 10] = [
+const CASES: [(&str, u32, Change, Change); 11] = [
     (
         "FeatureDrift",
         2,
@@ -50,6 +50,7 @@ const CASES: [(&str, u32, Change, Change); 10] = [
         |r| r.features[1].verdict = Verdict::Drift,
         |r| r.features[0].verdict = Verdict::Drift,
     ),
+    ("SegmentDrift", 2, |r| segment(r, Verdict::Drift), |r| segment(r, Verdict::Ok)),
     ("MissingValues", 1, |r| statistic(r, "missing_delta", 0.2), |r| statistic(r, "missing_delta", -0.2)),
     ("UnknownValues", 2, |r| statistic(r, "unseen_share", 0.06), |r| statistic(r, "unseen_share", 0.04)),
     ("PredictionsLost", 2, |r| r.losses.kept = 300, |r| r.losses.kept = 2000),
@@ -59,6 +60,11 @@ const CASES: [(&str, u32, Change, Change); 10] = [
     ("SlowAnswers", 2, |r| slower(r, TrafficVerdict::Worse), |r| slower(r, TrafficVerdict::Ok)),
     ("TapOverhead", 2, |r| figure(r, Figure::OverheadP99, 0.02), |r| figure(r, Figure::UpstreamP99, 0.02)),
 ];
+
+fn segment(report: &mut DriftReport, verdict: Verdict) {
+    report.verdict = Verdict::Ok;
+    report.segments = vec![example::segment("region=eu", verdict)];
+}
 
 fn statistic(report: &mut DriftReport, name: &str, value: f64) {
     report.features[0].statistics.insert(name.to_owned(), value);

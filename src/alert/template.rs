@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn placeholders_are_filled() {
         let report = example::report(&[("temp", 0.314), ("hum", f64::NAN)]);
-        let scope = |index: usize| Scope { report: &report, column: Some(&report.features[index]) };
+        let scope =
+            |index: usize| Scope { report: &report, column: Some(&report.features[index]), segment: None };
         let template =
             Template::parse("{{feature}}: PSI {{ psi }} of {{n}}, χ² {{chi2}}{", ForEach::Feature).unwrap();
         assert_eq!(template.render(scope(0)), "temp: PSI 0.31 of 1000, χ² n/a{");

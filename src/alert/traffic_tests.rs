@@ -41,7 +41,7 @@ fn outcome(source: &str, for_each: ForEach, report: &DriftReport) -> Outcome {
     let expression =
         Expression::parse(source, for_each).unwrap_or_else(|problem| panic!("{source}: {problem}"));
     let column = (for_each != ForEach::Model).then(|| &report.features[0]);
-    expression.evaluate(&Engine::new(), Scope { report, column })
+    expression.evaluate(&Engine::new(), Scope { report, column, segment: None })
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_wrong_name_is_refused_with_the_nearest() {
     }
     let summary = Template::parse("p99 {{traffic.upstream_p99}} s", ForEach::Model).unwrap();
     let report = slow(0);
-    assert_eq!(summary.render(Scope { report: &report, column: None }), "p99 0.80 s");
+    assert_eq!(summary.render(Scope { report: &report, column: None, segment: None }), "p99 0.80 s");
     assert!(Template::parse("{{traffic.upstream}}", ForEach::Model).is_err());
 }
 

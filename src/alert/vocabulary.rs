@@ -1,7 +1,7 @@
 //! The names that rules may use, and what they stand for in a report.
 
 use super::traffic_names;
-use crate::drift::{DriftReport, FeatureReport, Verdict};
+use crate::drift::{DriftReport, FeatureReport, SegmentReport, Verdict};
 use crate::expectations::{CheckResult, CheckVerdict};
 use crate::model::Role;
 
@@ -13,12 +13,14 @@ pub enum ForEach {
     Feature,
     /// Every output of the model.
     Output,
+    /// Every segment of the window.
+    Segment,
     /// The window as a whole.
     Model,
 }
 
 impl ForEach {
-    /// The words of `for_each`; `segment` is known, but not yet served.
+    /// The words of `for_each`.
     pub(super) const WORDS: [&'static str; 4] = ["feature", "output", "segment", "model"];
 
     /// The word used in rules.
@@ -26,17 +28,26 @@ impl ForEach {
         match self {
             Self::Feature => "feature",
             Self::Output => "output",
+            Self::Segment => "segment",
             Self::Model => "model",
         }
     }
 
-    /// The features or outputs of `report` that this names; none for `model`.
-    pub(super) fn columns(self, report: &DriftReport) -> impl Iterator<Item = &FeatureReport> {
-        report.features.iter().filter(move |feature| match self {
-            Self::Feature => matches!(feature.role, Role::Feature | Role::Derived),
-            Self::Output => feature.role == Role::Output,
-            Self::Model => false,
-        })
+    /// What of `report` this names, one scope for each.
+    pub(super) fn scopes(self, report: &DriftReport) -> Vec<Scope<'_>> {
+        let whole = Scope { report, column: None, segment: None };
+        let columns = |wanted: fn(Role) -> bool| {
+            let found = report.features.iter().filter(|column| wanted(column.role));
+            found.map(|column| Scope { column: Some(column), ..whole }).collect()
+        };
+        match self {
+            Self::Feature => columns(|role| matches!(role, Role::Feature | Role::Derived)),
+            Self::Output => columns(|role| role == Role::Output),
+            Self::Segment => {
+                report.segments.iter().map(|segment| Scope::of_segment(report, segment)).collect()
+            }
+            Self::Model => vec![whole],
+        }
     }
 }
 
@@ -77,11 +88,13 @@ impl Fact<'_> {
     }
 }
 
-/// One window, or one column of it: what names are looked up in.
+/// One window, or one column or segment of it: what names are looked up in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) report: &'a DriftReport,
+    /// In a segment, the column of it that moved most.
     pub(super) column: Option<&'a FeatureReport>,
+    pub(super) segment: Option<&'a SegmentReport>,
 }
 
 /// A name that rules may use.
@@ -131,7 +144,14 @@ pub(super) const VIOLATIONS: &str = "violations";
 /// The number of differences between the columns of a window and those expected.
 const SCHEMA_CHANGES: &str = "schema_changes";
 
-const NAMED: [Variable; 14] = [
+/// The key of a segment.
+const SEGMENT: &str = "segment";
+
+/// What is not known by segment.
+const NOT_BY_SEGMENT: [&str; 2] = [VIOLATIONS, SCHEMA_CHANGES];
+
+const NAMED: [Variable; 15] = [
+    variable(SEGMENT, Kind::Text, (false, false)),
     Variable { inferred: true, words: VERDICTS, ..variable("verdict", Kind::Text, BOTH) },
     Variable { inferred: true, ..variable("p", Kind::Number, COLUMN) },
     Variable { inferred: true, ..variable("drifted", Kind::Number, WHOLE) },
@@ -154,7 +174,11 @@ pub(super) fn variables(for_each: ForEach) -> impl Iterator<Item = Variable> {
         .into_iter()
         .map(|name| Variable { inferred: true, ..variable(name, Kind::Number, COLUMN) });
     NAMED.into_iter().chain(statistics).chain(traffic_names::variables()).filter(move |variable| {
-        if for_each == ForEach::Model { variable.scopes.1 } else { variable.scopes.0 }
+        match for_each {
+            ForEach::Model => variable.scopes.1,
+            ForEach::Segment => !NOT_BY_SEGMENT.contains(&variable.name),
+            ForEach::Feature | ForEach::Output => variable.scopes.0,
+        }
     })
 }
 
@@ -163,14 +187,14 @@ pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, 
     if let Some(found) = variables(for_each).find(|variable| variable.name == name) {
         return Ok(found);
     }
-    let elsewhere = [ForEach::Feature, ForEach::Model]
+    let elsewhere = [ForEach::Feature, ForEach::Model, ForEach::Segment]
         .into_iter()
         .find(|other| variables(*other).any(|variable| variable.name == name));
     if let Some(other) = elsewhere {
         return Err(format!(
             "`{name}` does not exist for `for_each: {}`, only for `for_each: {}`",
             for_each.as_str(),
-            if other == ForEach::Model { "model" } else { "feature` and `output" }
+            if other == ForEach::Feature { "feature` and `output" } else { other.as_str() }
         ));
     }
     // Whoever forgets the prefix is told the name with it.
@@ -181,9 +205,21 @@ pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, 
 }
 
 impl<'a> Scope<'a> {
+    /// One segment of `report`.
+    pub(super) fn of_segment(report: &'a DriftReport, segment: &'a SegmentReport) -> Self {
+        Self { report, column: segment.strongest(), segment: Some(segment) }
+    }
+
+    /// What an alert is about: the column, the segment's key, or the model's name.
+    pub(super) fn subject(self) -> &'a str {
+        let whole = || self.column.map_or(self.report.model.as_str(), |column| &column.name);
+        self.segment.map_or_else(whole, |segment| &segment.segment)
+    }
+
     /// The verdict on the subject.
     pub(super) fn verdict(self) -> Verdict {
-        self.column.map_or(self.report.verdict, |column| column.verdict)
+        let whole = || self.column.map_or(self.report.verdict, |column| column.verdict);
+        self.segment.map_or_else(whole, |segment| segment.verdict)
     }
 
     /// Whether the window says too little, or not enough of it arrived, for anything inferred from it.
@@ -220,6 +256,19 @@ impl<'a> Scope<'a> {
             return found.filter(Fact::is_known);
         }
         let count = |value: u64| Some(Fact::Number(value as f64));
+        if let Some(segment) = self.segment {
+            let found = match name {
+                SEGMENT => Some(Fact::Text(&segment.segment)),
+                "rows" | "n" => count(segment.rows),
+                "n_reference" => count(segment.rows_reference),
+                "drifted" => count(segment.drifted as u64),
+                "features" => count(segment.columns as u64),
+                _ => None,
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
         let found = match (name, self.column) {
             ("verdict", _) => Some(Fact::Text(self.verdict().as_str())),
             ("rows", _) | ("n", None) => count(report.rows),

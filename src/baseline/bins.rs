@@ -78,6 +78,21 @@ impl Bins {
         Self { of_cell }
     }
 
+    /// Runs of cells that belong to one bin, as bin and number of cells.
+    pub(super) fn runs(&self) -> Vec<(u32, usize)> {
+        self.of_cell.chunk_by(|a, b| a == b).filter_map(|run| Some((*run.first()?, run.len()))).collect()
+    }
+
+    /// The bins of these runs; none unless they cover `cells` cells with at most as many bins.
+    pub(super) fn from_runs(runs: &[(u32, usize)], cells: usize) -> Option<Self> {
+        let covered = runs.iter().try_fold(0_usize, |sum, (_, length)| sum.checked_add(*length))?;
+        if covered != cells || runs.iter().any(|(bin, _)| *bin as usize >= cells) {
+            return None;
+        }
+        let of_cell = runs.iter().flat_map(|&(bin, length)| std::iter::repeat_n(bin, length)).collect();
+        Some(Self { of_cell })
+    }
+
     /// Number of bins, `missing` included.
     pub fn len(&self) -> usize {
         self.of_cell.iter().max().map_or(0, |&last| last as usize + 1) + 1

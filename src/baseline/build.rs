@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     Baseline, BaselineColumn, CategorySummary, CutOptions, Cycle, FormatError, NumericSummary, Runs,
-    infer_kind, joint,
+    SegmentSources, SegmentedBy, infer_kind, joint,
 };
 use crate::model::{FeatureKind, ModelName, Role, Value};
 use crate::profile::{Categories, ColumnLayout, ColumnProfile, Cut, Grid, Others, category_of};
@@ -46,6 +46,11 @@ pub enum BuildError {
         /// The first column's.
         expected: usize,
     },
+    /// A column to segment by that has no categories.
+    #[error(
+        "`{0}` is numeric, and a segment needs categories; say `--kind {0}=categorical`, or segment by another column"
+    )]
+    NumericSegment(String),
     /// Two columns of one role and name.
     #[error("column `{0}` occurs twice")]
     Duplicate(String),
@@ -101,6 +106,22 @@ pub fn build(
     blocks: Option<Blocks<'_>>,
     options: BuildOptions,
 ) -> Result<Baseline, BuildError> {
+    build_segmented(columns, blocks, SegmentSources::default(), options)
+}
+
+/// Builds a baseline as [`build`] does, which also holds the counts of each segment.
+///
+/// It reads every row once more for each column to segment by, and holds as many counts again for each segment.
+///
+/// # Errors
+///
+/// [`BuildError`] names the column and what to do about it.
+pub fn build_segmented(
+    columns: &[SourceColumn<'_>],
+    blocks: Option<Blocks<'_>>,
+    segments: SegmentSources<'_>,
+    options: BuildOptions,
+) -> Result<Baseline, BuildError> {
     let rows = check_shape(columns)?;
     let mut built: Vec<BaselineColumn> = Vec::with_capacity(columns.len());
     for column in columns {
@@ -115,12 +136,52 @@ pub fn build(
         });
     }
     let learned = if options.joint { joint::learn(columns, &built, blocks, &options.cut)? } else { None };
-    let Some((errors, joint)) = learned else {
-        return Ok(Baseline::assemble(options.model, options.source, rows, options.cut, built)?);
-    };
-    built.push(errors);
-    let baseline = Baseline::assemble(options.model, options.source, rows, options.cut, built)?;
-    Ok(baseline.with_joint(joint)?)
+    let layouts: Vec<ColumnLayout> = built
+        .iter()
+        .chain(learned.as_ref().map(|learned| &learned.column))
+        .map(|column| column.layout.clone())
+        .collect();
+    let derived = learned.as_ref().map(|learned| SourceColumn {
+        name: &learned.column.layout.name,
+        role: Role::Derived,
+        kind: Some(FeatureKind::Numeric),
+        values: &learned.errors,
+    });
+    let segmented = segment(columns, derived, blocks, segments, &layouts, &options.cut)?;
+    let joint = learned.map(|learned| {
+        built.push(learned.column);
+        learned.joint
+    });
+    let mut baseline = Baseline::assemble(options.model, options.source, rows, options.cut, built)?;
+    if let Some(joint) = joint {
+        baseline = baseline.with_joint(joint)?;
+    }
+    Ok(if segmented.is_empty() { baseline } else { baseline.with_segments(segmented)? })
+}
+
+/// Counts every column by the values of each column to segment by.
+fn segment(
+    columns: &[SourceColumn<'_>],
+    derived: Option<SourceColumn<'_>>,
+    blocks: Option<Blocks<'_>>,
+    segments: SegmentSources<'_>,
+    layouts: &[ColumnLayout],
+    options: &CutOptions,
+) -> Result<Vec<SegmentedBy>, BuildError> {
+    let sources: Vec<_> = columns.iter().chain(&derived).zip(layouts).collect();
+    let mut segmented: Vec<SegmentedBy> = Vec::with_capacity(segments.by.len());
+    for by in segments.by {
+        let rows = columns.first().map_or(0, |column| column.values.len());
+        if by.values.len() != rows {
+            let column = by.name.to_owned();
+            return Err(BuildError::Ragged { column, got: by.values.len(), expected: rows });
+        }
+        if segmented.iter().any(|other| other.column() == by.name) {
+            return Err(BuildError::Duplicate(by.name.to_owned()));
+        }
+        segmented.push(SegmentedBy::count(by, segments.values, &sources, blocks, options)?);
+    }
+    Ok(segmented)
 }
 
 /// Checks that the columns are as long as one another and named once each; returns the number of rows.
@@ -165,14 +226,19 @@ pub(super) fn count_column(
     Ok((layout, whole, by_block))
 }
 
-fn cut_column(column: &SourceColumn<'_>, options: &CutOptions) -> Result<ColumnLayout, BuildError> {
-    let kind = match column.kind {
-        Some(kind) => kind,
+/// The kind of a column: the stated one, else what its values say.
+pub(super) fn check_kind(column: &SourceColumn<'_>) -> Result<FeatureKind, BuildError> {
+    match column.kind {
+        Some(kind) => Ok(kind),
         None if column.values.iter().all(|value| *value == Value::Missing) => {
-            return Err(BuildError::AllMissing(column.name.to_owned()));
+            Err(BuildError::AllMissing(column.name.to_owned()))
         }
-        None => infer_kind(column.values).ok_or_else(|| BuildError::NotScalar(column.name.to_owned()))?,
-    };
+        None => infer_kind(column.values).ok_or_else(|| BuildError::NotScalar(column.name.to_owned())),
+    }
+}
+
+fn cut_column(column: &SourceColumn<'_>, options: &CutOptions) -> Result<ColumnLayout, BuildError> {
+    let kind = check_kind(column)?;
     let (cut, range) = match kind {
         FeatureKind::Numeric => {
             let mut summary = NumericSummary::new(usize::MAX);
@@ -211,7 +277,7 @@ fn finite(value: &Value) -> Option<f64> {
     }
 }
 
-fn category(kind: FeatureKind, value: &Value) -> Option<String> {
+pub(super) fn category(kind: FeatureKind, value: &Value) -> Option<String> {
     match value {
         Value::Text(text) => Some(text.clone()),
         Value::Bool(truth) => Some(truth.to_string()),

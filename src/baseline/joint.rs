@@ -16,6 +16,16 @@ const SAMPLED_ROWS: usize = 512;
 /// components have learned from nearly as many rows as the ones that are kept.
 const FOLDS: usize = 10;
 
+/// What several columns at once have taught.
+pub(super) struct Learned {
+    /// The column of the errors.
+    pub column: BaselineColumn,
+    /// The error of each reference row, by components fitted without its fold.
+    pub errors: Vec<Value>,
+    /// The components and the sample.
+    pub joint: Joint,
+}
+
 /// Learns from the rows of `columns`, of which `built` are the counts; gives the column of the errors beside it.
 ///
 /// `None` where there is nothing to learn: fewer than two numeric or boolean inputs that vary, or more than
@@ -34,7 +44,7 @@ pub(super) fn learn(
     built: &[BaselineColumn],
     blocks: Option<Blocks<'_>>,
     options: &CutOptions,
-) -> Result<Option<(BaselineColumn, Joint)>, BuildError> {
+) -> Result<Option<Learned>, BuildError> {
     let inputs: Vec<(&SourceColumn<'_>, &BaselineColumn)> =
         columns.iter().zip(built).filter(|(_, built)| is_input(&built.layout)).collect();
     let is_taken = columns.iter().any(|column| column.name == PCA_ERROR);
@@ -95,7 +105,7 @@ pub(super) fn learn(
         Some(cycle) => learned.in_season(cycle, &by_block),
         None => learned,
     };
-    Ok(Some((learned, joint)))
+    Ok(Some(Learned { column: learned, errors, joint }))
 }
 
 /// The fold of each row, and the number of folds: by block where there are several, else by row.

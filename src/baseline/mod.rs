@@ -17,16 +17,20 @@ mod packed;
 mod part;
 mod rebin;
 mod season;
+mod segments;
 mod summary;
 
 pub use bins::Bins;
-pub use build::{Blocks, BuildError, BuildOptions, SourceColumn, boolean_cut, build, numeric_cut};
+pub use build::{
+    Blocks, BuildError, BuildOptions, SourceColumn, boolean_cut, build, build_segmented, numeric_cut,
+};
 pub use column::{BaselineColumn, Reference};
 pub use format::FormatError;
 pub use infer::infer_kind;
 pub use part::{Part, PartError, build_part, merge};
 pub use rebin::rebin;
 pub use season::{Cycle, Season, Slots};
+pub use segments::{SegmentColumn, SegmentReference, SegmentSources, SegmentedBy};
 pub use summary::{CategorySummary, MAX_CATEGORIES, NumericSummary, Runs};
 
 /// How a baseline was cut; part of its content.
@@ -62,6 +66,7 @@ pub struct Baseline {
     options: CutOptions,
     columns: Vec<BaselineColumn>,
     layout: Layout,
+    segmented_by: Vec<SegmentedBy>,
     version: String,
     /// The document it was read from, where that is of an earlier format: its name is that document's.
     document: Option<String>,
@@ -95,8 +100,17 @@ impl Baseline {
         columns: Vec<BaselineColumn>,
     ) -> Result<Self, FormatError> {
         let layout = Layout::new(columns.iter().map(|column| column.layout.clone()).collect());
-        let mut baseline =
-            Self { model, source, rows, options, columns, layout, version: String::new(), document: None };
+        let mut baseline = Self {
+            model,
+            source,
+            rows,
+            options,
+            columns,
+            layout,
+            segmented_by: Vec::new(),
+            version: String::new(),
+            document: None,
+        };
         baseline.version = baseline.content_version()?;
         Ok(baseline)
     }
@@ -111,6 +125,13 @@ impl Baseline {
             column: PCA_ERROR.to_owned(),
             problem: problem.to_string(),
         })?;
+        self.version = self.content_version()?;
+        Ok(self)
+    }
+
+    /// The same baseline with counts by segment.
+    pub(crate) fn with_segments(mut self, segmented_by: Vec<SegmentedBy>) -> Result<Self, FormatError> {
+        self.segmented_by = segmented_by;
         self.version = self.content_version()?;
         Ok(self)
     }

@@ -1,5 +1,6 @@
 //! `driftline baseline`: build, merge, list, show, diff, activate.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,16 +12,20 @@ use serde_json::json;
 use super::ExitStatus;
 use crate::app;
 use crate::baseline::{
-    self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, Part, PartError, Season, SourceColumn,
+    self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, Part, PartError, Season, SegmentSources,
+    SegmentedBy, SourceColumn,
 };
-use crate::config::{Settings, Span};
+use crate::config::{ModelSettings, Settings, Span};
 use crate::drift::{self, Criteria, Losses};
-use crate::frames;
+use crate::frames::{self, Table};
 use crate::model::{FeatureKind, ModelName, Role};
-use crate::profile::{Cut, Profile, format_number};
+use crate::profile::{
+    Cut, DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES, Profile, format_number,
+};
 use crate::store;
 use crate::tasks;
 use crate::window::{Window, window_index};
+use crate::yaml::hint;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -91,6 +96,16 @@ pub(super) struct Build {
     /// same hour; by default the model's in the settings
     #[arg(long, value_parser = parse_season, requires = "time")]
     season: Option<Season>,
+    /// Columns by whose values the rows are also counted, so that a segment is compared with its like; by default those of
+    /// the settings. They are watched, too, unless they are left out by `--exclude`
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["part", "no_segments"])]
+    segments: Vec<String>,
+    /// Values of such a column with a segment of their own, the most frequent ones; by default as in the settings, else 20
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SEGMENT_VALUES as i64))]
+    segment_values: Option<u16>,
+    /// Do not count by segment, whatever the settings say
+    #[arg(long)]
+    no_segments: bool,
     /// Cells that a numeric column is counted on
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(100..=4096))]
     grid_cells: u16,
@@ -184,7 +199,8 @@ pub(super) async fn run(
 async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
     let configured = settings.model(&arguments.model);
     let mut table = frames::read_table(&arguments.data, None)?;
-    for name in arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time) {
+    let named = arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time);
+    for name in named.chain(&arguments.segments) {
         table.column(name)?;
     }
     for (name, _) in &arguments.kind {
@@ -253,16 +269,54 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
         } else {
             writeln!(out, "part of {} rows: {}", part.rows(), path.display())?;
             writeln!(out, "when all parts are there: `driftline baseline merge {} ...`", path.display())?;
+            if configured.is_some_and(|model| !model.segments.is_empty()) {
+                writeln!(out, "a part counts no segments: they are going to be compared with all rows")?;
+            }
         }
         return Ok(());
     }
-    let built = baseline::build(&columns, blocks, options).with_context(context)?;
+    let by = segment_columns(arguments, configured, &table, &kind_of)?;
+    let values = arguments.segment_values.map(usize::from);
+    let values = values.or(configured.map(|model| model.segment_values)).unwrap_or(DEFAULT_SEGMENT_VALUES);
+    let segments = SegmentSources { by: &by, values };
+    let built = baseline::build_segmented(&columns, blocks, segments, options).with_context(context)?;
     let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
     finish(&built, folder, arguments.no_register, arguments.json, settings, out).await?;
     if arguments.time.is_none() && !arguments.json {
         writeln!(out, "natural variation is unknown: name the event time with `--time COLUMN`")?;
     }
     Ok(())
+}
+
+/// The columns to segment by: those of the arguments, else those of the settings.
+fn segment_columns<'t>(
+    arguments: &Build,
+    configured: Option<&ModelSettings>,
+    table: &'t Table,
+    kind_of: impl Fn(&str) -> Option<FeatureKind>,
+) -> anyhow::Result<Vec<SourceColumn<'t>>> {
+    let of_settings = configured.map_or(&[][..], |model| &model.segments);
+    let names = match (arguments.no_segments, arguments.segments.is_empty()) {
+        (true, _) => &[][..],
+        (false, true) => of_settings,
+        (false, false) => &arguments.segments,
+    };
+    if names.len() > MAX_SEGMENT_COLUMNS {
+        bail!("`--segments` has {} columns, the most are {MAX_SEGMENT_COLUMNS}", names.len());
+    }
+    let find = |name: &String| {
+        let column = table.columns.iter().find(|column| column.name == *name).with_context(|| {
+            let (data, model) = (arguments.data.display(), &arguments.model);
+            let near = hint(name, table.columns.iter().map(|column| column.name.as_str()));
+            format!(
+                "`{data}` has no column `{name}` to segment model `{model}` by, or `privacy` drops it{near}; \
+                 `--no-segments` builds without"
+            )
+        })?;
+        let (role, kind) = (Role::Feature, kind_of(name));
+        Ok(SourceColumn { name: &column.name, role, kind, values: &column.values })
+    };
+    names.iter().map(find).collect()
 }
 
 async fn merge(arguments: &Merge, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
@@ -305,6 +359,8 @@ async fn finish(
             "columns": built.columns().iter().map(|c| json!({
                 "name": c.layout.name, "role": c.layout.role, "kind": c.layout.kind,
                 "natural_variation": c.psi_variation.is_some() })).collect::<Vec<_>>(),
+            "segments": built.segmented_by().iter().map(|by| json!({
+                "column": by.column(), "rows": rows_by_segment(by) })).collect::<Vec<_>>(),
         });
         writeln!(out, "{document}")?;
     } else {
@@ -440,7 +496,19 @@ fn print_columns(baseline: &Baseline, out: &mut impl Write) -> anyhow::Result<()
         }
     }
     writeln!(out, "{table}")?;
+    for by in baseline.segmented_by() {
+        let rows = rows_by_segment(by);
+        let shown: Vec<String> = rows.iter().map(|(segment, rows)| format!("{segment} ({rows})")).collect();
+        writeln!(out, "segments by {}: {}", by.column(), shown.join(", "))?;
+    }
     Ok(())
+}
+
+/// The reference rows of each segment that has some, by key.
+fn rows_by_segment(by: &SegmentedBy) -> BTreeMap<String, u64> {
+    let places = by.places();
+    let rows = places.keys().iter().zip(by.segments()).filter(|(_, segment)| segment.rows > 0);
+    rows.map(|(key, segment)| (key.to_string(), segment.rows)).collect()
 }
 
 /// Compares two baselines; only possible where both were cut the same way.

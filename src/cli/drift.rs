@@ -219,8 +219,40 @@ pub(super) fn print_report(report: &DriftReport, out: &mut impl Write) -> anyhow
     for change in &report.schema_changes {
         writeln!(out, "schema: {}", change.sentence())?;
     }
+    print_segments(report, out)?;
     print_expectations(report, out)?;
     print_traffic(report, out)
+}
+
+/// Prints each segment with the column of it that moved most.
+fn print_segments(report: &DriftReport, out: &mut impl Write) -> anyhow::Result<()> {
+    if report.segments.is_empty() {
+        return Ok(());
+    }
+    let mut table = TextTable::new();
+    let header = ["segment", "rows", "strongest", "psi", "p adjusted", "verdict", "reason"];
+    table.load_style(presets::NOTHING).set_header(header);
+    for segment in &report.segments {
+        let strongest = segment.strongest();
+        let psi = strongest.and_then(|column| column.statistics.get("psi"));
+        let p = strongest.and_then(|column| column.p_adjusted);
+        table.add_row([
+            segment.segment.clone(),
+            segment.rows.to_string(),
+            strongest.map(|column| column.name.clone()).unwrap_or_default(),
+            psi.map(|psi| format!("{psi:.3}")).unwrap_or_default(),
+            p.map(|p| format!("{p:.1e}")).unwrap_or_default(),
+            segment.verdict.as_str().to_owned(),
+            segment.reason.clone(),
+        ]);
+    }
+    for index in [1, 3, 4] {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
 }
 
 /// Judges the traffic of `stored` again, from the windows that were there when it was judged.
@@ -278,6 +310,9 @@ async fn explain(
             )?;
         }
     }
+    let mut connection = db.acquire().await?;
+    tasks::judge_segments(&mut connection, &baseline, &mut again).await?;
+    drop(connection);
     again.traffic = explain_traffic(db, &stored, out).await?;
     print_report(&again, out)?;
     if again == stored {
@@ -297,6 +332,9 @@ async fn explain(
     }
     if again.expectations != stored.expectations {
         differing.push("the expectations");
+    }
+    if again.segments != stored.segments {
+        differing.push("the segments");
     }
     if again.traffic != stored.traffic {
         differing.push("the traffic");

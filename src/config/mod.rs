@@ -323,6 +323,9 @@ impl Settings {
                     problems.push(format!("model `{name}`: {field} {value} is not a number of 0 or more"));
                 }
             }
+            let privacy = self.privacy.rules_with(&model.privacy.clone().unwrap_or_default());
+            let of_segments = model::segments(model, &privacy);
+            problems.extend(of_segments.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             if let Some(format) = &model.format {
                 let of_format = format::contradictions(format, &model.features);
                 problems.extend(of_format.into_iter().map(|problem| format!("model `{name}`: {problem}")));

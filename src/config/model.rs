@@ -10,9 +10,12 @@ use super::{FalseAlarms, Labels, Privacy, Span};
 use crate::baseline::Season;
 use crate::decode::Format;
 use crate::drift::Correction;
-use crate::model::{FeatureKind, ModelName};
+use crate::model::{FeatureKind, ModelName, Role};
+use crate::privacy::{Fields, Rules};
+use crate::profile::{DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES};
 use crate::retrain::{DeepSpec, Source, Task};
-use crate::schema::Expected;
+use crate::schema::{Expected, Holds};
+use crate::yaml::hint;
 
 /// One monitored model.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +43,14 @@ pub struct ModelSettings {
     /// another kind is a finding. Absent: those of the baseline.
     #[serde(default)]
     pub schema: Vec<Expected>,
+    /// Inputs by whose values every report is also made, at most 4: the most frequent values of the baseline, all others
+    /// together, and the rows without a value. They need not be watched themselves.
+    #[serde(default)]
+    pub segments: Vec<String>,
+    /// Values of such an input with a segment of their own, at most 100, in baselines that are built from now on, and where
+    /// the active one has no segments.
+    #[serde(default = "default_segment_values")]
+    pub segment_values: usize,
     /// Length of a window; divides a day, or is a multiple of one.
     #[serde(default = "default_window")]
     pub window: Span,
@@ -50,7 +61,7 @@ pub struct ModelSettings {
     /// How long after its end a window waits for late rows.
     #[serde(default = "default_lateness")]
     pub lateness: Span,
-    /// False alarms that the model may raise in a period with no drift.
+    /// False alarms that the model may raise in a period with no drift; where there are segments, half of them are theirs.
     #[serde(default)]
     pub false_alarms: FalseAlarms,
     /// How p-values are adjusted across features.
@@ -103,6 +114,49 @@ pub(super) fn aliases(models: &[ModelSettings]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Segments that cannot be made.
+pub(super) fn segments(model: &ModelSettings, privacy: &Rules) -> Vec<String> {
+    let mut problems = Vec::new();
+    let names = &model.segments;
+    if names.len() > MAX_SEGMENT_COLUMNS {
+        problems.push(format!("`segments` has {} columns, the most are {MAX_SEGMENT_COLUMNS}", names.len()));
+    }
+    if !(1..=MAX_SEGMENT_VALUES).contains(&model.segment_values) {
+        let values = model.segment_values;
+        problems.push(format!("`segment_values` {values} is not between 1 and {MAX_SEGMENT_VALUES}"));
+    }
+    let dropped = Fields::new(&privacy.drop);
+    let hashed = Fields::new(&privacy.hash);
+    for (at, name) in names.iter().enumerate() {
+        let mut refuse = |problem: String| problems.push(format!("`segments[{at}]`: {problem}"));
+        let inputs = || model.schema.iter().filter(|column| column.role == Role::Feature);
+        let declared = inputs().find(|column| column.name == *name);
+        let is_numeric = match model.kinds.get(name) {
+            Some(kind) => *kind == FeatureKind::Numeric,
+            None => declared.is_some_and(|column| column.kind == Holds::Numeric),
+        };
+        if name.trim().is_empty() {
+            refuse("expected the name of an input, found nothing".to_owned());
+        } else if names[..at].contains(name) {
+            refuse(format!("`{name}` is listed twice"));
+        } else if dropped.matches(name) {
+            refuse(format!("`{name}` is dropped by `privacy.drop`; take it from there, or hash it"));
+        } else if !model.schema.is_empty() && declared.is_none() {
+            let near = hint(name, inputs().map(|column| column.name.as_str()));
+            refuse(format!("`{name}` is no input of `schema`{near}"));
+        } else if is_numeric && !hashed.matches(name) {
+            refuse(format!(
+                "`{name}` is numeric, and a segment needs categories; say `kinds: {{{name}: categorical}}`"
+            ));
+        }
+    }
+    problems
+}
+
+fn default_segment_values() -> usize {
+    DEFAULT_SEGMENT_VALUES
 }
 
 fn default_window() -> Span {
@@ -188,3 +242,7 @@ fn default_device() -> String {
 fn default_min_labels() -> u64 {
     500
 }
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

@@ -1,13 +1,14 @@
 //! Judges a window: statistics and p-values per column, adjusted together, verdicts with their reasons.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::baseline::{Baseline, BaselineColumn, Reference};
+use crate::baseline::{Baseline, BaselineColumn, Bins, Reference, SegmentColumn};
 use crate::drift::{
     BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, UnseenValue, Verdict,
 };
 use crate::model::Role;
-use crate::profile::{ColumnProfile, Cut, Grid, LayoutMismatch, Profile};
+use crate::profile::{ColumnLayout, ColumnProfile, Cut, Grid, LayoutMismatch, Profile};
 use crate::stats::natural_variation::{self, VariationKind};
 use crate::stats::{self, Pooling, Variation};
 use crate::window::Window;
@@ -33,14 +34,19 @@ pub fn evaluate(
         .columns()
         .iter()
         .zip(profile.columns())
-        .map(|(column, current)| compare(column, current, window, criteria))
+        .map(|(column, current)| {
+            let side = Side::of_window(column, window);
+            let mut feature = compare(&side, current, criteria);
+            show_evidence(&mut feature, &side, current);
+            feature
+        })
         .collect();
-    adjust(&mut features, criteria);
-    let untrusted = losses.share() > criteria.loss_limit;
+    adjust(&mut features.iter_mut().collect::<Vec<_>>(), criteria.correction);
+    let untrusted = loss_reason(&losses, criteria);
     for feature in &mut features {
-        decide(feature, profile.rows(), untrusted, &losses, criteria);
+        decide(feature, profile.rows(), untrusted.as_deref(), criteria);
     }
-    let (verdict, reason) = summarise(&features, profile.rows(), untrusted, &losses, criteria);
+    let (verdict, reason) = summarise(&features, profile.rows(), untrusted.as_deref(), criteria);
     Ok(DriftReport {
         model: baseline.model().clone(),
         baseline: baseline.version().to_owned(),
@@ -59,18 +65,55 @@ pub fn evaluate(
         expectations_verdict: None,
         expectations_version: None,
         traffic: None,
+        segments: Vec::new(),
     })
 }
 
-/// Statistics and raw p-values of one column; the verdict is filled in later.
-fn compare(
-    column: &BaselineColumn,
-    current: &ColumnProfile,
-    window: Window,
-    criteria: &Criteria,
-) -> FeatureReport {
-    let Reference { counts: reference, slots } = column.reference(window);
-    let reference_bins = column.bins.profile_counts(&reference);
+/// What one column is compared with, and how.
+pub(super) struct Side<'a> {
+    layout: &'a ColumnLayout,
+    counts: Cow<'a, ColumnProfile>,
+    /// The slots of the season that the counts come from, for people.
+    slots: Option<String>,
+    bins: &'a Bins,
+    ks_error_bound: f64,
+    psi_variation: Option<Variation>,
+    ks_variation: Option<Variation>,
+}
+
+impl<'a> Side<'a> {
+    /// All reference rows, or those of the window's season.
+    pub(super) fn of_window(column: &'a BaselineColumn, window: Window) -> Self {
+        let Reference { counts, slots } = column.reference(window);
+        Self {
+            layout: &column.layout,
+            counts,
+            slots,
+            bins: &column.bins,
+            ks_error_bound: column.ks_error_bound,
+            psi_variation: column.psi_variation,
+            ks_variation: column.ks_variation,
+        }
+    }
+
+    /// The reference rows of one segment.
+    pub(super) fn of_segment(layout: &'a ColumnLayout, column: &'a SegmentColumn) -> Self {
+        Self {
+            layout,
+            counts: Cow::Borrowed(&column.profile),
+            slots: None,
+            bins: &column.bins,
+            ks_error_bound: column.ks_error_bound,
+            psi_variation: column.psi_variation,
+            ks_variation: column.ks_variation,
+        }
+    }
+}
+
+/// Statistics and raw p-values of one column; verdict and evidence are filled in later.
+pub(super) fn compare(column: &Side<'_>, current: &ColumnProfile, criteria: &Criteria) -> FeatureReport {
+    let reference = &*column.counts;
+    let reference_bins = column.bins.profile_counts(reference);
     let current_bins = column.bins.profile_counts(current);
     let (n_reference, n_current) = (reference.usable(), current.usable());
     let (missing_reference, missing_current) = (reference.unusable(), current.unusable());
@@ -127,7 +170,7 @@ fn compare(
             }
             let deviation = reference.moments.deviation();
             if current.moments.count() > 0 {
-                let distance = wasserstein(&reference, current, grid);
+                let distance = wasserstein(reference, current, grid);
                 if let Some(distance) = distance {
                     put("wasserstein", distance);
                 }
@@ -149,7 +192,7 @@ fn compare(
         }
     }
     FeatureReport {
-        bins: evidence(column, &reference_bins, &current_bins),
+        bins: Vec::new(),
         name: column.layout.name.clone(),
         role: column.layout.role,
         kind: column.layout.kind,
@@ -162,8 +205,8 @@ fn compare(
         p_adjusted: None,
         deciding,
         natural_variation,
-        slots,
-        unseen: unseen(current),
+        slots: column.slots.clone(),
+        unseen: Vec::new(),
         verdict: Verdict::Ok,
         reason: String::new(),
     }
@@ -189,14 +232,16 @@ fn wasserstein(reference: &ColumnProfile, current: &ColumnProfile, grid: &Grid) 
     stats::wasserstein_from_cells(grid.edges(), reference, current).ok()
 }
 
-fn evidence(column: &BaselineColumn, reference: &[u64], current: &[u64]) -> Vec<BinEvidence> {
-    column
-        .bins
-        .labels(&column.layout.cut)
-        .into_iter()
-        .zip(reference.iter().zip(current))
-        .map(|(label, (&reference, &current))| BinEvidence { label, reference, current })
-        .collect()
+/// Fills in what a person looks at: the bins of both sides, and the values that the baseline never had.
+pub(super) fn show_evidence(feature: &mut FeatureReport, column: &Side<'_>, current: &ColumnProfile) {
+    let reference = column.bins.profile_counts(&column.counts);
+    let counts = reference.into_iter().zip(column.bins.profile_counts(current));
+    let labels = column.bins.labels(&column.layout.cut).into_iter();
+    feature.bins = labels
+        .zip(counts)
+        .map(|(label, (reference, current))| BinEvidence { label, reference, current })
+        .collect();
+    feature.unseen = unseen(current);
 }
 
 /// The heaviest of the values that the baseline never had.
@@ -209,7 +254,7 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-fn ks_p_value(column: &BaselineColumn, ks: f64, n_current: u64, n_reference: u64) -> f64 {
+fn ks_p_value(column: &Side<'_>, ks: f64, n_current: u64, n_reference: u64) -> f64 {
     // The lower end of what the exact statistic can be: the grid never invents significance.
     let lower = (ks - column.ks_error_bound).max(0.0);
     // Past `EXACT_PAIRS` the exact law is refused as too costly.
@@ -241,7 +286,8 @@ fn with_variation(
     }
 }
 
-fn adjust(features: &mut [FeatureReport], criteria: &Criteria) {
+/// Adjusts the deciding p-values of `features` together.
+pub(super) fn adjust(features: &mut [&mut FeatureReport], correction: Correction) {
     let tested: Vec<(usize, f64)> = features
         .iter()
         .enumerate()
@@ -251,7 +297,7 @@ fn adjust(features: &mut [FeatureReport], criteria: &Criteria) {
         })
         .collect();
     let raw: Vec<f64> = tested.iter().map(|(_, p)| *p).collect();
-    let adjusted = match criteria.correction {
+    let adjusted = match correction {
         Correction::Holm => stats::holm(&raw),
         Correction::BenjaminiHochberg => stats::benjamini_hochberg(&raw),
         Correction::Bonferroni => stats::bonferroni(&raw),
@@ -261,10 +307,16 @@ fn adjust(features: &mut [FeatureReport], criteria: &Criteria) {
     }
 }
 
-fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Losses, criteria: &Criteria) {
+/// Fills in the verdict on one column, and its reason.
+///
+/// # Arguments
+///
+/// * `rows`: those of the window or segment.
+/// * `untrusted`: why its numbers do not stand for the traffic, where they do not.
+pub(super) fn decide(feature: &mut FeatureReport, rows: u64, untrusted: Option<&str>, criteria: &Criteria) {
     let counted = feature.n_current + feature.missing_current;
-    let (verdict, reason) = if untrusted {
-        (Verdict::Untrusted, loss_reason(losses, criteria))
+    let (verdict, reason) = if let Some(reason) = untrusted {
+        (Verdict::Untrusted, reason.to_owned())
     } else if counted < criteria.min_rows {
         let missing_outputs = feature.role == Role::Output && counted < rows;
         let hint = if missing_outputs { " (answers that could not be aligned with their rows)" } else { "" };
@@ -318,23 +370,26 @@ fn decide(feature: &mut FeatureReport, rows: u64, untrusted: bool, losses: &Loss
     feature.reason = reason;
 }
 
-fn loss_reason(losses: &Losses, criteria: &Criteria) -> String {
-    format!(
-        "{} of the predictions were lost, over the limit {}",
-        short(losses.share()),
-        short(criteria.loss_limit)
-    )
+/// Why the window is not to be trusted, where too much of it was lost.
+pub(super) fn loss_reason(losses: &Losses, criteria: &Criteria) -> Option<String> {
+    (losses.share() > criteria.loss_limit).then(|| {
+        format!(
+            "{} of the predictions were lost, over the limit {}",
+            short(losses.share()),
+            short(criteria.loss_limit)
+        )
+    })
 }
 
-fn summarise(
+/// The verdict over `features`, and its reason.
+pub(super) fn summarise(
     features: &[FeatureReport],
     rows: u64,
-    untrusted: bool,
-    losses: &Losses,
+    untrusted: Option<&str>,
     criteria: &Criteria,
 ) -> (Verdict, String) {
-    if untrusted {
-        return (Verdict::Untrusted, loss_reason(losses, criteria));
+    if let Some(reason) = untrusted {
+        return (Verdict::Untrusted, reason.to_owned());
     }
     let drifted: Vec<&str> =
         features.iter().filter(|f| f.verdict == Verdict::Drift).map(|f| f.name.as_str()).collect();

@@ -3,12 +3,14 @@
 mod evaluate;
 mod joint;
 mod report;
+mod segments;
 
 pub use evaluate::{evaluate, short, short_p};
 pub use joint::{ColumnWeight, JointReport};
 pub use report::{
     BinEvidence, Correction, Criteria, Deciding, DriftReport, FeatureReport, Losses, UnseenValue, Verdict,
 };
+pub use segments::{ComparedWith, SegmentCriteria, SegmentReport};
 
 #[cfg(test)]
 mod season_tests;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::joint::JointReport;
+use super::segments::{SegmentCriteria, SegmentReport};
 use crate::baseline::Baseline;
 use crate::expectations::{self, CheckResult, CheckVerdict, Expectations, Observed};
 use crate::model::{FeatureKind, ModelName, Role};
@@ -79,6 +80,9 @@ pub struct Criteria {
     pub ks_floor: f64,
     /// Share of lost exchanges above which the window is not trusted.
     pub loss_limit: f64,
+    /// How segments are judged; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<SegmentCriteria>,
 }
 
 impl Default for Criteria {
@@ -90,6 +94,7 @@ impl Default for Criteria {
             psi_floor: 0.1,
             ks_floor: 0.05,
             loss_limit: 0.05,
+            segments: None,
         }
     }
 }
@@ -254,6 +259,10 @@ pub struct DriftReport {
     /// stands beside `verdict` and does not change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficReport>,
+    /// Each segment, in the order of the columns and of their values in the baseline; their verdicts stand beside `verdict`
+    /// and do not change it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentReport>,
 }
 
 impl DriftReport {

@@ -1,5 +1,9 @@
 //! What was made of it: drift, traffic, alerts and training.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 
 use super::Declare;
@@ -20,6 +24,10 @@ pub struct DriftMetrics {
     pub violations: IntGaugeVec,
     /// Columns of the newest window of a model that differ from those expected, by kind of difference.
     pub schema_changes: IntGaugeVec,
+    /// Newest verdict on each segment, in the codes of `verdict`.
+    pub segment_verdict: IntGaugeVec,
+    /// The segments shown of each model: those that a report no longer holds vanish.
+    segments: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
 }
 
 /// What the evaluator found of times, endings and sizes.
@@ -68,6 +76,14 @@ impl DriftMetrics {
                 ),
                 &["model", "change"],
             )?)?,
+            segment_verdict: declare.add(IntGaugeVec::new(
+                Opts::new(
+                    "driftline_segment_verdict",
+                    "Newest verdict on a segment: 0 ok, 1 drift, 2 insufficient data, 3 untrusted",
+                ),
+                &["model", "segment"],
+            )?)?,
+            segments: Arc::default(),
             violations: declare.add(IntGaugeVec::new(
                 Opts::new(
                     "driftline_expectation_violations",
@@ -89,14 +105,9 @@ impl DriftMetrics {
             for (statistic, value) in &feature.statistics {
                 self.statistic.with_label_values(&[model, &name, statistic]).set(*value);
             }
-            let code = match feature.verdict {
-                Verdict::Ok => 0,
-                Verdict::Drift => 1,
-                Verdict::InsufficientData => 2,
-                Verdict::Untrusted => 3,
-            };
-            self.verdict.with_label_values(&[model, &name]).set(code);
+            self.verdict.with_label_values(&[model, &name]).set(code(feature.verdict));
         }
+        self.show_segments(report);
         for change in Change::ALL {
             let found = report.schema_changes.iter().filter(|found| found.change == change).count();
             let found = i64::try_from(found).unwrap_or(i64::MAX);
@@ -110,6 +121,33 @@ impl DriftMetrics {
             let violated = i64::try_from(violated).unwrap_or(i64::MAX);
             self.violations.with_label_values(&[model, kind.as_str()]).set(violated);
         }
+    }
+}
+
+impl DriftMetrics {
+    fn show_segments(&self, report: &DriftReport) {
+        let model = report.model.as_str();
+        let found = report.segments.iter().map(|segment| segment.segment.clone()).collect::<BTreeSet<_>>();
+        let mut shown = self.segments.lock();
+        for gone in shown.get(model).into_iter().flatten().filter(|name| !found.contains(*name)) {
+            // One that is not there need not be removed.
+            drop(self.segment_verdict.remove_label_values(&[model, gone]));
+        }
+        for segment in &report.segments {
+            let labels = &[model, segment.segment.as_str()];
+            self.segment_verdict.with_label_values(labels).set(code(segment.verdict));
+        }
+        shown.insert(model.to_owned(), found);
+    }
+}
+
+/// The number that stands for a verdict on drift.
+fn code(verdict: Verdict) -> i64 {
+    match verdict {
+        Verdict::Ok => 0,
+        Verdict::Drift => 1,
+        Verdict::InsufficientData => 2,
+        Verdict::Untrusted => 3,
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::hash::{mix, stable_hash};
 use super::sample::RowSample;
-use super::{ColumnLayout, ColumnProfile, Cut};
+use super::{ColumnLayout, ColumnProfile, Cut, Rows};
 use crate::model::{Column, FeatureKind, Role, Value};
 use crate::stats::joint::Pca;
 
@@ -147,7 +147,7 @@ impl Bound {
         &self,
         layout: &[ColumnLayout],
         found: &[Option<&Column>],
-        rows: usize,
+        rows: &Rows,
         exchange: Option<&str>,
         profiles: &mut [ColumnProfile],
         sample: &mut RowSample,
@@ -156,7 +156,7 @@ impl Bound {
         let exchange = exchange.filter(|_| self.joint.is_sampled()).map(stable_hash);
         let mut row = Vec::with_capacity(self.inputs.len());
         let mut scratch = Vec::with_capacity(self.inputs.len());
-        for index in 0..rows {
+        rows.for_each(|index| {
             row.clear();
             row.extend(self.inputs.iter().map(|&at| {
                 let value = found[at].and_then(|column| column.values.get(index));
@@ -172,7 +172,7 @@ impl Bound {
                 let cells = row.iter().zip(&self.inputs).map(|(&number, &at)| cell_of(&layout[at], number));
                 sample.insert(hash, cells.collect());
             }
-        }
+        });
     }
 }
 

@@ -25,6 +25,7 @@ mod hash;
 mod index;
 mod joint;
 mod sample;
+mod segments;
 mod unseen;
 
 pub use bloom::Bloom;
@@ -38,6 +39,7 @@ pub(crate) use hash::{mix, stable_hash};
 pub use joint::{BadJoint, Joint, MAX_SAMPLED_COLUMNS, PCA_ERROR};
 pub(crate) use joint::{cell_of, is_input, number_of, row_error};
 pub use sample::{RowSample, SAMPLED_ROWS};
+pub use segments::{DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES, Rows, SegmentedColumn};
 pub use unseen::Unseen;
 
 /// Two profiles of different layouts.
@@ -87,6 +89,8 @@ pub struct Layout {
     by_name: HashMap<String, Vec<(Role, usize)>>,
     joint: Option<joint::Bound>,
     counting: Option<Arc<Counting>>,
+    /// What rows are also counted by; attached when a process runs, never stored with the layout.
+    segmented_by: Arc<[SegmentedColumn]>,
 }
 
 /// What values are checked for as they are counted; attached when a process runs, never stored with the layout.
@@ -103,7 +107,7 @@ impl Layout {
         for (index, column) in columns.iter().enumerate() {
             by_name.entry(column.name.clone()).or_default().push((column.role, index));
         }
-        Self { columns, by_name, joint: None, counting: None }
+        Self { columns, by_name, joint: None, counting: None, segmented_by: Arc::default() }
     }
 
     /// The same layout, with what its derived column is computed from.
@@ -136,6 +140,18 @@ impl Layout {
     pub fn with_checks(mut self, version: u64, columns: Vec<Option<Arc<Checks>>>) -> Self {
         self.counting = Some(Arc::new(Counting { version, columns }));
         self
+    }
+
+    /// The same columns, whose rows are also counted by the values of these.
+    #[must_use]
+    pub fn with_segments(mut self, columns: Vec<SegmentedColumn>) -> Self {
+        self.segmented_by = columns.into();
+        self
+    }
+
+    /// The columns that rows are also counted by the values of.
+    pub fn segmented_by(&self) -> &[SegmentedColumn] {
+        &self.segmented_by
     }
 
     /// The checks of a column, if it has any.
@@ -245,15 +261,22 @@ impl Profile {
     /// A batch without outputs (they were not aligned with the rows) leaves the output columns uncounted. A derived
     /// column is computed from the others; it is missing only in rows that have none of them.
     pub fn record(&mut self, layout: &Layout, batch: &Batch) {
-        self.record_rows(layout, batch, None);
+        self.record_rows(layout, batch, None, &Rows::All(batch.rows));
     }
 
     /// Adds the rows of an exchange as [`record`](Self::record) does, and offers each to the sample.
     pub fn record_exchange(&mut self, layout: &Layout, exchange: &Exchange) {
-        self.record_rows(layout, &exchange.batch, Some(&exchange.id));
+        let rows = Rows::All(exchange.batch.rows);
+        self.record_rows(layout, &exchange.batch, Some(&exchange.id), &rows);
     }
 
-    fn record_rows(&mut self, layout: &Layout, batch: &Batch, exchange: Option<&str>) {
+    /// Adds some rows of `batch` as [`record`](Self::record) does. Batches that are split and counted in several
+    /// profiles give, merged, the counts of one.
+    pub fn record_some(&mut self, layout: &Layout, batch: &Batch, rows: &Rows) {
+        self.record_rows(layout, batch, None, rows);
+    }
+
+    fn record_rows(&mut self, layout: &Layout, batch: &Batch, exchange: Option<&str>, rows: &Rows) {
         let mut found: Vec<Option<&Column>> = vec![None; layout.columns.len()];
         let inputs = batch.features.iter().map(|column| (Role::Feature, column));
         for (role, column) in inputs.chain(batch.outputs.iter().map(|column| (Role::Output, column))) {
@@ -264,24 +287,34 @@ impl Profile {
         let columns = self.columns.iter_mut().zip(&layout.columns).zip(&found).enumerate();
         for (index, ((profile, column_layout), column)) in columns {
             match column {
-                Some(column) => match layout.checks(index) {
-                    None => profile.record_values(column_layout, &column.values),
-                    Some(checks) => {
+                Some(column) => match (layout.checks(index), rows) {
+                    (None, Rows::All(_)) => profile.record_values(column_layout, &column.values),
+                    (Some(checks), Rows::All(_)) => {
                         for value in &column.values {
+                            profile.record_checked(column_layout, checks, value);
+                        }
+                    }
+                    (None, Rows::Some(rows)) => {
+                        for value in rows.iter().filter_map(|&row| column.values.get(row)) {
+                            profile.record(column_layout, value);
+                        }
+                    }
+                    (Some(checks), Rows::Some(rows)) => {
+                        for value in rows.iter().filter_map(|&row| column.values.get(row)) {
                             profile.record_checked(column_layout, checks, value);
                         }
                     }
                 },
                 None if column_layout.role == Role::Output && batch.outputs.is_empty() => {}
                 None if column_layout.role == Role::Derived => {}
-                None => profile.missing += batch.rows as u64,
+                None => profile.missing += rows.len() as u64,
             }
         }
         if let Some(joint) = &layout.joint {
-            joint.record(&layout.columns, &found, batch.rows, exchange, &mut self.columns, &mut self.sample);
+            joint.record(&layout.columns, &found, rows, exchange, &mut self.columns, &mut self.sample);
         }
-        self.rows += batch.rows as u64;
-        if batch.rows > 0 {
+        self.rows += rows.len() as u64;
+        if !rows.is_empty() {
             self.counted_with = self.counted_with.merge(layout.counts_with());
         }
     }

@@ -7,4 +7,4 @@ pub mod policy;
 pub mod gate;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
-pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, Source, Task, TrainingSpec};
+pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, SegmentSpec, Source, Task, TrainingSpec};

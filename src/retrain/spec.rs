@@ -46,6 +46,16 @@ pub struct FeatureSpec {
     pub kind: FeatureKind,
 }
 
+/// What a baseline is segmented by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentSpec {
+    /// The columns; one that the rows lack is left out.
+    pub columns: Vec<String>,
+    /// Values of each with a segment of their own.
+    pub values: usize,
+}
+
 /// Hyperparameters of the deep model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -125,6 +135,9 @@ pub struct TrainingSpec {
     /// Rhythm of the traffic, for the new baseline.
     #[serde(default)]
     pub season: Season,
+    /// What the new baseline is segmented by; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<SegmentSpec>,
     /// Where artifacts are written: a folder that the sidecar and the worker share.
     pub artifacts: String,
 }

@@ -23,6 +23,8 @@ pub struct ProfilePart {
     pub model_version: String,
     /// Version of the baseline whose cells the counts are on.
     pub baseline: String,
+    /// Key of the segment that the rows belong to; empty: all rows.
+    pub segment: String,
     /// The minute.
     pub minute: DateTime<Utc>,
     /// The process that counted.
@@ -70,9 +72,9 @@ fn uncount(value: i64) -> u64 {
 pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into profile_part
-           (model, model_version, baseline, minute, replica, part, row_count, content, columns_seen)
+           (model, model_version, baseline, minute, replica, part, row_count, content, columns_seen, segment)
          select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::int[],
-                              $7::bigint[], $8::bytea[], $9::jsonb[])
+                              $7::bigint[], $8::bytea[], $9::jsonb[], $10::text[])
          on conflict (model, baseline, minute, model_version, segment, replica, part)
          do update set row_count = excluded.row_count, content = excluded.content,
                        columns_seen = excluded.columns_seen, updated_at = now()",
@@ -86,6 +88,7 @@ pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> 
     .bind(parts.iter().map(|part| count(part.rows)).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| part.content.as_slice()).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| Json(&part.seen)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.segment.as_str()).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())
@@ -144,7 +147,7 @@ pub async fn main_baseline(
     Ok(row.map(|(version,)| version))
 }
 
-/// The encoded profiles of `window` on one baseline, in an order that never changes.
+/// The encoded profiles of all rows of `window` on one baseline, in an order that never changes.
 ///
 /// # Errors
 ///
@@ -155,15 +158,56 @@ pub async fn profiles(
     baseline: &str,
     window: Window,
 ) -> Result<Vec<Vec<u8>>, StoreError> {
+    segment_profiles(db, model, baseline, window, "").await
+}
+
+/// The segments that have rows in `window` on one baseline, by key.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn segments(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    baseline: &str,
+    window: Window,
+) -> Result<Vec<String>, StoreError> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "select distinct segment from profile_part
+         where model = $1 and baseline = $2 and segment <> '' and minute >= $3 and minute < $4
+         order by segment",
+    )
+    .bind(model.as_str())
+    .bind(baseline)
+    .bind(window.start)
+    .bind(window.end)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(segment,)| segment).collect())
+}
+
+/// The encoded profiles of one segment of `window` on one baseline, in an order that never changes.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn segment_profiles(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    baseline: &str,
+    window: Window,
+    segment: &str,
+) -> Result<Vec<Vec<u8>>, StoreError> {
     let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
         "select content from profile_part
-         where model = $1 and baseline = $2 and segment = '' and minute >= $3 and minute < $4
+         where model = $1 and baseline = $2 and segment = $5 and minute >= $3 and minute < $4
          order by minute, model_version, replica, part",
     )
     .bind(model.as_str())
     .bind(baseline)
     .bind(window.start)
     .bind(window.end)
+    .bind(segment)
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|(content,)| content).collect())

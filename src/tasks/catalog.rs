@@ -129,7 +129,21 @@ impl CatalogTask {
                     tracing::warn!(model = %model.name, baseline = version, misfit, "the baseline does not suit `privacy`");
                 }
                 entry.policy = Arc::new(policy.bound_to(baseline.layout()));
-                entry.layout = Some(Arc::new(checked_layout(&baseline, expected)));
+                let (segments, misfits) = baseline.segments_of(&model.segments, model.segment_values);
+                for misfit in misfits {
+                    tracing::warn!(model = %model.name, baseline = version, misfit, "rows cannot be segmented");
+                }
+                for column in &segments {
+                    if !baseline.segmented_by().iter().any(|by| by.column() == column.name()) {
+                        tracing::warn!(
+                            model = %model.name, baseline = version, segments = column.name(),
+                            "the baseline holds no such segments, they are compared with all rows; \
+                             `driftline baseline build --segments` makes one that does"
+                        );
+                    }
+                }
+                let layout = checked_layout(&baseline, expected).with_segments(segments);
+                entry.layout = Some(Arc::new(layout));
                 entry.baseline = Some(Arc::new(baseline));
                 changed = true;
             }

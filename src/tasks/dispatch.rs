@@ -8,7 +8,7 @@ use crate::alert::{self, RetrainRequest, RuleSet};
 use crate::config::{ModelSettings, Settings};
 use crate::drift::DriftReport;
 use crate::retrain::policy::{self, Decision};
-use crate::retrain::{RunReason, Source, TrainingSpec};
+use crate::retrain::{RunReason, SegmentSpec, Source, TrainingSpec};
 use crate::store;
 
 /// Runs the rules over `report` and writes whatever follows.
@@ -96,6 +96,8 @@ pub fn training_spec(settings: &Settings, model: &ModelSettings) -> Option<Train
         output: training.output.clone(),
         window_seconds: model.window.0.as_secs(),
         season: model.season,
+        segments: (!model.segments.is_empty())
+            .then(|| SegmentSpec { columns: model.segments.clone(), values: model.segment_values }),
         artifacts: artifacts.to_string_lossy().into_owned(),
     })
 }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::alert::RuleSet;
 use crate::config::{ModelSettings, Settings};
-use crate::drift::{self, Criteria, DriftReport};
+use crate::drift::{self, Criteria, DriftReport, SegmentCriteria};
 use crate::expectations::ByModel;
 use crate::metrics::Metrics;
 use crate::profile;
 use crate::store::{self, StoreError};
 use crate::tasks::catalog::error_chain;
-use crate::tasks::{dispatch, traffic};
+use crate::tasks::{dispatch, segments, traffic};
 use crate::traffic::TrafficCriteria;
 use crate::window::{Window, is_complete, watermark};
 
@@ -157,7 +157,9 @@ impl Evaluator {
         if let Some(expected) = self.expectations.get(&model.name) {
             report.judge_expectations(expected, &baseline, &merged);
         }
-        let criteria = TrafficCriteria { alpha: report.criteria.alpha, ..TrafficCriteria::default() };
+        segments::judge_segments(&mut transaction, &baseline, &mut report).await?;
+        let alpha = model.false_alarms.alpha(model.window.0);
+        let criteria = TrafficCriteria { alpha, ..TrafficCriteria::default() };
         let seen = traffic::judge(&mut transaction, &model.name, window, model.season, criteria).await?;
         report.traffic = seen.as_ref().map(|seen| seen.report.clone());
         let id = Uuid::now_v7();
@@ -179,6 +181,12 @@ impl Evaluator {
             report = %id, model = %report.model, window_start = %report.window_start, rows = report.rows,
             verdict = report.verdict.as_str(), reason = report.reason, "window judged"
         );
+        for segment in report.drifted_segments() {
+            tracing::info!(
+                report = %id, model = %report.model, segment = segment.segment, rows = segment.rows,
+                reason = segment.reason, "segment drifted"
+            );
+        }
         if let Some(traffic) = &report.traffic {
             tracing::info!(
                 report = %id, model = %report.model, verdict = traffic.verdict.as_str(), reason = traffic.reason,
@@ -192,8 +200,16 @@ impl Evaluator {
 
 /// The criteria that the settings of a model amount to.
 fn criteria(model: &ModelSettings) -> Criteria {
+    let alpha = model.false_alarms.alpha(model.window.0);
+    let segments = (!model.segments.is_empty()).then(|| SegmentCriteria {
+        columns: model.segments.clone(),
+        values: model.segment_values,
+        alpha: alpha / 2.0,
+    });
     Criteria {
-        alpha: model.false_alarms.alpha(model.window.0),
+        // What the segments may use up is not there for all rows, so that the promise holds over both.
+        alpha: segments.as_ref().map_or(alpha, |segments| alpha - segments.alpha),
+        segments,
         correction: model.correction,
         min_rows: model.min_rows,
         psi_floor: model.psi_floor,

@@ -17,6 +17,10 @@ use crate::window::minute;
 /// Minutes held at once; past it rows are refused until the database has caught up.
 const MAX_OPEN: usize = 2048;
 
+/// Cells of segments held at once, over all minutes, which is half a GiB. Past it no segment is begun: its rows are only
+/// counted among all rows, and the report says that its segments are not to be trusted.
+const MAX_SEGMENT_CELLS: usize = 1 << 26;
+
 /// Captured rows held at once; past it new rows are profiled, but not kept for training.
 const MAX_CAPTURED: usize = 20_000;
 
@@ -38,6 +42,43 @@ struct OpenProfile {
     seen: Arc<Seen>,
     part: i32,
     dirty: bool,
+    /// Of each segment that got rows the profile, by key.
+    segments: BTreeMap<Arc<str>, OpenSegment>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenSegment {
+    profile: Arc<Profile>,
+    dirty: bool,
+}
+
+impl OpenProfile {
+    /// Counts the rows by segment, for each column that the layout is segmented by, while new segments take no more than
+    /// `room` cells; returns how many they took.
+    fn record_segments(&mut self, layout: &Layout, exchange: &Exchange, room: usize) -> usize {
+        let mut taken = 0;
+        for column in layout.segmented_by() {
+            for (place, rows) in column.split(&exchange.batch) {
+                let Some(key) = column.keys().get(place) else { continue };
+                if !self.segments.contains_key(key) {
+                    let cells: usize = layout.columns().iter().map(|column| column.cut.cells()).sum();
+                    if taken + cells > room {
+                        continue;
+                    }
+                    taken += cells;
+                    let profile = Arc::new(Profile::empty(layout));
+                    self.segments.insert(Arc::clone(key), OpenSegment { profile, dirty: false });
+                }
+                if let Some(segment) = self.segments.get_mut(key) {
+                    let profile = Arc::make_mut(&mut segment.profile);
+                    profile.record_some(layout, &exchange.batch, &rows);
+                    profile.seen_at(exchange.event_time);
+                    segment.dirty = true;
+                }
+            }
+        }
+        taken
+    }
 }
 
 /// Everything one flush writes, in one transaction.
@@ -62,6 +103,8 @@ pub(super) struct Minutes {
     replica: String,
     next_part: i32,
     profiles: HashMap<ProfileKey, OpenProfile>,
+    /// Cells of the segments of all of them.
+    segment_cells: usize,
     captured: BTreeMap<ModelName, Vec<CapturedRow>>,
     latest: HashMap<ModelName, DateTime<Utc>>,
 }
@@ -92,6 +135,7 @@ impl Minutes {
             replica,
             next_part: 0,
             profiles: HashMap::new(),
+            segment_cells: 0,
             captured: BTreeMap::new(),
             latest: HashMap::new(),
         }
@@ -140,6 +184,7 @@ impl Minutes {
                     seen: Arc::default(),
                     part,
                     dirty: false,
+                    segments: BTreeMap::new(),
                 };
                 self.profiles.insert(key.clone(), open);
             }
@@ -149,6 +194,8 @@ impl Minutes {
                 profile.seen_at(exchange.event_time);
                 Arc::make_mut(&mut open.seen).record(layout, &exchange.batch);
                 open.dirty = true;
+                let room = MAX_SEGMENT_CELLS.saturating_sub(self.segment_cells);
+                self.segment_cells += open.record_segments(layout, exchange, room);
             }
         }
         Ok(if captures.rows { self.capture(exchange, captures.key.as_deref()) } else { 0 })
@@ -183,6 +230,7 @@ impl Minutes {
     pub(super) fn close(&mut self) -> Flush {
         let flush = self.flush();
         self.profiles.clear();
+        self.segment_cells = 0;
         self.captured.clear();
         flush
     }
@@ -190,22 +238,24 @@ impl Minutes {
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush
     /// holds it again: counts are absolute, so writing twice is harmless.
     pub(super) fn flush(&self) -> Flush {
-        let profiles = self
-            .profiles
-            .iter()
-            .filter(|(_, open)| open.dirty)
-            .map(|(key, open)| ProfilePart {
-                model: key.model.clone(),
-                model_version: key.model_version.clone(),
-                baseline: key.baseline.clone(),
-                minute: key.minute,
-                replica: self.replica.clone(),
-                part: open.part,
-                rows: open.profile.rows(),
-                content: profile::encode(&open.profile),
-                seen: Seen::clone(&open.seen),
-            })
-            .collect();
+        let part = |key: &ProfileKey, open: &OpenProfile, segment: &str, counted: &Profile| ProfilePart {
+            model: key.model.clone(),
+            model_version: key.model_version.clone(),
+            baseline: key.baseline.clone(),
+            segment: segment.to_owned(),
+            minute: key.minute,
+            replica: self.replica.clone(),
+            part: open.part,
+            rows: counted.rows(),
+            content: profile::encode(counted),
+            seen: if segment.is_empty() { Seen::clone(&open.seen) } else { Seen::default() },
+        };
+        let mut profiles = Vec::new();
+        for (key, open) in self.profiles.iter().filter(|(_, open)| open.dirty) {
+            profiles.push(part(key, open, "", &open.profile));
+            let changed = open.segments.iter().filter(|(_, segment)| segment.dirty);
+            profiles.extend(changed.map(|(name, segment)| part(key, open, name, &segment.profile)));
+        }
         let captured = self
             .captured
             .iter()
@@ -226,12 +276,15 @@ impl Minutes {
                 baseline: part.baseline.clone(),
                 minute: part.minute,
             };
-            if let Some(open) = self.profiles.get_mut(&key)
-                && open.part == part.part
-                && open.profile.rows() == part.rows
-            {
-                open.dirty = false;
-            }
+            let Some(open) = self.profiles.get_mut(&key).filter(|open| open.part == part.part) else {
+                continue;
+            };
+            let (profile, dirty) = match open.segments.get_mut(part.segment.as_str()) {
+                Some(segment) => (&segment.profile, &mut segment.dirty),
+                None if part.segment.is_empty() => (&open.profile, &mut open.dirty),
+                None => continue,
+            };
+            *dirty &= profile.rows() != part.rows;
         }
         for (model, rows) in &flush.captured {
             if let Some(held) = self.captured.get_mut(model) {
@@ -244,5 +297,15 @@ impl Minutes {
             latest.get(model).is_some_and(|&latest| minute + linger < latest)
         };
         self.profiles.retain(|key, open| open.dirty || !over(&key.model, key.minute));
+        self.segment_cells = self
+            .profiles
+            .values()
+            .flat_map(|open| open.segments.values())
+            .map(|segment| segment.profile.columns().iter().map(|column| column.cells.len()).sum::<usize>())
+            .sum();
     }
 }
+
+#[cfg(test)]
+#[path = "minutes_tests.rs"]
+mod tests;

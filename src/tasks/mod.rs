@@ -10,6 +10,7 @@ pub mod notifier;
 mod privacy;
 mod recorder;
 mod retention;
+mod segments;
 mod supervisor;
 mod traffic;
 
@@ -22,5 +23,6 @@ pub use notifier::Notifier;
 pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;
+pub use segments::judge_segments;
 pub use supervisor::supervise;
 pub use traffic::judge_again;

@@ -88,6 +88,7 @@ fn report(window: i64, psi: f64) -> DriftReport {
         expectations_verdict: None,
         expectations_version: None,
         traffic: None,
+        segments: Vec::new(),
     }
 }
 

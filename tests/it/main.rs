@@ -18,6 +18,7 @@ mod outage;
 mod privacy;
 mod retrain;
 mod schema;
+mod segments;
 mod sink;
 mod smtp;
 mod source_files;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use driftline::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, SourceColumn};
+use driftline::baseline::{
+    self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, SegmentSources, SourceColumn,
+};
 use driftline::model::{FeatureKind, Role, Value};
 use driftline::retrain::TrainingSpec;
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
@@ -101,7 +103,27 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
     let source = format!("snapshot {}", dataset.snapshot(spec).hash);
     let options = BuildOptions { model: spec.model.clone(), source, cut: CutOptions::default(), joint: true };
     let blocks = Blocks { of_row: &of_row, cycle: Cycle::new(spec.season, window) };
-    baseline::build(&columns, Some(blocks), options).context("no baseline could be built from the snapshot")
+    let segments = spec.segments.as_ref();
+    let by: Vec<SourceColumn<'_>> = dataset
+        .columns
+        .iter()
+        .filter(|column| segments.is_some_and(|segments| segments.columns.contains(&column.name)))
+        .map(|column| {
+            let known = artifact.features().find(|(name, _)| *name == column.name);
+            let kind = known.map(|(_, kind)| kind);
+            SourceColumn { name: &column.name, role: Role::Feature, kind, values: &column.values }
+        })
+        .filter(has_categories)
+        .collect();
+    let segments = SegmentSources { by: &by, values: segments.map_or(0, |segments| segments.values) };
+    baseline::build_segmented(&columns, Some(blocks), segments, options)
+        .context("no baseline could be built from the snapshot")
+}
+
+/// Whether a baseline can be segmented by `column`; one that it cannot be is no reason to lose a version that has won.
+fn has_categories(column: &SourceColumn<'_>) -> bool {
+    let kind = column.kind.or_else(|| baseline::infer_kind(column.values));
+    kind.is_some_and(|kind| kind != FeatureKind::Numeric)
 }
 
 /// Everything that the registry is told about a won run.

@@ -9,7 +9,10 @@ use crate::model::ModelName;
 use crate::profile::{ColumnLayout, ColumnProfile, Joint, Layout};
 use crate::stats::{FiniteSum, Moments, Variation};
 
+mod segments;
 mod v1;
+
+use segments::StoredSegments;
 
 /// A document that is not a baseline.
 #[derive(Debug, Error)]
@@ -44,6 +47,9 @@ enum Document {
     V1 { version: String, content: v1::Content },
     #[serde(rename = "2")]
     V2 { version: String, content: Content },
+    /// The second one with counts by segment; written only where there are some, so that other baselines keep their name.
+    #[serde(rename = "3")]
+    V3 { version: String, content: Content },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +62,8 @@ struct Content {
     columns: Vec<Column>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     joint: Option<Joint>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    segments: Vec<StoredSegments>,
 }
 
 /// A column; a field that later versions of this format add is left out where it says nothing.
@@ -184,7 +192,23 @@ impl Baseline {
             options: self.options.clone(),
             columns: self.columns.iter().map(Column::from).collect(),
             joint: self.joint().cloned(),
+            segments: self.segmented_by.iter().map(|by| StoredSegments::of(by, &self.layout)).collect(),
         }
+    }
+
+    fn from_content(content: Content) -> Result<Self, FormatError> {
+        let Content { model, source, rows, options, columns, joint, segments } = content;
+        let columns = columns.into_iter().map(BaselineColumn::try_from).collect::<Result<_, _>>()?;
+        let mut baseline = Self::new(model, source, rows, options, columns)?;
+        if let Some(joint) = joint {
+            baseline = baseline.with_joint(joint)?;
+        }
+        if segments.is_empty() {
+            return Ok(baseline);
+        }
+        let segmented = segments.into_iter().map(|stored| stored.read(&baseline.layout));
+        let segmented = segmented.collect::<Result<_, _>>()?;
+        baseline.with_segments(segmented)
     }
 
     /// The canonical text that the version is the hash of.
@@ -201,7 +225,12 @@ impl Baseline {
         if let Some(document) = &self.document {
             return Ok(document.clone());
         }
-        let document = Document::V2 { version: self.version.clone(), content: self.content() };
+        let (version, content) = (self.version.clone(), self.content());
+        let document = if self.segmented_by.is_empty() {
+            Document::V2 { version, content }
+        } else {
+            Document::V3 { version, content }
+        };
         Ok(serde_json::to_string(&document)?)
     }
 
@@ -219,17 +248,8 @@ impl Baseline {
                 baseline.document = Some(text.to_owned());
                 (version, baseline)
             }
-            Document::V2 { version, content } => {
-                let columns =
-                    content.columns.into_iter().map(BaselineColumn::try_from).collect::<Result<_, _>>()?;
-                let Content { model, source, rows, options, joint, .. } =
-                    Content { columns: Vec::new(), ..content };
-                let baseline = Self::new(model, source, rows, options, columns)?;
-                let baseline = match joint {
-                    Some(joint) => baseline.with_joint(joint)?,
-                    None => baseline,
-                };
-                (version, baseline)
+            Document::V2 { version, content } | Document::V3 { version, content } => {
+                (version, Self::from_content(content)?)
             }
         };
         if baseline.version == stated {
