@@ -3,6 +3,7 @@
 mod evaluate;
 mod joint;
 mod report;
+pub mod shadow;
 
 pub use evaluate::{evaluate, short, short_p};
 pub use joint::{ColumnWeight, JointReport};

@@ -1,8 +1,10 @@
-//! What runs all the time: recorder, ingestion, evaluator, notifier, retention, and the supervisor over them.
+//! What runs all the time: recorder, ingestion, evaluator, notifier, retention, what watches these, and the supervisor.
 
+mod canary;
 mod catalog;
 mod dispatch;
 mod evaluator;
+mod faults;
 mod ingest;
 mod labels;
 mod minutes;
@@ -10,17 +12,23 @@ pub mod notifier;
 mod privacy;
 mod recorder;
 mod retention;
+mod rule_files;
+mod self_watch;
 mod supervisor;
 mod traffic;
 
+pub use canary::{Canary, Trial};
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
+pub use faults::Faults;
 pub use ingest::Ingestion;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
 pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;
+pub use rule_files::{RuleReload, RulesInForce, load_rules};
+pub use self_watch::SelfWatch;
 pub use supervisor::supervise;
 pub use traffic::judge_again;
