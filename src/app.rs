@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::{Problem, RuleSet};
 use crate::baseline::Baseline;
 use crate::config::Settings;
 use crate::expectations::{ByModel, Expectations};
@@ -28,7 +27,10 @@ use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention};
+use crate::tasks::{
+    self, Canary, CatalogTask, Evaluator, Faults, Ingestion, Labels, Notifier, Recorder, Retention,
+    RuleReload, SelfWatch,
+};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -123,35 +125,7 @@ pub fn training_spec(settings: &Settings, model: &ModelName) -> Option<TrainingS
     tasks::training_spec(settings, settings.model(model)?)
 }
 
-/// Reads the rule files that the settings name.
-///
-/// # Errors
-///
-/// Every problem of every file, each with its place.
-pub fn load_rules(settings: &Settings) -> anyhow::Result<RuleSet> {
-    let mut files = Vec::new();
-    for pattern in &settings.rules {
-        let paths = rule_files(Path::new(pattern))?;
-        if paths.is_empty() {
-            bail!("`rules`: `{pattern}` matches no file");
-        }
-        for path in paths {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("failed to read `{}`", path.display()))?;
-            files.push((path.display().to_string(), text));
-        }
-    }
-    let refuse = |problems: Vec<Problem>| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the rules were refused:\n{}", lines.join("\n"))
-    };
-    let mut rules = RuleSet::parse(&files).map_err(refuse)?;
-    let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
-    rules.bind_receivers(&receivers).map_err(refuse)?;
-    let segmented = settings.models.iter().map(|model| (model.name.clone(), !model.segments.is_empty()));
-    rules.check_segments(&segmented.collect::<Vec<_>>()).map_err(refuse)?;
-    Ok(rules)
-}
+pub use crate::tasks::load_rules;
 
 /// Reads the files of expectations that the settings name.
 ///
@@ -193,32 +167,14 @@ pub fn load_expectations(settings: &Settings) -> anyhow::Result<ByModel> {
     bail!("the expectations were refused:\n{}", problems.join("\n"))
 }
 
-/// The files that a pattern names: itself, or those in its folder that fit a last component such as `*.yaml`.
-/// Files that end in `.test.yaml` are tests of rules, not rules.
-fn rule_files(pattern: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let name = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let Some((prefix, suffix)) = name.split_once('*') else { return Ok(vec![pattern.to_owned()]) };
-    let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("failed to read the folder `{}`", folder.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with(prefix) && name.ends_with(suffix) && !name.ends_with(".test.yaml") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// The sidecar, bound and ready to run.
 #[derive(Debug)]
 pub struct App {
     database: Database,
     settings: Arc<Settings>,
-    rules: Arc<RuleSet>,
+    reload: RuleReload,
+    asked: Arc<Notify>,
+    faults: Faults,
     expectations: Arc<ByModel>,
     policies: Arc<Policies>,
     receivers: Arc<Receivers>,
@@ -263,14 +219,20 @@ impl App {
     pub async fn build(settings: Settings) -> anyhow::Result<Self> {
         install_crypto();
         let settings = Arc::new(settings);
-        let rules = Arc::new(load_rules(&settings)?);
+        let metrics = Metrics::new()?;
+        let (asked, faults) = (Arc::new(Notify::new()), Faults::default());
+        let reload = RuleReload::begin(
+            Arc::clone(&settings),
+            Arc::clone(&asked),
+            metrics.watch.clone(),
+            faults.clone(),
+        )?;
         let expectations = Arc::new(load_expectations(&settings)?);
         let policies = Arc::new(tasks::load_privacy(&settings)?);
         let receivers = Receivers::build(&settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("the receivers were refused:\n{}", lines.join("\n"))
         })?;
-        let metrics = Metrics::new()?;
         let ledger = Ledger::new(settings.models.iter().map(|model| model.name.clone()), &metrics);
         let (queue, receiver) = tap::queue(settings.tap.queue_bytes.0, metrics.tap.queue_bytes.clone());
         let proxy = match settings.tap.upstream {
@@ -302,7 +264,9 @@ impl App {
         Ok(Self {
             database,
             settings,
-            rules,
+            reload,
+            asked,
+            faults,
             expectations,
             policies,
             receivers: Arc::new(receivers),
@@ -317,6 +281,16 @@ impl App {
             admin_address,
             sink,
         })
+    }
+
+    /// Says in the log when the settings file changes, of which only the files of `rules` are read again.
+    pub fn watch_settings(&mut self, path: &Path) {
+        self.reload.watch_file(path);
+    }
+
+    /// To be notified when a person asks that rules be read again.
+    pub fn reload_request(&self) -> Arc<Notify> {
+        Arc::clone(&self.asked)
     }
 
     /// The address of the admin port.
@@ -353,7 +327,8 @@ impl App {
         let Self {
             database,
             settings,
-            rules,
+            reload,
+            faults,
             expectations,
             policies,
             receivers,
@@ -367,6 +342,7 @@ impl App {
             admin,
             admin_address,
             sink,
+            ..
         } = self;
         let pool = database.pool.clone();
         let shutdown = CancellationToken::new();
@@ -416,10 +392,29 @@ impl App {
         let wake = Arc::new(Notify::new());
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
-        let evaluator =
-            Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
-                .expecting(expectations);
+        let evaluator = Evaluator::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            reload.rules(),
+            metrics.clone(),
+            Arc::clone(&wake),
+            now,
+        )
+        .expecting(expectations);
         tasks.spawn(evaluator.run(shutdown.clone()));
+        tasks.spawn(reload.run(shutdown.clone()));
+        let canary = Canary::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            metrics.watch.clone(),
+            faults.clone(),
+            Arc::clone(&wake),
+            now,
+        );
+        tasks.spawn(canary.run(shutdown.clone()));
+        let watch =
+            SelfWatch::new(pool.clone(), Arc::clone(&settings), metrics, faults, Arc::clone(&wake), now);
+        tasks.spawn(watch.run(shutdown.clone()));
         tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;
@@ -428,21 +423,5 @@ impl App {
         closed?;
         tracing::info!("driftline has stopped");
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_names_rules_but_not_their_tests() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["b.yaml", "a.yaml", "a.test.yaml", "notes.md"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        let found = rule_files(&folder.path().join("*.yaml")).unwrap();
-        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["a.yaml", "b.yaml"]);
     }
 }

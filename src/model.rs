@@ -45,6 +45,11 @@ impl ModelName {
         }
     }
 
+    /// The name under which driftline tells of itself; no monitored model may have it.
+    pub fn own() -> Self {
+        Self("driftline".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

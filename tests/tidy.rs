@@ -159,20 +159,68 @@ fn every_shipped_baseline_loads_and_is_named_by_its_content() {
 
 #[test]
 fn every_dashboard_loads() {
-    let metrics: String = files("src/metrics", "rs", 3).into_iter().map(|(_, text)| text).collect();
     for (path, text) in files("dashboards", "json", 1) {
         let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(dashboard["title"].is_string(), "{}: a dashboard has a title", path.display());
-        let named = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let mut checked = 0;
-        for name in named.filter(|word| word.starts_with("driftline_")) {
-            let base =
-                ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
-            assert!(metrics.contains(base), "{}: `{name}` is not declared in src/metrics", path.display());
-            checked += 1;
-        }
-        assert!(checked > 3, "{}: a dashboard shows metrics", path.display());
+        assert!(metrics_named_in(&path, &text) > 3, "{}: a dashboard shows metrics", path.display());
     }
+}
+
+#[test]
+fn rules_for_prometheus_name_metrics_that_exist() {
+    for (path, text) in files("dashboards/prometheus/rules", "yml", 2) {
+        assert!(metrics_named_in(&path, &text) > 10, "{}: rules look at metrics", path.display());
+    }
+}
+
+/// How many names of metrics stand in `text`; each has to be declared.
+fn metrics_named_in(path: &Path, text: &str) -> usize {
+    let metrics: String = files("src/metrics", "rs", 3).into_iter().map(|(_, text)| text).collect();
+    // A name that is told in a text for people, and the names of the files, are no metrics.
+    let is_metric = |word: &&str| word.starts_with("driftline_") && *word != "driftline_test";
+    let mut checked = 0;
+    for name in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(is_metric) {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+        let declared = metrics.contains(&format!("\"{base}\""));
+        assert!(declared, "{}: `{name}` is not declared in src/metrics", path.display());
+        checked += 1;
+    }
+    checked
+}
+
+#[test]
+fn rules_for_prometheus_pass_their_own_tests() {
+    let Ok(promtool) = std::env::var("DRIFTLINE_PROMTOOL") else {
+        panic!("DRIFTLINE_PROMTOOL names promtool; `make test` sets it");
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/prometheus");
+    for (arguments, expected) in [
+        (["check", "rules", "rules/driftline.yml"], "11 rules found"),
+        (["test", "rules", "rules/driftline_test.yml"], "SUCCESS"),
+        (["check", "config", "prometheus.yml"], "11 rules found"),
+        (["check", "config", "prometheus.compose.yml"], "11 rules found"),
+    ] {
+        let output = Command::new(&promtool).args(arguments).current_dir(&folder).output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && said.contains(expected), "promtool {arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn every_rule_for_prometheus_has_a_test_that_fires_and_one_that_does_not() {
+    let rules = files("dashboards/prometheus/rules", "yml", 2);
+    let text = |name: &str| rules.iter().find(|(path, _)| path.ends_with(name)).unwrap().1.clone();
+    let tests = text("driftline_test.yml");
+    let mut checked = 0;
+    for name in text("driftline.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.contains(&format!("alertname: {name}}}")), "{name} has no silent test");
+        let fires = tests.contains(&format!("{{labels: 'ALERTS{{alertname=\"{name}\""))
+            || tests.contains(&format!("alertname: {name}\n        exp_alerts"));
+        assert!(fires, "{name} has no firing test");
+        checked += 1;
+    }
+    assert!(checked > 8, "only {checked} rules");
 }
 
 #[test]

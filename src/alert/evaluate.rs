@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::evidence;
 use super::expression::{Engine, Outcome};
+use super::importance::Importance;
 use super::message::{
     Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, Status,
 };
@@ -142,10 +143,23 @@ pub fn evaluate(
     previous: &[StoredAlert],
     now: DateTime<Utc>,
 ) -> Evaluation {
+    evaluate_weighed(rules, report, report_id, previous, &Importance::default(), now)
+}
+
+/// Like [`evaluate`], with items ordered by effect times `importance`.
+pub fn evaluate_weighed(
+    rules: &RuleSet,
+    report: &DriftReport,
+    report_id: Uuid,
+    previous: &[StoredAlert],
+    importance: &Importance,
+    now: DateTime<Utc>,
+) -> Evaluation {
     let mut run = Run {
         engine: Engine::new(),
         report,
         report_id,
+        importance,
         previous: previous.iter().map(|alert| (alert.fingerprint.as_str(), alert)).collect(),
         seen: BTreeSet::new(),
         now,
@@ -162,6 +176,7 @@ struct Run<'a> {
     engine: Engine,
     report: &'a DriftReport,
     report_id: Uuid,
+    importance: &'a Importance,
     previous: BTreeMap<&'a str, &'a StoredAlert>,
     seen: BTreeSet<String>,
     now: DateTime<Utc>,
@@ -223,7 +238,8 @@ impl Run<'_> {
             self.evaluation.alerts.extend(stored.cloned());
             return;
         }
-        let item = evidence::item(rule, scope);
+        let mut item = evidence::item(rule, scope);
+        self.importance.weigh(&mut item);
         let fired = after.firing_since().is_some() && before.firing_since().is_none();
         let resolved = after.firing_since().is_none() && before.firing_since().is_some();
         let receivers = match stored {
@@ -357,9 +373,7 @@ impl Run<'_> {
         if items.is_empty() {
             return;
         }
-        items.sort_by(|left, right| {
-            right.effect.total_cmp(&left.effect).then_with(|| left.subject.cmp(&right.subject))
-        });
+        items.sort_by(Item::by_impact);
         let model = &self.report.model;
         let alerts: Vec<Notice> = items
             .iter()
@@ -458,7 +472,7 @@ impl Run<'_> {
         if changes.breached_firing.is_empty() {
             return;
         }
-        changes.breached_firing.sort_by(|left, right| right.effect.total_cmp(&left.effect));
+        changes.breached_firing.sort_by(Item::by_impact);
         let model = &self.report.model;
         let strongest = changes.breached_firing.first().map(|item| item.summary.as_str()).unwrap_or_default();
         self.evaluation.retrains.push(RetrainRequest {
@@ -482,7 +496,7 @@ impl Run<'_> {
 }
 
 /// SHA-256 over `parts`, each with its length, so that no two lists collide.
-fn hash(parts: &[&str]) -> [u8; 32] {
+pub(super) fn hash(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());

@@ -12,6 +12,9 @@ use crate::model::{FeatureKind, ModelName, Role};
 /// Version of the JSON form; raised when a key changes its meaning or goes away.
 pub const MESSAGE_VERSION: u32 = 2;
 
+/// The receiver inside the program that takes messages on trial; no setting may use the name.
+pub const CANARY_RECEIVER: &str = "driftline-canary";
+
 /// Most alerts that one message describes; the rest are counted.
 pub const MAX_NOTICES: usize = 10;
 
@@ -181,14 +184,34 @@ pub struct Item {
     pub n: u64,
     /// Usable rows of the baseline.
     pub n_reference: u64,
-    /// How strong the effect is, in units of the floor it has to reach; what items are ordered by.
+    /// How strong the effect is, in units of the floor it has to reach.
     pub effect: f64,
+    /// Share of the feature in what the production version knows, in `[0, 1]`; absent where that is not known, and for
+    /// what is no input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<f64>,
     /// The rule's summary, filled in for this subject.
     pub summary: String,
     /// How far it moved, in words and numbers.
     pub moved: Vec<String>,
     /// The bins that moved most, in the report's order.
     pub bins: Vec<BinMove>,
+}
+
+impl Item {
+    /// What items are ordered by: effect times importance. What is no input, such as the model's answer, counts in full.
+    pub fn impact(&self) -> f64 {
+        self.effect * self.importance.unwrap_or(1.0)
+    }
+
+    /// The order of a message: the strongest impact first, then the strongest effect, then by name.
+    pub fn by_impact(&self, other: &Self) -> std::cmp::Ordering {
+        other
+            .impact()
+            .total_cmp(&self.impact())
+            .then_with(|| other.effect.total_cmp(&self.effect))
+            .then_with(|| self.subject.cmp(&other.subject))
+    }
 }
 
 /// A bin that moved.

@@ -4,10 +4,13 @@ mod evaluate;
 mod evidence;
 mod expression;
 mod hold;
+mod importance;
+mod internal;
 mod message;
 mod render;
 mod retrain;
 mod rule;
+mod rule_changes;
 mod rule_file;
 mod state;
 mod template;
@@ -24,16 +27,21 @@ mod shipped_tests;
 mod traffic_tests;
 
 pub use crate::yaml::Problem;
-pub use evaluate::{Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint};
+pub use evaluate::{
+    Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, evaluate_weighed, fingerprint,
+};
 pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
 pub use hold::Hold;
+pub use importance::Importance;
+pub use internal::{Fault, judge as judge_faults};
 pub use message::{
-    BinMove, Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, SEVERITIES,
-    Status,
+    BinMove, CANARY_RECEIVER, Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion,
+    SEVERITIES, Status,
 };
 pub use render::Rendered;
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
 pub use rule::{Rule, RuleSet};
+pub use rule_changes::RuleChanges;
 pub use state::{AlertState, HoldTimes};
 pub use template::Template;
 pub use vocabulary::ForEach;

@@ -105,7 +105,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
     let config = cli.config.as_deref();
     match cli.command {
         Command::Demo(arguments) => demo::run(arguments, out).await,
-        Command::Run => run::run(load_settings(config)?).await,
+        Command::Run => run::run(load_settings(config)?, settings_file(config)).await,
         Command::Check => check::run(config, out).await,
         Command::Compare(arguments) => compare::run(&arguments, &load_settings(config)?, out),
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
@@ -161,12 +161,18 @@ async fn run_retrain(
     Ok(if outcome? { ExitStatus::Success } else { ExitStatus::Failure })
 }
 
+/// The settings file: the given one, else `driftline.yaml` when it exists.
+fn settings_file(config: Option<&Path>) -> Option<&Path> {
+    let default = Path::new("driftline.yaml");
+    config.or_else(|| default.exists().then_some(default))
+}
+
 /// Reads the settings file: the given one, else `driftline.yaml` when it exists, else the defaults.
 fn load_settings(config: Option<&Path>) -> anyhow::Result<Settings> {
     let environment = std::env::vars();
-    let default = Path::new("driftline.yaml");
-    let path = config.or_else(|| default.exists().then_some(default));
-    let Some(path) = path else { return Ok(Settings::parse_with("", "settings", environment)?) };
+    let Some(path) = settings_file(config) else {
+        return Ok(Settings::parse_with("", "settings", environment)?);
+    };
     let text =
         std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
     let mut settings = Settings::parse_with(&text, &path.display().to_string(), environment)?;

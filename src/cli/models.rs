@@ -135,5 +135,25 @@ async fn show(
         }
     }
     writeln!(out, "{table}")?;
+    let shares = importance(&found.metrics);
+    if !shares.is_empty() {
+        let mut table = plain_table(&["FEATURE", "IMPORTANCE"]);
+        for (name, share) in shares {
+            table.add_row([name.to_owned(), format!("{:.1} %", 100.0 * share)]);
+        }
+        writeln!(out, "{table}")?;
+    }
     Ok(())
+}
+
+/// The features of a version by their share in what it knows, the greatest first.
+pub(super) fn importance(metrics: &Json) -> Vec<(&str, f64)> {
+    let shares = metrics.get("importance").and_then(Json::as_object);
+    let mut shares: Vec<(&str, f64)> = shares
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, share)| Some((name.as_str(), share.as_f64()?)))
+        .collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    shares
 }

@@ -1,6 +1,7 @@
 //! `driftline run`: the sidecar.
 
 use std::future::Future;
+use std::path::Path;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,11 +11,26 @@ use crate::app::App;
 use crate::config::Settings;
 use crate::telemetry;
 
-/// Runs the sidecar until SIGTERM or Ctrl-C.
-pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitStatus> {
+/// Runs the sidecar until SIGTERM or Ctrl-C; SIGHUP asks that rules be read again.
+pub(super) async fn run(settings: Settings, config: Option<&Path>) -> anyhow::Result<ExitStatus> {
     telemetry::init_json();
     let stop = stop_signal()?;
-    App::build(settings).await?.run(stop).await?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let mut app = App::build(settings).await?;
+    if let Some(path) = config {
+        app.watch_settings(path);
+    }
+    let reload = app.reload_request();
+    app.run(async move {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                Some(()) = hangup.recv() => reload.notify_one(),
+            }
+        }
+    })
+    .await?;
     Ok(ExitStatus::Success)
 }
 

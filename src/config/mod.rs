@@ -9,8 +9,10 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
 
+use crate::alert::CANARY_RECEIVER;
 use crate::model::{ModelName, Role};
 
+mod canary;
 mod format;
 mod labels;
 mod model;
@@ -21,6 +23,7 @@ mod sink;
 mod tap;
 mod units;
 
+pub use canary::Canary;
 pub use labels::Labels;
 pub use model::{ModelSettings, Training};
 pub use privacy::{KeepOrHash, Mask, Privacy};
@@ -93,6 +96,8 @@ pub struct Settings {
     pub smtp: Option<Smtp>,
     /// Rule files; globs are relative to the settings file.
     pub rules: Vec<String>,
+    /// How often the watch itself is put on trial.
+    pub canary: Canary,
     /// How long stored things are kept.
     pub retention: Retention,
 }
@@ -112,6 +117,7 @@ impl Default for Settings {
             receivers: BTreeMap::new(),
             smtp: None,
             rules: Vec::new(),
+            canary: Canary::default(),
             retention: Retention::default(),
         }
     }
@@ -289,6 +295,9 @@ impl Settings {
         problems.extend(self.tap.contradictions(|name| self.model(name).is_some()));
         for (index, model) in self.models.iter().enumerate() {
             let name = &model.name;
+            if *name == ModelName::own() {
+                problems.push(format!("model `{name}`: the name is driftline's own; choose another one"));
+            }
             if self.models[..index].iter().any(|other| other.name == *name) {
                 problems.push(format!("model `{name}` is listed twice"));
             }
@@ -337,6 +346,9 @@ impl Settings {
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));
         for (name, receiver) in &self.receivers {
+            if name == CANARY_RECEIVER {
+                problems.push(format!("receiver `{name}`: the name is driftline's own; choose another one"));
+            }
             match receiver {
                 Receiver::Email(email) => {
                     if self.smtp.is_none() {

@@ -4,6 +4,7 @@ mod evaluate;
 mod joint;
 mod report;
 mod segments;
+pub mod shadow;
 
 pub use evaluate::{evaluate, short, short_p};
 pub use joint::{ColumnWeight, JointReport};

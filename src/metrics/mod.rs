@@ -7,10 +7,12 @@ use prometheus::{
 mod arriving;
 mod judged;
 mod tap;
+mod watched;
 
 pub use self::arriving::{IngestMetrics, LabelMetrics, SourceMetrics};
 pub use self::judged::{AlertMetrics, DriftMetrics, TrafficMetrics, TrainingMetrics};
 pub use self::tap::{ModelMetrics, ProxyMetrics, TapMetrics};
+pub use self::watched::WatchMetrics;
 
 /// Latencies from 10 µs to 10 s.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub labels: LabelMetrics,
     /// What came from brokers and files.
     pub source: SourceMetrics,
+    /// Whether the watch itself works.
+    pub watch: WatchMetrics,
 }
 
 /// Declares metrics in one registry.
@@ -95,6 +99,7 @@ impl Metrics {
             },
             labels: LabelMetrics::declare(&declare)?,
             source: SourceMetrics::declare(&declare)?,
+            watch: WatchMetrics::declare(&declare)?,
             registry: registry.clone(),
         };
         let build = declare.add(IntGaugeVec::new(
@@ -145,8 +150,19 @@ mod tests {
         metrics.training.runs.with_label_values(&["m", "succeeded"]).inc();
         metrics.labels.show_counts([("m", "new", 3), ("m", "expired", 0)].into_iter());
         metrics.labels.show_status("m", 5, Some(0.25), [("0.5", Some(60.0)), ("0.95", None)]);
+        metrics.watch.outbox.with_label_values(&["oncall", "dead"]).set(2);
+        metrics.watch.canary_runs.with_label_values(&["ok"]).inc();
+        metrics.watch.canary_detection.with_label_values(&["m"]).set(3600.0);
         let text = metrics.encode().unwrap();
         for line in [
+            "driftline_rules_reload_failed 0",
+            "driftline_outbox_messages{receiver=\"oncall\",state=\"dead\"} 2",
+            "driftline_outbox_oldest_seconds 0",
+            "driftline_evaluator_last_success_timestamp_seconds 0",
+            "driftline_canary_runs_total{result=\"ok\"} 1",
+            "driftline_canary_detection_delay_seconds{model=\"m\"} 3600",
+            "driftline_canary_delivery_delay_seconds 0",
+            "driftline_canary_last_success_timestamp_seconds 0",
             "driftline_labels_total{model=\"m\",outcome=\"new\"} 3",
             "driftline_labels_total{model=\"m\",outcome=\"expired\"} 0",
             "driftline_labels_waiting{model=\"m\"} 5",

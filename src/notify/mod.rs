@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::alert::Message;
+use crate::alert::{CANARY_RECEIVER, Message};
 use crate::config::{Receiver, Settings};
 
 mod email;
@@ -137,6 +137,9 @@ impl Receivers {
         message: &Message,
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<(), SendFailure> {
+        if message.receiver == CANARY_RECEIVER {
+            return Ok(());
+        }
         match self.channels.get(&message.receiver) {
             Some(Channel::Email(email)) => email.send(message).await,
             Some(Channel::Webhook(webhook)) => webhook.send(message, now).await,

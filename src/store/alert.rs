@@ -46,7 +46,7 @@ fn parse(fingerprint: String, content: Json) -> Result<StoredAlert, StoreError> 
 ///
 /// # Errors
 ///
-/// [`StoreError::UnknownModel`] when the model is not registered; [`StoreError::Database`] otherwise.
+/// [`StoreError::Database`].
 pub async fn save(transaction: &mut PgConnection, evaluation: &Evaluation) -> Result<(), StoreError> {
     let (gone, kept): (Vec<&StoredAlert>, Vec<_>) =
         evaluation.alerts.iter().partition(|alert| alert.state == AlertState::Inactive);
@@ -57,7 +57,7 @@ pub async fn save(transaction: &mut PgConnection, evaluation: &Evaluation) -> Re
             .execute(&mut *transaction)
             .await?;
     }
-    if let Some(first) = kept.first() {
+    if !kept.is_empty() {
         let column = |of: fn(&StoredAlert) -> String| kept.iter().map(|alert| of(alert)).collect::<Vec<_>>();
         let contents = kept
             .iter()
@@ -78,8 +78,7 @@ pub async fn save(transaction: &mut PgConnection, evaluation: &Evaluation) -> Re
         .bind(column(|alert| alert.state.as_str().to_owned()))
         .bind(contents)
         .execute(&mut *transaction)
-        .await
-        .map_err(|error| StoreError::for_model(&first.model, error))?;
+        .await?;
     }
     save_transitions(transaction, &evaluation.transitions).await
 }

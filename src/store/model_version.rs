@@ -1,5 +1,7 @@
 //! The registry: every version of a model, what it was trained on and how well it did.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -163,6 +165,27 @@ pub async fn production(
         .fetch_optional(db)
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// The share of each feature in what the version in production knows; empty where there is no version, or where it was
+/// registered without.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn importance(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+) -> Result<BTreeMap<String, f64>, StoreError> {
+    let row: Option<(Option<Json>,)> = sqlx::query_as(
+        "select metrics -> 'importance' from model_version where model = $1 and state = 'production'",
+    )
+    .bind(model.as_str())
+    .fetch_optional(db)
+    .await?;
+    let shares = row.and_then(|(shares,)| shares);
+    // What another build may have written there is no reason to judge no window.
+    Ok(shares.and_then(|shares| serde_json::from_value(shares).ok()).unwrap_or_default())
 }
 
 /// One version, if it exists.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::alert::unwritable;
-use crate::alert::Message;
+use crate::alert::{CANARY_RECEIVER, Message};
+use crate::model::ModelName;
 
 /// Attempts after which a message that keeps failing is given up: with the waits below, after about a day.
 pub const MAX_ATTEMPTS: i32 = 32;
@@ -223,6 +224,70 @@ pub async fn counts(db: impl PgExecutor<'_>) -> Result<Vec<OutboxCount>, StoreEr
         messages: row.get("messages"),
     };
     Ok(rows.iter().map(count).collect())
+}
+
+/// How the outbox stands, over all receivers but the one of the canary.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Backlog {
+    /// When the oldest message that waits was written, and its receiver.
+    pub oldest: Option<(DateTime<Utc>, String)>,
+    /// The last message of a monitored model that was given up since the time asked about: its receiver, and why.
+    pub given_up: Option<(String, String)>,
+}
+
+/// How long messages wait, and whether one was given up after `since`.
+///
+/// Given up messages of internal alerts are not told: an alert about them would go to the same receivers.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn backlog(pool: &PgPool, since: DateTime<Utc>) -> Result<Backlog, StoreError> {
+    let oldest: Option<(DateTime<Utc>, String)> = sqlx::query_as(
+        "select created_at, receiver from outbox where state = 'queued' and receiver <> $1
+         order by created_at limit 1",
+    )
+    .bind(CANARY_RECEIVER)
+    .fetch_optional(pool)
+    .await?;
+    let given_up: Option<(String, Option<String>)> = sqlx::query_as(
+        "select receiver, last_error from outbox
+         where state = 'dead' and next_attempt_at > $1 and receiver <> $2
+           and message #>> '{alerts,0,model}' is distinct from $3
+         order by next_attempt_at desc limit 1",
+    )
+    .bind(since)
+    .bind(CANARY_RECEIVER)
+    .bind(ModelName::own().as_str())
+    .fetch_optional(pool)
+    .await?;
+    let given_up = given_up.map(|(receiver, error)| (receiver, error.unwrap_or_default()));
+    Ok(Backlog { oldest, given_up })
+}
+
+/// The state of one message: `queued`, `sent` or `dead`; none when there is no such message.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn state(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> =
+        sqlx::query_as("select state from outbox where id = $1").bind(id).fetch_optional(db).await?;
+    Ok(row.map(|(state,)| state))
+}
+
+/// Removes the messages of the canary, delivered or not; nobody reads them.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn forget_canary(db: impl PgExecutor<'_>, id: Uuid) -> Result<(), StoreError> {
+    sqlx::query("delete from outbox where id = $1 and receiver = $2")
+        .bind(id)
+        .bind(CANARY_RECEIVER)
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// A message and how far it got.

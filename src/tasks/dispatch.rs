@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::alert::{self, RetrainRequest, RuleSet};
+use crate::alert::{self, Importance, RetrainRequest, RuleSet};
 use crate::config::{ModelSettings, Settings};
 use crate::drift::DriftReport;
 use crate::retrain::policy::{self, Decision};
@@ -26,7 +26,9 @@ pub(super) async fn transitions(
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     let previous = store::alert::load_for_update(transaction, &model.name).await?;
-    let outcome = alert::evaluate(rules, report, id, &previous, now);
+    let shares = store::model_version::importance(&mut *transaction, &model.name).await?;
+    let importance = Importance::new(shares);
+    let outcome = alert::evaluate_weighed(rules, report, id, &previous, &importance, now);
     for transition in &outcome.transitions {
         tracing::info!(
             model = %transition.model, rule = transition.rule, subject = transition.subject,

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::alert::RuleSet;
 use crate::config::{ModelSettings, Settings};
 use crate::drift::{self, Criteria, DriftReport, SegmentCriteria};
 use crate::expectations::ByModel;
@@ -18,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::profile;
 use crate::store::{self, StoreError};
 use crate::tasks::catalog::error_chain;
-use crate::tasks::{dispatch, segments, traffic};
+use crate::tasks::{RulesInForce, dispatch, segments, traffic};
 use crate::traffic::TrafficCriteria;
 use crate::window::{Window, is_complete, watermark};
 
@@ -30,7 +29,7 @@ const POLL: Duration = Duration::from_millis(500);
 pub struct Evaluator {
     db: PgPool,
     settings: Arc<Settings>,
-    rules: Arc<RuleSet>,
+    rules: RulesInForce,
     expectations: Arc<ByModel>,
     metrics: Metrics,
     wake: Arc<Notify>,
@@ -42,7 +41,7 @@ impl Evaluator {
     pub fn new(
         db: PgPool,
         settings: Arc<Settings>,
-        rules: Arc<RuleSet>,
+        rules: RulesInForce,
         metrics: Metrics,
         wake: Arc<Notify>,
         now: fn() -> DateTime<Utc>,
@@ -81,7 +80,10 @@ impl Evaluator {
                     failing = true;
                 }
                 Some(_) => {}
-                None => failing = false,
+                None => {
+                    failing = false;
+                    self.metrics.watch.evaluated_at.set((self.now)().timestamp_millis() as f64 / 1000.0);
+                }
             }
         }
         Ok(())
@@ -102,30 +104,17 @@ impl Evaluator {
     ///
     /// When the database is not reached, or a stored part cannot be read.
     pub async fn evaluate_due(&self, model: &ModelSettings) -> anyhow::Result<usize> {
-        let Some((latest, advanced_at)) = store::profile_part::latest(&self.db, &model.name).await? else {
-            return Ok(0);
-        };
-        let Some(active) = self.active_baseline(model).await? else { return Ok(0) };
         let now = (self.now)();
-        let reached = watermark(latest, advanced_at, now);
-        let lateness = chrono::TimeDelta::from_std(model.lateness.0).unwrap_or_default();
-        let starts =
-            store::profile_part::unjudged(&self.db, &model.name, model.window.0, reached - lateness).await?;
         let mut judged = 0;
-        for start in starts {
-            let window = Window::holding(start, model.window.0);
-            if is_complete(window, model.lateness.0, reached) {
-                judged += usize::from(self.judge(model, &active, window, now).await?);
-            }
+        let windows = due_windows(&self.db, model, now).await?;
+        if windows.is_empty() {
+            return Ok(0);
+        }
+        let Some(active) = active_baseline(&self.db, model).await? else { return Ok(0) };
+        for window in windows {
+            judged += usize::from(self.judge(model, &active, window, now).await?);
         }
         Ok(judged)
-    }
-
-    async fn active_baseline(&self, model: &ModelSettings) -> Result<Option<String>, StoreError> {
-        match store::model::active_baseline(&self.db, &model.name).await {
-            Err(StoreError::UnknownModel(_)) => Ok(None),
-            other => other,
-        }
     }
 
     /// Judges one window; false when another process has, or is about to.
@@ -169,7 +158,8 @@ impl Evaluator {
         if let Some(seen) = &seen {
             seen.keep(&mut transaction, &model.name, window).await?;
         }
-        dispatch::transitions(&mut transaction, &self.rules, &self.settings, model, &report, id, now).await?;
+        let rules = Arc::clone(&self.rules.borrow());
+        dispatch::transitions(&mut transaction, &rules, &self.settings, model, &report, id, now).await?;
         transaction.commit().await?;
         self.wake.notify_one();
         self.show(&report, id);
@@ -198,8 +188,38 @@ impl Evaluator {
     }
 }
 
+/// The windows of `model` that are complete and have no report, oldest first; none while it has no baseline.
+///
+/// # Errors
+///
+/// [`StoreError`] when the database is not reached.
+pub(super) async fn due_windows(
+    db: &PgPool,
+    model: &ModelSettings,
+    now: DateTime<Utc>,
+) -> Result<Vec<Window>, StoreError> {
+    let Some((latest, advanced_at)) = store::profile_part::latest(db, &model.name).await? else {
+        return Ok(Vec::new());
+    };
+    if active_baseline(db, model).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let reached = watermark(latest, advanced_at, now);
+    let lateness = chrono::TimeDelta::from_std(model.lateness.0).unwrap_or_default();
+    let starts = store::profile_part::unjudged(db, &model.name, model.window.0, reached - lateness).await?;
+    let windows = starts.into_iter().map(|start| Window::holding(start, model.window.0));
+    Ok(windows.filter(|window| is_complete(*window, model.lateness.0, reached)).collect())
+}
+
+async fn active_baseline(db: &PgPool, model: &ModelSettings) -> Result<Option<String>, StoreError> {
+    match store::model::active_baseline(db, &model.name).await {
+        Err(StoreError::UnknownModel(_)) => Ok(None),
+        other => other,
+    }
+}
+
 /// The criteria that the settings of a model amount to.
-fn criteria(model: &ModelSettings) -> Criteria {
+pub(super) fn criteria(model: &ModelSettings) -> Criteria {
     let alpha = model.false_alarms.alpha(model.window.0);
     let segments = (!model.segments.is_empty()).then(|| SegmentCriteria {
         columns: model.segments.clone(),

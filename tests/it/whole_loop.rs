@@ -271,6 +271,16 @@ async fn a_prediction_becomes_a_registered_version() {
     support::wait_for("the webhook", || async { (!received.lock().unwrap().is_empty()).then_some(()) }).await;
     let (_, body) = received.lock().unwrap()[0].clone();
     assert!(body.to_string().contains("FeatureDrift") && body.to_string().contains("temp"), "{body}");
+    // Its inputs stand in the order of effect times importance in the version that was in production.
+    let impacts: Vec<f64> = body["data"]["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|notice| {
+            notice["item"]["effect"].as_f64().unwrap() * notice["item"]["importance"].as_f64().unwrap()
+        })
+        .collect();
+    assert!(impacts.is_sorted_by(|a, b| a >= b) && impacts[0] > 0.0, "{impacts:?}");
 
     // The run ended with a better model, its baseline and its evidence, in the registry.
     let ended = ended.unwrap();
@@ -281,6 +291,9 @@ async fn a_prediction_becomes_a_registered_version() {
     let states: Vec<(i64, &str)> = versions.iter().map(|v| (v.version, v.state.as_str())).collect();
     assert_eq!(states, [(2, "production"), (1, "archived")]);
     assert_eq!(versions[0].parent, Some(1));
+    let shares = store::model_version::importance(&pool, &model).await.unwrap();
+    assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+    assert_eq!(shares.len(), FEATURES.len(), "{shares:?}");
     assert!(versions[0].snapshot_rows >= 500);
     let second_baseline = store::model::active_baseline(&pool, &model).await.unwrap().unwrap();
     assert_ne!(first_baseline, second_baseline);

@@ -12,12 +12,14 @@ purpose=$2
 libtorch=$(python3 "$root/trainer/setup/libtorch.py" | tail -n 1)
 python=
 nats=
+promtool=
 if [[ $purpose == test ]]; then
   # The tests of the private cluster need the programs even where DATABASE_URL serves all others.
   postgres=$(env -u DATABASE_URL python3 "$here/postgres.py" | tail -n 1)
   python=$(python3 "$here/python.py" | tail -n 1)
   nats=$(python3 "$here/brokers.py" nats | tail -n 1)
   "$here/rabbitmq.sh"
+  promtool=$("$here/promtool.sh" | tail -n 1)
 else
   postgres=$(python3 "$here/postgres.py" | tail -n 1)
 fi
@@ -27,6 +29,7 @@ mkdir -p "$(dirname "$file")"
   printf 'export LIBTORCH=%q\n' "$libtorch"
   [[ -z $postgres ]] || printf 'export DRIFTLINE_POSTGRES_BIN=%q\n' "$postgres"
   [[ -z $nats ]] || printf 'export DRIFTLINE_NATS_SERVER=%q\n' "$nats"
+  [[ -z $promtool ]] || printf 'export DRIFTLINE_PROMTOOL=%q\n' "$promtool"
   [[ -z $python ]] || printf 'export DRIFTLINE_TEST_PYTHON=%q\n' "$python"
 } >"$file.new"
 mv "$file.new" "$file"

@@ -1,10 +1,12 @@
 //! Linear first, then deep, both against the version in production on the same held-out rows.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use driftline::model::Column;
 use driftline::retrain::artifact::{Artifact, ModelKind};
 use driftline::retrain::gate::{self, GateDecision};
+use driftline::retrain::importance;
 use driftline::retrain::{Task, TrainingSpec};
 use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
@@ -142,6 +144,9 @@ pub(crate) fn hold(
         ModelKind::Linear => linear,
         ModelKind::Deep => deep,
     };
+    if decision.accepted {
+        metrics.insert("importance".to_owned(), json!(held_out.importance(&artifact)?));
+    }
     Ok(Outcome {
         artifact,
         decision,
@@ -177,6 +182,22 @@ struct HeldOut<'a> {
 }
 
 impl HeldOut<'_> {
+    /// Importance of each feature to `artifact`, for the order of what later alerts name.
+    fn importance(&self, artifact: &Artifact) -> Result<BTreeMap<String, f64>, Halt> {
+        let shares = importance::permutation(artifact, &self.columns, self.targets, self.seed, || {
+            self.journal.checkpoint()
+        })?;
+        let mut ranked: Vec<_> = shares.iter().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let said: Vec<String> =
+            ranked.iter().take(5).map(|(name, share)| format!("{name} {:.1} %", 100.0 * *share)).collect();
+        self.journal.info(match said.as_slice() {
+            [] => "shuffling a feature makes the model no worse: it rests on none".to_owned(),
+            said => format!("it rests on {} (by shuffling each feature)", said.join(", ")),
+        });
+        Ok(shares)
+    }
+
     fn score(&self, candidate: &'static str, artifact: &Artifact) -> Scored {
         let predictions = artifact.predict(self.targets.len(), &self.columns);
         let losses = gate::losses(self.task, &predictions, self.targets);

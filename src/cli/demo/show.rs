@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sqlx::PgPool;
 
 use super::mailbox::Arrival;
+use crate::cli::models::importance;
 use crate::drift::{DriftReport, Verdict};
 use crate::model::ModelName;
 use crate::store;
@@ -164,6 +165,14 @@ pub(super) async fn version(pool: &PgPool, model: &ModelName, out: &mut impl Wri
         row.seed,
         row.baseline
     )?;
+    let shares: Vec<String> = importance(&row.metrics)
+        .into_iter()
+        .take(5)
+        .map(|(name, share)| format!("{name} {:.0} %", 100.0 * share))
+        .collect();
+    if !shares.is_empty() {
+        writeln!(out, "    rests on  {}", shares.join(", "))?;
+    }
     Ok(())
 }
 

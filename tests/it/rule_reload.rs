@@ -1,0 +1,207 @@
+//! Rules that change under a running sidecar: all of them or none, and alerts go on.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value as Wire;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+
+use crate::support::{self, wait_for};
+
+type Mail = Arc<Mutex<Vec<Wire>>>;
+
+async fn receive(State(mail): State<Mail>, Json(body): Json<Wire>) {
+    mail.lock().unwrap().push(body);
+}
+
+/// The program with its settings and rules in a folder, and a receiver that it tells.
+struct Sidecar {
+    folder: tempfile::TempDir,
+    admin: SocketAddr,
+    process: Child,
+    mail: Mail,
+    _receiver: JoinSet<()>,
+    client: reqwest::Client,
+}
+
+impl Sidecar {
+    async fn start(url: &str, rules: &[(&str, String)]) -> Self {
+        driftline::app::install_crypto();
+        let folder = tempfile::tempdir().unwrap();
+        let mail = Mail::default();
+        let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = hook.local_addr().unwrap().port();
+        let app = Router::new().route("/", post(receive)).with_state(Arc::clone(&mail));
+        let mut receiver = JoinSet::new();
+        receiver.spawn(async move { axum::serve(hook, app).await.unwrap() });
+        let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let settings = format!(
+            "listen: {{proxy: 127.0.0.1:0, admin: '{admin}'}}\ndatabase: {{url: '{url}'}}\nmodels: [{{name: m}}]\n\
+             receivers: {{hook: {{webhook: {{url: 'http://127.0.0.1:{port}/'}}}}}}\nrules: ['rules/*.yaml']\n"
+        );
+        std::fs::create_dir(folder.path().join("rules")).unwrap();
+        std::fs::write(folder.path().join("driftline.yaml"), settings).unwrap();
+        for (name, text) in rules {
+            std::fs::write(folder.path().join("rules").join(name), text).unwrap();
+        }
+        let process = spawn(folder.path());
+        let client = reqwest::Client::new();
+        let sidecar = Self { folder, admin, process, mail, _receiver: receiver, client };
+        sidecar.until("driftline_rules", 1.0).await;
+        sidecar
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let rules = self.folder.path().join("rules");
+        // As editors and Kubernetes do: another file takes the name.
+        std::fs::write(rules.join("new"), text).unwrap();
+        std::fs::rename(rules.join("new"), rules.join(name)).unwrap();
+    }
+
+    /// The value of a series without labels, or with the labels given in its name.
+    async fn metric(&self, series: &str) -> Option<f64> {
+        let answer = self.client.get(format!("http://{}/metrics", self.admin)).send().await.ok()?;
+        let text = answer.text().await.ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        line.parse().ok()
+    }
+
+    async fn until(&self, series: &str, value: f64) {
+        wait_for(&format!("{series} {value}"), || async {
+            self.metric(series).await.filter(|found| (found - value).abs() < 1e-9)
+        })
+        .await;
+    }
+
+    /// Status and summary of each message so far.
+    fn told(&self) -> Vec<(String, String)> {
+        let text = |message: &Wire, key: &str| message["data"][key].as_str().unwrap_or_default().to_owned();
+        let mail = self.mail.lock().unwrap();
+        mail.iter().map(|message| (text(message, "status"), text(message, "summary"))).collect()
+    }
+
+    async fn until_told(&self, count: usize) -> (String, String) {
+        wait_for("a message", || async { self.told().get(count - 1).cloned() }).await
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
+    }
+}
+
+fn spawn(folder: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_driftline"))
+        .args(["--config", "driftline.yaml", "run"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+fn group(rules: &[(&str, &str)]) -> String {
+    let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
+    for (name, expression) in rules {
+        text.push_str(&format!("  - {{alert: {name}, for_each: model, expr: '{expression}'}}\n"));
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_rules_are_taken_up_whole_or_not_at_all() {
+    let (_pool, url) = support::database_with_url().await;
+    let sidecar = Sidecar::start(&url, &[("a.yaml", group(&[("A", "rows > 1")]))]).await;
+
+    // A file more, of the same pattern.
+    sidecar.write("b.yaml", &group(&[("B", "rows > 1"), ("C", "rows > 1")]));
+    sidecar.until("driftline_rules", 3.0).await;
+
+    // One good change and one bad one: neither is taken up, and somebody is told where it is wrong.
+    sidecar.write("a.yaml", &group(&[("A", "rows > 1"), ("D", "rows > 1")]));
+    sidecar.write("b.yaml", &group(&[("B", "rowz > 1")]));
+    sidecar.until("driftline_rules_reload_failed", 1.0).await;
+    assert_eq!(sidecar.metric("driftline_rules").await, Some(3.0), "the rules before stay in force");
+    let (status, summary) = sidecar.until_told(1).await;
+    assert_eq!(status, "firing");
+    for part in ["changed rule files were refused", "rules/b.yaml:4:", "rowz", "did you mean"] {
+        assert!(summary.contains(part), "{part} is not in {summary}");
+    }
+    let log = std::fs::read_to_string(sidecar.folder.path().join("log")).unwrap();
+    assert!(log.contains("rules/b.yaml:4:") && log.contains("added B, C"), "{log}");
+
+    // The end of the bad file is the end of the alert, and of its rules.
+    std::fs::remove_file(sidecar.folder.path().join("rules/b.yaml")).unwrap();
+    sidecar.until("driftline_rules_reload_failed", 0.0).await;
+    sidecar.until("driftline_rules", 2.0).await;
+    let over = sidecar.until_told(2).await;
+    assert_eq!(over, ("resolved".to_owned(), "RulesReloadFailed is over".to_owned()));
+
+    // No file at all is a mistake, and not the wish to have no rule.
+    std::fs::remove_file(sidecar.folder.path().join("rules/a.yaml")).unwrap();
+    sidecar.until("driftline_rules_reload_failed", 1.0).await;
+    assert_eq!(sidecar.metric("driftline_rules").await, Some(2.0));
+    assert!(sidecar.until_told(3).await.1.contains("matches no file"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_reads_the_rules_at_once_and_changed_settings_are_named() {
+    let (_pool, url) = support::database_with_url().await;
+    let mut sidecar = Sidecar::start(&url, &[("a.yaml", group(&[("A", "rows > 1")]))]).await;
+    let loads = "driftline_rules_reloads_total{result=\"loaded\"}";
+    assert_eq!(sidecar.metric(loads).await, None, "what is read at start is no reload");
+    // Nothing changed, so that only the signal can be the cause.
+    sidecar.signal("-HUP").await;
+    sidecar.until(loads, 1.0).await;
+    sidecar.write("a.yaml", &group(&[("A", "rows > 2"), ("B", "rows > 1")]));
+    sidecar.signal("-HUP").await;
+    sidecar.until("driftline_rules", 2.0).await;
+    let settings = sidecar.folder.path().join("driftline.yaml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text + "# changed\n").unwrap();
+    let path = sidecar.folder.path().join("log");
+    wait_for("the warning", || async {
+        let log = std::fs::read_to_string(&path).unwrap();
+        log.contains("the settings changed").then_some(())
+    })
+    .await;
+    assert!(std::fs::read_to_string(&path).unwrap().contains("added B; changed A"));
+    assert!(sidecar.process.try_wait().unwrap().is_none(), "SIGHUP does not end it");
+    sidecar.signal("-TERM").await;
+    assert!(sidecar.process.wait().await.unwrap().success());
+}
+
+async fn states(pool: &PgPool) -> Vec<(String, String)> {
+    sqlx::query_as("select rule, state from alert order by rule").fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_vanished_with_a_bad_file_takes_its_alert_along() {
+    let (pool, url) = support::database_with_url().await;
+    let mut sidecar = Sidecar::start(&url, &[("a.yaml", group(&[("A", "rows > 1")]))]).await;
+    sidecar.write("a.yaml", "groups: [");
+    sidecar.until_told(1).await;
+    let firing = vec![("RulesReloadFailed".to_owned(), "firing".to_owned())];
+    assert_eq!(states(&pool).await, firing);
+    sidecar.process.kill().await.unwrap();
+    assert_eq!(states(&pool).await, firing, "the state outlives the process");
+
+    // With a good file it starts again; what the lost process had found is forgotten after a minute.
+    sidecar.write("a.yaml", &group(&[("A", "rows > 1")]));
+    sqlx::query("update internal_fault set updated_at = updated_at - interval '2 minutes'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    sidecar.process = spawn(sidecar.folder.path());
+    assert_eq!(sidecar.until_told(2).await.0, "resolved");
+}
