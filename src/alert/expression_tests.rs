@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::alert::example;
+use crate::alert::vocabulary::Scope;
 use crate::drift::{DriftReport, Verdict};
 
 fn outcome(source: &str, for_each: ForEach, report: &DriftReport) -> Outcome {
@@ -124,7 +125,7 @@ fn mistakes_are_named() {
         ("abss(psi) > 1", "unknown function `abss`, did you mean `abs`?"),
         ("psi.sqrt() > 1", "unknown function `sqrt`"),
         ("abs() > 1", "not called like that"),
-        ("latency.p99 > 2", "unknown name `latency.p99`"),
+        ("latency.p999 > 2", "unknown name `latency.p999`, did you mean `latency.p9"),
         ("n % 2 == 0", "no `%`"),
         ("[1, 2][0] == 1", "no `[…]`"),
         ("{\"a\": 1} == {}", "no `{…}`"),

@@ -1,17 +1,21 @@
-//! Rules over a window's report, and the life of an alert.
+//! Rules over a window's report or between windows, and the life of an alert.
 
 mod evaluate;
 mod evidence;
 mod expression;
 mod hold;
+mod look_names;
 mod message;
 mod render;
 mod retrain;
 mod rule;
 mod rule_file;
+mod rule_text;
+mod sized_stack;
 mod state;
 mod template;
 mod traffic_names;
+mod view;
 mod vocabulary;
 
 #[cfg(test)]
@@ -20,18 +24,23 @@ pub(crate) mod example;
 mod shipped_tests;
 #[cfg(test)]
 mod traffic_tests;
+#[cfg(test)]
+mod watch_tests;
 
 pub use crate::yaml::Problem;
-pub use evaluate::{Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint};
+pub use evaluate::{
+    Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, fingerprint, watch,
+};
 pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
-pub use hold::Hold;
+pub use hold::{Hold, MAX_HISTORY};
 pub use message::{
     BinMove, Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, SEVERITIES,
     Status,
 };
 pub use render::Rendered;
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
-pub use rule::{Rule, RuleSet};
-pub use state::{AlertState, HoldTimes};
+pub use rule::{Rule, RuleSet, Watch};
+pub use state::{AlertState, History, HoldTimes};
 pub use template::Template;
+pub use view::Look;
 pub use vocabulary::ForEach;

@@ -85,7 +85,7 @@ groups:
     let expected = [
         r"rules/0.yaml:4: unknown key `ruels` in a group, did you mean `rules`?",
         r#"rules/0.yaml:8: group "g", rule "A": `expr`: unknown name `verdikt`, did you mean `verdict`?"#,
-        r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or a duration such as `5m`, found `soon`"#,
+        r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or `3 of 5w`, or a duration such as `5m`, found `soon`"#,
         r#"rules/0.yaml:10: group "g", rule "A": unknown key `labells` in a rule, did you mean `labels`?"#,
         r#"rules/0.yaml:11: group "g", rule "A": `annotations.summary`: unknown name `psy`, did you mean `psi`?"#,
         r#"rules/0.yaml:13: group "g", rule "B": `for_each: segment` is not served yet; expected `feature`, `output` or `model`"#,

@@ -82,7 +82,10 @@ pub async fn judge_again(
     let parts = store::traffic::parts(&mut *connection, model, window).await?;
     let now = traffic::merge_stored(parts.iter().map(Vec::as_slice)).map_or(0, |counts| counts.requests());
     let season = stored.reference.season;
-    let report = compare(connection, model, window, season, &counts, &stored.criteria, Some(judged)).await?;
+    let mut report =
+        compare(connection, model, window, season, &counts, &stored.criteria, Some(judged)).await?;
+    // Figures that a later build shows beside the others.
+    report.figures.retain(|figure, _| stored.figures.contains_key(figure));
     Ok(Some((report, now.saturating_sub(counts.requests()))))
 }
 
