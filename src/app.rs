@@ -28,7 +28,7 @@ use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention};
+use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention, Watch};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -414,6 +414,9 @@ impl App {
         let wake = Arc::new(Notify::new());
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let watch =
+            Watch::new(pool.clone(), Arc::clone(&settings), Arc::clone(&rules), Arc::clone(&wake), now);
+        tasks.spawn(watch.run(shutdown.clone()));
         let evaluator =
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
                 .expecting(expectations);

@@ -13,6 +13,7 @@ use cel::common::types::CelDouble;
 use cel::parser::PrattParser;
 use cel::{Context, Value};
 
+use super::satisfiable;
 use super::traffic_names;
 use super::vocabulary::{Fact, ForEach, Kind, Names, Subject, VIOLATIONS, variable_named};
 use crate::yaml::hint;
@@ -98,6 +99,9 @@ impl Expression {
         };
         let kind = check.expression(&mut tree, 1)?;
         expect(kind, Kind::Truth, "the expression")?;
+        if let Some(why) = satisfiable::impossible(&tree) {
+            return Err(format!("the condition can never be true: {why}"));
+        }
         Ok(Self {
             source: source.to_owned(),
             tree,
@@ -247,6 +251,13 @@ impl Check {
                 if !self.bound.is_empty() {
                     return Err("expected no `all`, `exists` or `filter` inside another".to_owned());
                 }
+                let gathers = matches!(macro_call.accu_init.expr, Expr::List(_));
+                if gathers && !appends(&macro_call.loop_step.expr, &macro_call.iter_var) {
+                    return Err(format!(
+                        "unknown function `map`, expected one of `{}`",
+                        FUNCTIONS.join("`, `")
+                    ));
+                }
                 let range = self.expression(&mut macro_call.iter_range, depth + 1)?;
                 expect(range, Kind::List, "what `all`, `exists` or `filter` runs over")?;
                 let result = self.expression(&mut macro_call.accu_init, depth + 1)?;
@@ -320,8 +331,26 @@ impl Check {
     }
 }
 
+/// Whether a step of a comprehension that gathers a list appends nothing but the element itself, as `filter` does.
+///
+/// `map` appends what it makes of the element, such as a list that holds it twice: a few of them in a row would fill the
+/// memory.
+fn appends(step: &Expr, element: &str) -> bool {
+    let Expr::Call(call) = step else { return matches!(step, Expr::Ident(_)) };
+    match (call.func_name.as_str(), call.args.as_slice()) {
+        (operators::CONDITIONAL, [_, yes, no]) => appends(&yes.expr, element) && appends(&no.expr, element),
+        (operators::ADD, [_, added]) => match &added.expr {
+            Expr::List(list) => {
+                list.elements.iter().all(|one| matches!(&one.expr, Expr::Ident(name) if name == element))
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// `a.b.c` as one name.
-fn qualified_name(expr: &Expr) -> Option<String> {
+pub(super) fn qualified_name(expr: &Expr) -> Option<String> {
     let mut parts = Vec::new();
     let mut expr = expr;
     loop {

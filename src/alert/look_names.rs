@@ -27,8 +27,8 @@ pub(super) fn fact<'a>(look: &'a Look, name: &str) -> Option<Fact<'a>> {
             return Some(Fact::Truth(silent >= look.over()));
         }
         "model" => return Some(Fact::Text(look.model.as_str())),
-        // No exchange is also none that failed.
-        "requests" | "traffic.requests" => look.requests() as f64,
+        // What did not pass the tap has no traffic, and is there all the same.
+        "requests" | "traffic.requests" if look.losses.seen == 0 => 0.0,
         "loss_share" if look.losses.seen == 0 => return None,
         "loss_share" => look.losses.share(),
         "seconds_since_prediction" => look.seconds_since(look.last_prediction?),

@@ -11,6 +11,7 @@ mod retrain;
 mod rule;
 mod rule_file;
 mod rule_text;
+mod satisfiable;
 mod sized_stack;
 mod state;
 mod template;
@@ -22,6 +23,8 @@ mod vocabulary;
 pub(crate) mod example;
 #[cfg(test)]
 mod shipped_tests;
+#[cfg(test)]
+mod size_tests;
 #[cfg(test)]
 mod traffic_tests;
 #[cfg(test)]

@@ -204,6 +204,19 @@ const NAMED: [Variable; 16] = [
     Variable { words: &["numeric", "categorical", "boolean"], ..variable("kind", Kind::Text, COLUMN) },
 ];
 
+/// The least and the most that the number `name` can be, ends included.
+pub(super) fn range(name: &str) -> (f64, f64) {
+    let compared = name.starts_with("traffic.ratio.");
+    let share =
+        name.ends_with("_share") || name.ends_with("error_rate") || matches!(name, "p" | "ks" | "tvd");
+    match name {
+        "mean_shift" => (f64::NEG_INFINITY, f64::INFINITY),
+        "missing_delta" => (-1.0, 1.0),
+        _ if name.starts_with("traffic.p.") || (share && !compared) => (0.0, 1.0),
+        _ => (0.0, f64::INFINITY),
+    }
+}
+
 /// Every name that a rule may use.
 pub(super) fn variables(names: Names) -> impl Iterator<Item = Variable> {
     let statistics = STATISTICS

@@ -1,4 +1,4 @@
-//! What runs all the time: recorder, ingestion, evaluator, notifier, retention, and the supervisor over them.
+//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, retention, and the supervisor over them.
 
 mod catalog;
 mod dispatch;
@@ -12,6 +12,7 @@ mod recorder;
 mod retention;
 mod supervisor;
 mod traffic;
+mod watch;
 
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
@@ -24,3 +25,4 @@ pub use recorder::Recorder;
 pub use retention::Retention;
 pub use supervisor::supervise;
 pub use traffic::judge_again;
+pub use watch::Watch;
