@@ -29,7 +29,7 @@ use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
     self, Canary, CatalogTask, Evaluator, Faults, Ingestion, Labels, Notifier, Recorder, Retention,
-    RuleReload, SelfWatch,
+    RuleReload, SelfWatch, Watch,
 };
 
 /// How long requests in flight may take once shutdown was asked for.
@@ -402,6 +402,8 @@ impl App {
         )
         .expecting(expectations);
         tasks.spawn(evaluator.run(shutdown.clone()));
+        let watch = Watch::new(pool.clone(), Arc::clone(&settings), reload.rules(), Arc::clone(&wake), now);
+        tasks.spawn(watch.run(shutdown.clone()));
         tasks.spawn(reload.run(shutdown.clone()));
         let canary = Canary::new(
             pool.clone(),

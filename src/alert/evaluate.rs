@@ -18,8 +18,10 @@ use super::message::{
 };
 use super::retrain::{RetrainMode, RetrainPolicy};
 use super::rule::{Rule, RuleSet};
-use super::state::AlertState;
-use super::vocabulary::{ForEach, Scope};
+use super::sized_stack;
+use super::state::{AlertState, History};
+use super::view::{Look, View};
+use super::vocabulary::{ForEach, Subject};
 use crate::drift::DriftReport;
 use crate::model::ModelName;
 
@@ -36,6 +38,9 @@ pub struct StoredAlert {
     pub subject: String,
     /// Where it stands.
     pub state: AlertState,
+    /// Which of the last windows were breached, for a rule that asks for so many of them.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub history: History,
     /// Since when the rule has been firing for any subject without a break; while this one fires.
     pub episode: Option<DateTime<Utc>>,
     /// The rule's labels.
@@ -47,6 +52,12 @@ pub struct StoredAlert {
     /// That window's report; absent for a rule that watches between windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Uuid>,
+    /// The rule as it was then, as YAML; absent in alerts of older builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_text: Option<String>,
+    /// Names that text: the first 12 hexadecimal digits of its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_hash: Option<String>,
 }
 
 /// A change of state with the evidence it rests on.
@@ -66,7 +77,7 @@ pub struct Transition {
     pub from: &'static str,
     /// State after.
     pub to: &'static str,
-    /// Event time: the end of the window.
+    /// The end of the window, in event time; for a rule that watches between windows, when it looked.
     pub at: DateTime<Utc>,
     /// The report; absent for a rule that watches between windows.
     pub report: Option<Uuid>,
@@ -81,6 +92,12 @@ pub struct Evidence {
     pub expression: Option<String>,
     /// `for` in words.
     pub hold: Option<String>,
+    /// The rule as YAML, with its keys in the file's order; when the rule is gone, as it was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_text: Option<String>,
+    /// Names that text: the first 12 hexadecimal digits of its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_hash: Option<String>,
     /// Version of the baseline; absent without a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
@@ -129,7 +146,7 @@ pub fn fingerprint(model: &ModelName, rule: &str, subject: &str) -> String {
     Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
 }
 
-/// Judges `report` by the rules of its model.
+/// Judges `report` by those rules of its model that are judged with a window.
 ///
 /// # Arguments
 ///
@@ -155,29 +172,49 @@ pub fn evaluate_weighed(
     importance: &Importance,
     now: DateTime<Utc>,
 ) -> Evaluation {
-    let mut run = Run {
-        engine: Engine::new(),
-        report,
-        report_id,
-        importance,
-        previous: previous.iter().map(|alert| (alert.fingerprint.as_str(), alert)).collect(),
-        seen: BTreeSet::new(),
-        now,
-        evaluation: Evaluation::default(),
-    };
-    for rule in rules.rules.iter().filter(|rule| rule.applies_to(&report.model)) {
-        run.rule(rule);
-    }
-    run.removed_rules(rules);
-    run.evaluation
+    let view = View::Window { report, id: report_id };
+    sized_stack::run(|| {
+        let mut run = Run { importance, ..Run::new(view, previous, now) };
+        for rule in rules.rules.iter().filter(|rule| rule.watch.is_none() && rule.applies_to(&report.model)) {
+            run.rule(rule);
+        }
+        run.removed_rules(rules);
+        run.evaluation
+    })
+}
+
+/// Judges a model between windows, by rules with `every`.
+///
+/// # Arguments
+///
+/// * `due`: the rules whose turn it is, each with what it looks at.
+/// * `previous`: every stored alert of the model.
+/// * `now`: when this is judged; goes into ids only.
+pub fn watch(
+    rules: &RuleSet,
+    due: &[(&Rule, &Look)],
+    previous: &[StoredAlert],
+    now: DateTime<Utc>,
+) -> Evaluation {
+    let Some((_, first)) = due.first() else { return Evaluation::default() };
+    sized_stack::run(|| {
+        let mut run = Run::new(View::Look(first), previous, now);
+        for (rule, look) in due.iter().filter(|(rule, look)| rule.applies_to(&look.model)) {
+            run.view = View::Look(look);
+            run.rule(rule);
+        }
+        run.removed_rules(rules);
+        run.evaluation
+    })
 }
 
 struct Run<'a> {
     engine: Engine,
-    report: &'a DriftReport,
-    report_id: Uuid,
+    view: View<'a>,
     importance: &'a Importance,
     previous: BTreeMap<&'a str, &'a StoredAlert>,
+    /// The same by rule.
+    by_rule: BTreeMap<&'a str, Vec<&'a StoredAlert>>,
     seen: BTreeSet<String>,
     now: DateTime<Utc>,
     evaluation: Evaluation,
@@ -194,20 +231,40 @@ struct Changes {
     told: BTreeSet<String>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(view: View<'a>, previous: &'a [StoredAlert], now: DateTime<Utc>) -> Self {
+        let mut by_rule: BTreeMap<&str, Vec<&StoredAlert>> = BTreeMap::new();
+        for alert in previous {
+            by_rule.entry(&alert.rule).or_default().push(alert);
+        }
+        Self {
+            engine: Engine::new(),
+            view,
+            importance: Importance::UNKNOWN,
+            previous: previous.iter().map(|alert| (alert.fingerprint.as_str(), alert)).collect(),
+            by_rule,
+            seen: BTreeSet::new(),
+            now,
+            evaluation: Evaluation::default(),
+        }
+    }
+
     fn rule(&mut self, rule: &Rule) {
         let mut changes = Changes::default();
         // The episode goes on when any alert of the rule was firing before this window.
-        let before: Vec<_> = self
-            .previous
-            .values()
-            .filter(|alert| alert.rule == rule.name && alert.state.firing_since().is_some())
-            .collect();
-        let began = before.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
-        let episode = began.unwrap_or(self.report.window_end);
-        let report = self.report;
-        for scope in rule.for_each.scopes(report) {
-            self.subject(rule, scope, episode, &mut changes);
+        let before = self.by_rule.get(rule.name.as_str()).into_iter().flatten();
+        let began = before
+            .filter(|alert| alert.state.firing_since().is_some())
+            .filter_map(|alert| alert.episode.or(alert.state.firing_since()))
+            .min();
+        let episode = began.unwrap_or(self.view.at());
+        match self.view {
+            View::Look(look) => self.subject(rule, Subject::Look(look), episode, &mut changes),
+            View::Window { report, .. } => {
+                for scope in rule.for_each.scopes(report) {
+                    self.subject(rule, scope.into(), episode, &mut changes);
+                }
+            }
         }
         self.vanished_subjects(rule, &mut changes);
         let resolved_to: Vec<String> = changes.told.iter().cloned().collect();
@@ -216,19 +273,20 @@ impl Run<'_> {
         self.ask_for_training(rule, episode, changes);
     }
 
-    fn subject(&mut self, rule: &Rule, scope: Scope<'_>, episode: DateTime<Utc>, changes: &mut Changes) {
-        let subject = scope.subject();
-        let fingerprint = fingerprint(&self.report.model, &rule.name, subject);
+    fn subject(&mut self, rule: &Rule, subject: Subject<'_>, episode: DateTime<Utc>, changes: &mut Changes) {
+        let name = subject.name();
+        let fingerprint = fingerprint(self.view.model(), &rule.name, name);
         // Two columns of one name cannot be told apart; the first one is judged.
         if !self.seen.insert(fingerprint.clone()) {
             return;
         }
         let stored = self.previous.get(fingerprint.as_str()).copied();
         let before = stored.map(|alert| alert.state).unwrap_or_default();
-        let outcome = rule.expression.evaluate(&self.engine, scope);
-        let after = match outcome {
-            Outcome::Inconclusive => before,
-            breached => before.step(breached == Outcome::Breach, self.report.window_end, rule.times),
+        let history = stored.map(|alert| alert.history).unwrap_or_default();
+        let outcome = rule.expression.evaluate(&self.engine, subject);
+        let (after, history) = match outcome {
+            Outcome::Inconclusive => (before, history),
+            breached => before.step(history, breached == Outcome::Breach, self.view.at(), rule.times),
         };
         if (before, after) == (AlertState::Inactive, AlertState::Inactive) {
             return;
@@ -238,7 +296,7 @@ impl Run<'_> {
             self.evaluation.alerts.extend(stored.cloned());
             return;
         }
-        let mut item = evidence::item(rule, scope);
+        let mut item = evidence::item(rule, subject);
         self.importance.weigh(&mut item);
         let fired = after.firing_since().is_some() && before.firing_since().is_none();
         let resolved = after.firing_since().is_none() && before.firing_since().is_some();
@@ -261,15 +319,18 @@ impl Run<'_> {
         }
         let alert = StoredAlert {
             fingerprint,
-            model: self.report.model.clone(),
+            model: self.view.model().clone(),
             rule: rule.name.clone(),
-            subject: subject.to_owned(),
+            subject: name.to_owned(),
             state: after,
+            history,
             episode: after.firing_since().map(|_| episode),
             labels: rule.labels.clone(),
             receivers,
             summary: item.summary.clone(),
-            report: Some(self.report_id),
+            report: self.view.report_id(),
+            rule_text: Some(rule.text.clone()),
+            rule_hash: Some(rule.hash.clone()),
         };
         self.record(alert, before, Some(rule), item);
     }
@@ -281,9 +342,11 @@ impl Run<'_> {
             let evidence = Evidence {
                 expression: rule.map(|rule| rule.expression.source().to_owned()),
                 hold: rule.map(|rule| rule.hold().to_string()),
-                baseline: Some(self.report.baseline.clone()),
-                window_start: self.report.window_start,
-                window_end: self.report.window_end,
+                rule_text: alert.rule_text.clone(),
+                rule_hash: alert.rule_hash.clone(),
+                baseline: self.view.baseline().map(str::to_owned),
+                window_start: self.view.start(),
+                window_end: self.view.at(),
                 item,
             };
             self.evaluation.transitions.push(Transition {
@@ -294,8 +357,8 @@ impl Run<'_> {
                 subject: alert.subject.clone(),
                 from,
                 to,
-                at: self.report.window_end,
-                report: Some(self.report_id),
+                at: self.view.at(),
+                report: self.view.report_id(),
                 evidence,
             });
         }
@@ -304,9 +367,15 @@ impl Run<'_> {
 
     /// Ends alerts of subjects that the report no longer holds: a column left the baseline.
     fn vanished_subjects(&mut self, rule: &Rule, changes: &mut Changes) {
-        let gone = self.unseen(|alert| alert.rule == rule.name);
+        let all = self.by_rule.get(rule.name.as_str()).into_iter().flatten();
+        let gone: Vec<&StoredAlert> =
+            all.copied().filter(|alert| !self.seen.contains(&alert.fingerprint)).collect();
+        let why = match self.view {
+            View::Window { .. } => "the report no longer holds it",
+            View::Look(_) => "its rule now watches the model as a whole",
+        };
         for alert in gone {
-            if let Some(item) = self.withdraw(&alert, Some(rule), "the report no longer holds it") {
+            if let Some(item) = self.withdraw(alert, Some(rule), why) {
                 changes.told.extend(alert.receivers.iter().cloned());
                 changes.resolved.push(item);
             }
@@ -315,10 +384,15 @@ impl Run<'_> {
 
     /// Ends alerts of rules that are gone, one message per rule and receiver.
     fn removed_rules(&mut self, rules: &RuleSet) {
-        let mut gone: BTreeMap<String, Vec<StoredAlert>> = BTreeMap::new();
-        for alert in self.unseen(|alert| rules.find(&self.report.model, &alert.rule).is_none()) {
-            gone.entry(alert.rule.clone()).or_default().push(alert);
-        }
+        let model = self.view.model();
+        let known: BTreeSet<&str> =
+            rules.rules.iter().filter(|rule| rule.applies_to(model)).map(|rule| rule.name.as_str()).collect();
+        let gone: Vec<(&str, Vec<&StoredAlert>)> = self
+            .by_rule
+            .iter()
+            .filter(|(rule, _)| !known.contains(*rule))
+            .map(|(rule, alerts)| (*rule, alerts.clone()))
+            .collect();
         for (name, alerts) in gone {
             let mut items = Vec::new();
             let mut receivers = BTreeSet::new();
@@ -330,30 +404,22 @@ impl Run<'_> {
             }
             let began = alerts.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
             let receivers: Vec<_> = receivers.into_iter().collect();
-            let began = began.unwrap_or(self.report.window_end);
-            self.tell(None, &name, Status::Resolved, &mut items, &receivers, began);
+            let began = began.unwrap_or(self.view.at());
+            self.tell(None, name, Status::Resolved, &mut items, &receivers, began);
         }
-    }
-
-    fn unseen(&self, wanted: impl Fn(&StoredAlert) -> bool) -> Vec<StoredAlert> {
-        self.previous
-            .values()
-            .filter(|alert| !self.seen.contains(&alert.fingerprint) && wanted(alert))
-            .map(|alert| (*alert).clone())
-            .collect()
     }
 
     /// Ends one alert without a subject; what to say about it when it was firing.
     fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) -> Option<Item> {
         self.seen.insert(alert.fingerprint.clone());
-        let after = alert.state.withdrawn(self.report.window_end);
-        let scope = Scope { report: self.report, column: None, segment: None };
-        let item = evidence::absent(&alert.rule, &alert.subject, scope, why);
+        let after = alert.state.withdrawn(self.view.at());
+        let item = evidence::absent(&alert.rule, &alert.subject, self.view.verdict(), why);
         let ended = StoredAlert {
             state: after,
+            history: History::default(),
             episode: None,
             summary: item.summary.clone(),
-            report: Some(self.report_id),
+            report: self.view.report_id(),
             ..alert.clone()
         };
         self.record(ended, alert.state, rule, item.clone());
@@ -374,7 +440,7 @@ impl Run<'_> {
             return;
         }
         items.sort_by(Item::by_impact);
-        let model = &self.report.model;
+        let model = self.view.model();
         let alerts: Vec<Notice> = items
             .iter()
             .take(MAX_NOTICES)
@@ -415,40 +481,40 @@ impl Run<'_> {
         item: &Item,
         firing_since: DateTime<Utc>,
     ) -> Notice {
-        let report = self.report;
-        let for_each = rule.map_or(ForEach::Model, |rule| rule.for_each);
-        let scopes = for_each.scopes(report);
-        let scope = scopes.into_iter().find(|scope| scope.subject() == item.subject);
-        let scope = scope.unwrap_or(Scope { report, column: None, segment: None });
+        let view = self.view;
+        let subject = view.subject(rule.map_or(ForEach::Model, |rule| rule.for_each), &item.subject);
         let annotations = rule.map(|rule| {
-            rule.annotations.iter().map(|(key, text)| (key.clone(), text.render(scope))).collect()
+            rule.annotations.iter().map(|(key, text)| (key.clone(), text.render(subject))).collect()
         });
         Notice {
-            fingerprint: fingerprint(&report.model, name, &item.subject),
+            fingerprint: fingerprint(view.model(), name, &item.subject),
             status,
-            model: report.model.clone(),
+            model: view.model().clone(),
             rule: name.to_owned(),
             labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
             expression: rule.map(|rule| rule.expression.source().to_owned()).unwrap_or_default(),
             firing_since,
-            report: Some(self.report_id),
-            baseline: Some(report.baseline.clone()),
-            window_start: report.window_start,
-            window_end: report.window_end,
-            verdict: Some(report.verdict),
-            rows: report.rows,
-            rows_reference: report.rows_reference,
-            loss_share: report.losses.share(),
+            report: view.report_id(),
+            baseline: view.baseline().map(str::to_owned),
+            window_start: view.start(),
+            window_end: view.at(),
+            verdict: view.verdict(),
+            rows: view.rows(),
+            rows_reference: view.rows_reference(),
+            loss_share: view.losses().share(),
             item: item.clone(),
         }
     }
 
     fn next_steps(&self, rule: Option<&Rule>, name: &str, status: Status) -> Vec<NextStep> {
-        let model = &self.report.model;
+        let model = self.view.model();
         let step = |purpose: &str, command: String| NextStep { purpose: purpose.to_owned(), command };
-        let mut next = vec![step("See every figure", format!("driftline drift explain {}", self.report_id))];
-        if status == Status::Resolved {
+        let mut next = vec![match self.view.report_id() {
+            Some(id) => step("See every figure", format!("driftline drift explain {id}")),
+            None => step("See the latest windows", format!("driftline drift list -m {model}")),
+        }];
+        if status == Status::Resolved || self.view.report_id().is_none() {
             return next;
         }
         match rule.and_then(|rule| rule.retrain).map(|policy| policy.mode) {
@@ -473,7 +539,7 @@ impl Run<'_> {
             return;
         }
         changes.breached_firing.sort_by(Item::by_impact);
-        let model = &self.report.model;
+        let model = self.view.model();
         let strongest = changes.breached_firing.first().map(|item| item.summary.as_str()).unwrap_or_default();
         self.evaluation.retrains.push(RetrainRequest {
             model: model.clone(),
@@ -486,8 +552,8 @@ impl Run<'_> {
 
     /// A version 7 id that is the same whenever the same window is judged at the same time.
     fn derived_id(&self, parts: &[&str]) -> Uuid {
-        let report = self.report_id.to_string();
-        let digest = hash(&[&[report.as_str()], parts].concat());
+        let key = self.view.key();
+        let digest = hash(&[&[key.as_str()], parts].concat());
         let mut random = [0; 10];
         random.copy_from_slice(&digest[..10]);
         let millis = u64::try_from(self.now.timestamp_millis()).unwrap_or_default();

@@ -1,12 +1,16 @@
 //! From a report to what a message says about one subject.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::message::{BinMove, Item};
 use super::rule::Rule;
 use super::template::number_text;
-use super::traffic_names;
-use super::vocabulary::{Fact, Scope};
+use super::traffic_names::{self, figure_of};
+use super::view::Look;
+use super::vocabulary::{Fact, Scope, Subject};
 use crate::drift::{BinEvidence, ComparedWith, FeatureReport, SegmentReport, Verdict};
 use crate::expectations::CheckResult;
+use crate::traffic::Figure;
 
 /// Most violated checks that an item names.
 const MAX_CHECKS: usize = 5;
@@ -15,7 +19,87 @@ const MAX_CHECKS: usize = 5;
 const MAX_BINS: usize = 6;
 
 /// Describes one subject of a rule.
-pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
+pub(super) fn item(rule: &Rule, subject: Subject<'_>) -> Item {
+    match subject {
+        Subject::Window(scope) => of_window(rule, scope),
+        Subject::Look(look) => of_look(rule, look),
+    }
+}
+
+/// Describes a model as it is between windows.
+fn of_look(rule: &Rule, look: &Look) -> Item {
+    let subject = Subject::Look(look);
+    let numbers = rule.expression.names().iter().filter_map(|name| match subject.fact(name) {
+        Some(Fact::Number(number)) => Some(((*name).to_owned(), number)),
+        _ => None,
+    });
+    let moved = look_words(rule, look);
+    let summary = rule.annotations.get("summary").map(|template| template.render(subject));
+    let ratios = looked_at(rule).filter_map(|figure| look.figures.get(&figure)?.ratio);
+    Item {
+        subject: look.model.to_string(),
+        role: None,
+        kind: None,
+        verdict: None,
+        p: None,
+        statistics: numbers.collect(),
+        n: look.requests(),
+        n_reference: 0,
+        effect: ratios.fold(1.0, f64::max),
+        importance: None,
+        summary: summary.unwrap_or_else(|| {
+            format!("{}: {}", look.model, moved.first().map_or(rule.expression.source(), String::as_str))
+        }),
+        moved,
+        bins: Vec::new(),
+    }
+}
+
+/// The figures of the traffic that a rule names.
+fn looked_at(rule: &Rule) -> impl Iterator<Item = Figure> {
+    let figures: BTreeSet<Figure> =
+        rule.expression.names().iter().filter_map(|name| figure_of(name)).collect();
+    figures.into_iter()
+}
+
+/// What a rule between windows looked at, a sentence each.
+fn look_words(rule: &Rule, look: &Look) -> Vec<String> {
+    let named = |name: &str| rule.expression.names().contains(&name);
+    let span = |at| whole_seconds(look.seconds_since(at));
+    let mut words: Vec<String> =
+        looked_at(rule).filter_map(|figure| Some(look.figures.get(&figure)?.sentence(figure))).collect();
+    if named("no_data") || named("seconds_since_prediction") {
+        words.push(match look.last_prediction {
+            Some(at) => format!("the last prediction came {} ago", span(at)),
+            None => "no prediction has come yet".to_owned(),
+        });
+    }
+    if named("seconds_since_report") || named("seconds_unjudged") {
+        words.extend(look.last_report.map(|at| format!("a window was last judged {} ago", span(at))));
+        words.extend(
+            look.unjudged_since.map(|at| format!("predictions wait for a verdict since {}", span(at))),
+        );
+    }
+    if named("seconds_since_label") {
+        words.extend(look.last_label.map(|at| format!("the last label came {} ago", span(at))));
+    }
+    if named("loss_share") && look.losses.seen > 0 {
+        words.push(format!("{} of the predictions was not recorded", percent(look.losses.share())));
+    }
+    words
+}
+
+/// A span of time in whole seconds, minutes from 2 minutes on, hours from 2 hours on.
+fn whole_seconds(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.0} h", seconds / 3600.0),
+    }
+}
+
+/// Describes a window, or a column of it.
+fn of_window(rule: &Rule, scope: Scope<'_>) -> Item {
     let report = scope.report;
     let summary = rule.annotations.get("summary").map(|template| template.render(scope));
     let checks = [checks(rule, scope), traffic(rule, scope)].concat();
@@ -98,6 +182,7 @@ fn segment_item(
         n: segment.rows,
         n_reference: segment.rows_reference,
         effect: strongest.map(effect).unwrap_or_default(),
+        importance: None,
         summary: summary.unwrap_or_else(|| format!("{}: {}", segment.segment, segment.reason)),
         moved,
         bins: strongest.map(|column| moved_bins(&column.bins)).unwrap_or_default(),
@@ -128,7 +213,7 @@ fn traffic(rule: &Rule, scope: Scope<'_>) -> Vec<String> {
     if rule.expression.looks_at_traffic() { traffic_names::sentences(scope.report) } else { Vec::new() }
 }
 
-/// The figures of the traffic that a rule names.
+/// The numbers of the traffic that a rule names.
 fn traffic_figures(rule: &Rule, scope: Scope<'_>) -> impl Iterator<Item = (String, f64)> {
     rule.expression.traffic_names().filter_map(move |name| match scope.fact(name) {
         Some(Fact::Number(number)) => Some((name.to_owned(), number)),
@@ -137,14 +222,14 @@ fn traffic_figures(rule: &Rule, scope: Scope<'_>) -> impl Iterator<Item = (Strin
 }
 
 /// What is left to say about a subject that the report no longer holds.
-pub(super) fn absent(rule: &str, subject: &str, scope: Scope<'_>, why: &str) -> Item {
+pub(super) fn absent(rule: &str, subject: &str, verdict: Option<Verdict>, why: &str) -> Item {
     Item {
         subject: subject.to_owned(),
         role: None,
         kind: None,
-        verdict: Some(scope.report.verdict),
+        verdict,
         p: None,
-        statistics: std::collections::BTreeMap::new(),
+        statistics: BTreeMap::new(),
         n: 0,
         n_reference: 0,
         effect: 0.0,

@@ -13,8 +13,9 @@ use cel::common::types::CelDouble;
 use cel::parser::PrattParser;
 use cel::{Context, Value};
 
+use super::satisfiable;
 use super::traffic_names;
-use super::vocabulary::{Fact, ForEach, Kind, Scope, VIOLATIONS, variable_named};
+use super::vocabulary::{Fact, ForEach, Kind, Names, Subject, VIOLATIONS, variable_named};
 use crate::yaml::hint;
 
 /// Longest source, in bytes.
@@ -70,6 +71,11 @@ impl Expression {
     ///
     /// What was expected, in one line.
     pub fn parse(source: &str, for_each: ForEach) -> Result<Self, String> {
+        Self::parse_with(source, Names::Window(for_each))
+    }
+
+    /// Parses and checks `source`, which may use these names.
+    pub(super) fn parse_with(source: &str, names: Names) -> Result<Self, String> {
         if source.len() > MAX_SOURCE {
             return Err(format!("expected at most {MAX_SOURCE} bytes, found {}", source.len()));
         }
@@ -83,10 +89,19 @@ impl Expression {
             .error_reporting_limit(1)
             .parse(source)
             .map_err(|errors| syntax_problem(&errors, source))?;
-        let mut check =
-            Check { for_each, nodes: 0, bound: Vec::new(), names: Vec::new(), inferred: false, words: false };
+        let mut check = Check {
+            allowed: names,
+            nodes: 0,
+            bound: Vec::new(),
+            names: Vec::new(),
+            inferred: false,
+            words: false,
+        };
         let kind = check.expression(&mut tree, 1)?;
         expect(kind, Kind::Truth, "the expression")?;
+        if let Some(why) = satisfiable::impossible(&tree) {
+            return Err(format!("the condition can never be true: {why}"));
+        }
         Ok(Self {
             source: source.to_owned(),
             tree,
@@ -118,29 +133,42 @@ impl Expression {
 
     /// What of the window's traffic it names.
     pub(super) fn traffic_names(&self) -> impl Iterator<Item = &'static str> {
-        self.names.iter().copied().filter(|name| name.starts_with(traffic_names::PREFIX))
+        self.names.iter().copied().filter(|name| traffic_names::is_one(name))
+    }
+
+    /// The names it uses.
+    pub(super) fn names(&self) -> &[&'static str] {
+        &self.names
     }
 
     /// Judges one subject.
-    pub(super) fn evaluate(&self, engine: &Engine, scope: Scope<'_>) -> Outcome {
-        if scope.is_inconclusive() && !self.decides_inconclusive {
+    pub(super) fn evaluate<'a>(&self, engine: &Engine, subject: impl Into<Subject<'a>>) -> Outcome {
+        let subject = subject.into();
+        let window = subject.window();
+        if !self.decides_inconclusive && window.is_some_and(|scope| scope.is_inconclusive()) {
             return Outcome::Inconclusive;
         }
         let mut context = engine.root.new_inner_scope();
         for name in &self.names {
-            match scope.fact(name) {
+            match subject.fact(name) {
                 Some(Fact::Number(number)) => context.add_variable_from_value(*name, number),
                 Some(Fact::Text(text)) => context.add_variable_from_value(*name, text.to_owned()),
+                Some(Fact::Truth(truth)) => context.add_variable_from_value(*name, truth),
                 // Left out: CEL then carries the error through `&&` and `||` as the unknown it is.
                 None => {}
             }
         }
+        // What is not known between windows, or of the traffic, is known later; what does not apply to a column never is.
+        let waits = |name: &&'static str| {
+            (window.is_none() || traffic_names::is_one(name)) && subject.fact(name).is_none()
+        };
         match Value::resolve(&self.tree, &context) {
             Ok(Value::Bool(true)) => Outcome::Breach,
-            // It hangs on a figure of the traffic that this window, or those before it, could not give.
-            Err(_) if self.traffic_names().any(|name| scope.fact(name).is_none()) => Outcome::Inconclusive,
+            Err(_) if self.names.iter().any(waits) => Outcome::Inconclusive,
             // That no check was violated says nothing when none could be decided.
-            _ if self.looks_at_checks() && scope.checks_are_silent() => Outcome::Inconclusive,
+            _ if self.looks_at_checks() && window.is_some_and(|scope| scope.checks_are_silent()) => {
+                Outcome::Inconclusive
+            }
             _ => Outcome::Clear,
         }
     }
@@ -170,7 +198,7 @@ fn expect(found: Kind, wanted: Kind, what: &str) -> Result<(), String> {
 
 /// One walk over the tree: limits, names, types; integers become doubles on the way.
 struct Check {
-    for_each: ForEach,
+    allowed: Names,
     nodes: usize,
     /// Variables of the comprehension around the present node.
     bound: Vec<(String, Kind)>,
@@ -223,6 +251,13 @@ impl Check {
                 if !self.bound.is_empty() {
                     return Err("expected no `all`, `exists` or `filter` inside another".to_owned());
                 }
+                let gathers = matches!(macro_call.accu_init.expr, Expr::List(_));
+                if gathers && !appends(&macro_call.loop_step.expr, &macro_call.iter_var) {
+                    return Err(format!(
+                        "unknown function `map`, expected one of `{}`",
+                        FUNCTIONS.join("`, `")
+                    ));
+                }
                 let range = self.expression(&mut macro_call.iter_range, depth + 1)?;
                 expect(range, Kind::List, "what `all`, `exists` or `filter` runs over")?;
                 let result = self.expression(&mut macro_call.accu_init, depth + 1)?;
@@ -262,7 +297,7 @@ impl Check {
         if let Some((_, kind)) = self.bound.iter().find(|(bound, _)| bound == name) {
             return Ok(*kind);
         }
-        let variable = variable_named(self.for_each, name)?;
+        let variable = variable_named(self.allowed, name)?;
         self.inferred |= variable.inferred;
         if !self.names.contains(&variable.name) {
             self.names.push(variable.name);
@@ -274,7 +309,7 @@ impl Check {
     fn known_words(&self, left: &IdedExpr, right: &IdedExpr) -> Result<(), String> {
         for (name, other) in [(left, right), (right, left)] {
             let Some(name) = qualified_name(&name.expr) else { continue };
-            let Ok(variable) = variable_named(self.for_each, &name) else { continue };
+            let Ok(variable) = variable_named(self.allowed, &name) else { continue };
             if variable.words.is_empty() || self.bound.iter().any(|(bound, _)| *bound == name) {
                 continue;
             }
@@ -296,8 +331,26 @@ impl Check {
     }
 }
 
+/// Whether a step of a comprehension that gathers a list appends nothing but the element itself, as `filter` does.
+///
+/// `map` appends what it makes of the element, such as a list that holds it twice: a few of them in a row would fill the
+/// memory.
+fn appends(step: &Expr, element: &str) -> bool {
+    let Expr::Call(call) = step else { return matches!(step, Expr::Ident(_)) };
+    match (call.func_name.as_str(), call.args.as_slice()) {
+        (operators::CONDITIONAL, [_, yes, no]) => appends(&yes.expr, element) && appends(&no.expr, element),
+        (operators::ADD, [_, added]) => match &added.expr {
+            Expr::List(list) => {
+                list.elements.iter().all(|one| matches!(&one.expr, Expr::Ident(name) if name == element))
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// `a.b.c` as one name.
-fn qualified_name(expr: &Expr) -> Option<String> {
+pub(super) fn qualified_name(expr: &Expr) -> Option<String> {
     let mut parts = Vec::new();
     let mut expr = expr;
     loop {

@@ -1,4 +1,5 @@
-//! Lengths in rules: a number of windows (`2w`) or a span of time (`5m`), and budgets (`2 per 1d`).
+//! Lengths in rules: a number of windows (`2w`), so many of the last (`3 of 5w`) or a span of time (`5m`), and budgets
+//! (`2 per 1d`).
 
 use std::fmt;
 use std::time::Duration;
@@ -13,9 +14,19 @@ use super::retrain::Budget;
 pub enum Hold {
     /// So many windows: `2w`.
     Windows(u32),
+    /// So many of the last: `3 of 5w`.
+    OutOf {
+        /// Windows that have to be breached, at least 1.
+        needed: u32,
+        /// Windows that are looked back at, at most [`MAX_HISTORY`].
+        of: u32,
+    },
     /// So much event time: `30s`, `5m`, `1h`, `1d`.
     Time(Duration),
 }
+
+/// Most windows that `k of n` may look back at.
+pub const MAX_HISTORY: u32 = 64;
 
 impl Default for Hold {
     fn default() -> Self {
@@ -24,17 +35,38 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Reads `2w` or a span of time.
+    /// Reads `2w`, `3 of 5w` (or `3 of 5 windows`, or `3 of 5`) or a span of time.
     ///
     /// # Errors
     ///
     /// What was expected, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected windows such as `2w` or a duration such as `5m`, found `{text}`");
+        let wrong = || {
+            format!("expected windows such as `2w` or `3 of 5w`, or a duration such as `5m`, found `{text}`")
+        };
+        if let Some((needed, of)) = text.trim().split_once(" of ") {
+            let of = of.trim();
+            let of = of.strip_suffix("windows").or_else(|| of.strip_suffix('w')).unwrap_or(of);
+            let number = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
+            let (needed, of) = (number(needed)?, number(of)?);
+            if needed == 0 || needed > of || of > MAX_HISTORY {
+                return Err(format!(
+                    "{}; of at most {MAX_HISTORY} windows, at least one and at most all can be asked for",
+                    wrong()
+                ));
+            }
+            return Ok(Self::OutOf { needed, of });
+        }
         if let Some(windows) = text.trim().strip_suffix('w') {
             return windows.parse().map(Self::Windows).map_err(|_| wrong());
         }
         parse_duration(text).map(Self::Time).map_err(|_| wrong())
+    }
+
+    /// Whether `text`, which [`parse`](Self::parse) reads, names windows.
+    pub(super) fn names_windows(text: &str) -> bool {
+        let text = text.trim();
+        text.ends_with('w') || text.ends_with("windows")
     }
 }
 
@@ -43,6 +75,7 @@ impl fmt::Display for Hold {
         match self {
             Self::Windows(1) => f.write_str("1 window"),
             Self::Windows(windows) => write!(f, "{windows} windows"),
+            Self::OutOf { needed, of } => write!(f, "{needed} of the last {of}"),
             Self::Time(time) => f.write_str(&duration_text(*time)),
         }
     }
@@ -114,6 +147,17 @@ mod tests {
             ("-1w", None),
             ("1.5h", None),
             ("five", None),
+            ("3 of 5w", Some(Hold::OutOf { needed: 3, of: 5 })),
+            ("3 of 5 windows", Some(Hold::OutOf { needed: 3, of: 5 })),
+            (" 1 of 64 ", Some(Hold::OutOf { needed: 1, of: 64 })),
+            ("5 of 5w", Some(Hold::OutOf { needed: 5, of: 5 })),
+            ("0 of 5w", None),
+            ("6 of 5w", None),
+            ("3 of 65w", None),
+            ("3 of 5m", None),
+            ("3of5w", None),
+            ("3 of w", None),
+            ("-3 of 5w", None),
             ("99999999999w", None),
             ("99999999999999999999d", None),
             ("9999999999d", None),
@@ -123,6 +167,8 @@ mod tests {
         }
         assert_eq!(Hold::Time(Duration::from_mins(90)).to_string(), "90m");
         assert_eq!(Hold::Windows(2).to_string(), "2 windows");
+        assert_eq!(Hold::OutOf { needed: 3, of: 5 }.to_string(), "3 of the last 5");
+        assert!(Hold::parse("6 of 5w").unwrap_err().contains("at most 64 windows"));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::model::Role;
 pub struct Importance(BTreeMap<String, f64>);
 
 impl Importance {
+    /// No share is known.
+    pub(super) const UNKNOWN: &'static Self = &Self(BTreeMap::new());
+
     /// Shares by feature; what is not a share is left out.
     pub fn new(shares: BTreeMap<String, f64>) -> Self {
         Self(shares.into_iter().filter(|(_, share)| (0.0..=1.0).contains(share)).collect())

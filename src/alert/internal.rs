@@ -147,7 +147,8 @@ pub fn judge(
         let stored = previous.iter().find(|alert| alert.fingerprint == identity);
         let detail = found.get(&fault);
         let before = stored.map(|alert| alert.state).unwrap_or_default();
-        let after = before.step(detail.is_some(), now, fault.times());
+        let history = stored.map(|alert| alert.history).unwrap_or_default();
+        let (after, history) = before.step(history, detail.is_some(), now, fault.times());
         if after == AlertState::Inactive && stored.is_none() {
             continue;
         }
@@ -167,11 +168,14 @@ pub fn judge(
             rule: fault.as_str().to_owned(),
             subject: model.to_string(),
             state: after,
+            history,
             episode: after.firing_since(),
             labels: BTreeMap::from([("severity".to_owned(), fault.severity().to_owned())]),
             receivers: told,
             summary,
             report: None,
+            rule_text: None,
+            rule_hash: None,
         };
         step(&mut evaluation, alert, before, fault, now);
     }
@@ -217,6 +221,8 @@ fn step(
             evidence: Evidence {
                 expression: None,
                 hold: Some(fault.times().hold.to_string()),
+                rule_text: None,
+                rule_hash: None,
                 baseline: None,
                 window_start: since,
                 window_end: now,

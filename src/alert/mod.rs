@@ -1,4 +1,4 @@
-//! Rules over a window's report, and the life of an alert.
+//! Rules over a window's report or between windows, and the life of an alert.
 
 mod evaluate;
 mod evidence;
@@ -6,15 +6,20 @@ mod expression;
 mod hold;
 mod importance;
 mod internal;
+mod look_names;
 mod message;
 mod render;
 mod retrain;
 mod rule;
 mod rule_changes;
 mod rule_file;
+mod rule_text;
+mod satisfiable;
+mod sized_stack;
 mod state;
 mod template;
 mod traffic_names;
+mod view;
 mod vocabulary;
 
 #[cfg(test)]
@@ -24,14 +29,19 @@ mod segments_tests;
 #[cfg(test)]
 mod shipped_tests;
 #[cfg(test)]
+mod size_tests;
+#[cfg(test)]
 mod traffic_tests;
+#[cfg(test)]
+mod watch_tests;
 
 pub use crate::yaml::Problem;
 pub use evaluate::{
     Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, evaluate_weighed, fingerprint,
+    watch,
 };
 pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
-pub use hold::Hold;
+pub use hold::{Hold, MAX_HISTORY};
 pub use importance::Importance;
 pub use internal::{Fault, judge as judge_faults};
 pub use message::{
@@ -40,8 +50,9 @@ pub use message::{
 };
 pub use render::Rendered;
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
-pub use rule::{Rule, RuleSet};
+pub use rule::{Rule, RuleSet, Watch};
 pub use rule_changes::RuleChanges;
-pub use state::{AlertState, HoldTimes};
+pub use state::{AlertState, History, HoldTimes};
 pub use template::Template;
+pub use view::Look;
 pub use vocabulary::ForEach;

@@ -1,10 +1,12 @@
 //! Rules as they are written in files, checked: every problem is reported, each with its line.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::expression::Expression;
 use super::hold::Hold;
 use super::retrain::RetrainPolicy;
+use super::sized_stack;
 use super::state::HoldTimes;
 use super::template::Template;
 use super::vocabulary::ForEach;
@@ -24,6 +26,8 @@ pub struct Rule {
     pub for_each: ForEach,
     /// The condition.
     pub expression: Expression,
+    /// How it watches between windows; absent: it is judged with each window.
+    pub watch: Option<Watch>,
     /// `for` and `keep_firing_for`.
     pub times: HoldTimes,
     /// Labels, `severity` among them.
@@ -34,12 +38,25 @@ pub struct Rule {
     pub receivers: Vec<String>,
     /// How it may become a training run; absent: never.
     pub retrain: Option<RetrainPolicy>,
+    /// The rule as YAML: its keys and values in the file's order.
+    pub text: String,
+    /// Names that text: the first 12 hexadecimal digits of its SHA-256.
+    pub hash: String,
     /// The file it stands in.
     pub path: String,
     /// Its first line.
     pub line: u64,
     /// The line of `receivers`, or the first line.
     pub(super) receivers_line: u64,
+}
+
+/// How a rule watches between windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// How often it looks; whole minutes, counted from the epoch.
+    pub every: Duration,
+    /// How much traffic it looks back at; whole minutes, at least `every`.
+    pub over: Duration,
 }
 
 impl Rule {
@@ -82,11 +99,13 @@ impl RuleSet {
     ///
     /// Every problem of every file, by file and line.
     pub fn parse(files: &[(String, String)]) -> Result<Self, Vec<Problem>> {
-        let mut rules = Vec::new();
-        let mut problems = Vec::new();
-        for (path, text) in files {
-            super::rule_file::read(path, text, &mut rules, &mut problems);
-        }
+        let (rules, mut problems) = sized_stack::run(|| {
+            let (mut rules, mut problems) = (Vec::new(), Vec::new());
+            for (path, text) in files {
+                super::rule_file::read(path, text, &mut rules, &mut problems);
+            }
+            (rules, problems)
+        });
         problems.extend(duplicates(&rules));
         problems.sort();
         if problems.is_empty() { Ok(Self { rules }) } else { Err(problems) }

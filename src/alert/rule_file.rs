@@ -1,26 +1,43 @@
 //! The shape of a rule file: groups, rules and their keys.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::expression::Expression;
 use super::hold::{Hold, parse_budget, parse_duration};
 use super::retrain::{RetrainMode, RetrainPolicy};
-use super::rule::Rule;
+use super::rule::{Rule, Watch};
+use super::rule_text;
 use super::state::HoldTimes;
 use super::template::Template;
-use super::vocabulary::ForEach;
+use super::vocabulary::{ForEach, Names};
 use crate::model::ModelName;
-use crate::yaml::{Node, Problem, Reader, Yaml, hint, parse};
+use crate::yaml::{Fields, Node, Problem, Reader, Yaml, hint, parse};
 
 const GROUP_KEYS: [&str; 3] = ["name", "model", "rules"];
-const RULE_KEYS: [&str; 9] =
-    ["alert", "for_each", "expr", "for", "keep_firing_for", "labels", "annotations", "receivers", "retrain"];
+const RULE_KEYS: [&str; 11] = [
+    "alert",
+    "for_each",
+    "expr",
+    "every",
+    "over",
+    "for",
+    "keep_firing_for",
+    "labels",
+    "annotations",
+    "receivers",
+    "retrain",
+];
 const RETRAIN_KEYS: [&str; 4] = ["mode", "cooldown", "budget", "min_labels"];
 
 /// Longest name of a rule, group, label or receiver, in characters.
 const MAX_NAME: usize = 128;
 /// Most rules of one file.
 const MAX_RULES: usize = 10_000;
+/// Shortest `every` and `over`, and what both are counted in: traffic is kept by the minute.
+const MINUTE: Duration = Duration::from_mins(1);
+/// Longest `every` and `over`: more traffic than that is read with a window.
+const MAX_OVER: Duration = Duration::from_hours(1);
 
 /// Adds the rules of one file, or its problems.
 pub(super) fn read(path: &str, text: &str, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>) {
@@ -91,23 +108,25 @@ impl Reader<'_> {
         let fields = self.fields(node, "a rule", &RULE_KEYS)?;
         let name = fields.required(self, "alert").and_then(|node| self.name(node, "alert"));
         let for_each = fields.required(self, "for_each").and_then(|node| self.for_each(node));
-        let expr = fields.required(self, "expr");
-        let expression = expr.zip(for_each).and_then(|(node, for_each)| {
-            let text = self.text(node, "expr")?;
-            self.keep(node.line, "expr", Expression::parse(text, for_each))
-        });
-        let mut hold = |key: &str| {
-            let Some(node) = fields.get(key) else { return Some(Hold::default()) };
-            let text = self.text(node, key)?;
-            self.keep(node.line, key, Hold::parse(text))
+        let watch = self.watch(&fields, for_each);
+        let names = match &watch {
+            Some(None) => for_each.map(Names::Window),
+            Some(Some(_)) => Some(Names::Look),
+            None => None,
         };
-        let times = hold("for").zip(hold("keep_firing_for"));
+        let expr = fields.required(self, "expr");
+        let expression = expr.zip(names).and_then(|(node, names)| {
+            let text = self.text(node, "expr")?;
+            self.keep(node.line, "expr", Expression::parse_with(text, names))
+        });
+        let watches = fields.get("every").is_some();
+        let times = self.hold(&fields, "for", watches).zip(self.hold(&fields, "keep_firing_for", watches));
         let labels = self.texts(fields.get("labels"), "labels");
         let annotations = self
             .texts(fields.get("annotations"), "annotations")
             .into_iter()
             .filter_map(|(key, (line, text))| {
-                let template = Template::parse(&text, for_each?);
+                let template = Template::parse_with(&text, names?);
                 Some((key.clone(), self.keep(line, &format!("annotations.{key}"), template)?))
             })
             .collect();
@@ -115,6 +134,13 @@ impl Reader<'_> {
         let receivers_line = receivers.map_or(node.line, |node| node.line);
         let receivers = receivers.map(|node| self.receivers(node)).unwrap_or_default();
         let retrain = fields.get("retrain").map(|node| self.retrain(node));
+        let text = rule_text::write(node);
+        if text.len() > rule_text::MAX_TEXT {
+            self.problem(
+                node.line,
+                format!("expected at most {} bytes in a rule, found {}", rule_text::MAX_TEXT, text.len()),
+            );
+        }
         let (hold, keep_firing) = times?;
         Some(Rule {
             name: name?.to_owned(),
@@ -122,15 +148,91 @@ impl Reader<'_> {
             model: model.cloned(),
             for_each: for_each?,
             expression: expression?,
+            watch: watch?,
             times: HoldTimes { hold, keep_firing },
             labels: labels.into_iter().map(|(key, (_, text))| (key, text)).collect(),
             annotations,
             receivers,
             retrain: retrain.flatten(),
+            hash: rule_text::hash(&text),
+            text,
             path: self.path.to_owned(),
             line: node.line,
             receivers_line,
         })
+    }
+
+    /// `every` and `over`; none inside when the rule is judged with each window.
+    #[expect(clippy::option_option, reason = "outside: refused; inside: not asked for")]
+    fn watch(&mut self, fields: &Fields<'_>, for_each: Option<ForEach>) -> Option<Option<Watch>> {
+        let Some(every) = fields.get("every") else {
+            if let Some(over) = fields.get("over") {
+                self.problem(over.line, "`over` is how far a rule with `every` looks back; add `every: 1m`");
+                return None;
+            }
+            return Some(None);
+        };
+        let mut fine = true;
+        if for_each.is_some_and(|for_each| for_each != ForEach::Model) {
+            let message = "`every`: between windows nothing is known of columns; expected `for_each: model`";
+            self.problem(every.line, message);
+            fine = false;
+        }
+        if let Some(retrain) = fields.get("retrain") {
+            let message =
+                "`retrain` belongs to rules that are judged with a window; leave out `every` or `retrain`";
+            self.problem(retrain.line, message);
+            fine = false;
+        }
+        let every_span = self.minutes(every, "every");
+        let over_span = fields.get("over").map_or(every_span, |over| {
+            let span = self.minutes(over, "over")?;
+            if every_span.is_some_and(|every| span < every) {
+                self.problem(over.line, "`over`: expected no less than `every`, so that nothing is left out");
+                return None;
+            }
+            Some(span)
+        });
+        let watch = Watch { every: every_span?, over: over_span? };
+        fine.then_some(Some(watch))
+    }
+
+    /// A whole number of minutes, up to an hour.
+    fn minutes(&mut self, node: &Node, key: &str) -> Option<Duration> {
+        let text = self.text(node, key)?;
+        let span = self.keep(node.line, key, parse_duration(text))?;
+        let whole = span.as_millis().is_multiple_of(MINUTE.as_millis());
+        if !whole || span < MINUTE || span > MAX_OVER {
+            self.problem(
+                node.line,
+                format!("`{key}`: expected whole minutes from 1m to 60m, found `{text}`"),
+            );
+            return None;
+        }
+        Some(span)
+    }
+
+    /// `for` or `keep_firing_for`.
+    fn hold(&mut self, fields: &Fields<'_>, key: &str, watches: bool) -> Option<Hold> {
+        let Some(node) = fields.get(key) else { return Some(Hold::default()) };
+        let text = self.text(node, key)?;
+        let hold = self.keep(node.line, key, Hold::parse(text))?;
+        if key != "for" && matches!(hold, Hold::OutOf { .. }) {
+            let message = format!(
+                "`{key}`: so many of the last belong to `for`; expected `2w` or `5m`, found `{text}`"
+            );
+            self.problem(node.line, message);
+            return None;
+        }
+        if watches && Hold::names_windows(text) {
+            let message = format!(
+                "`{key}`: a rule with `every` sees no windows; expected a duration such as `5m`, or `3 of 5` to count \
+                 how often it looked, found `{text}`"
+            );
+            self.problem(node.line, message);
+            return None;
+        }
+        Some(hold)
     }
 
     fn for_each(&mut self, node: &Node) -> Option<ForEach> {

@@ -85,7 +85,7 @@ groups:
     let expected = [
         r"rules/0.yaml:4: unknown key `ruels` in a group, did you mean `rules`?",
         r#"rules/0.yaml:8: group "g", rule "A": `expr`: unknown name `verdikt`, did you mean `verdict`?"#,
-        r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or a duration such as `5m`, found `soon`"#,
+        r#"rules/0.yaml:9: group "g", rule "A": `for`: expected windows such as `2w` or `3 of 5w`, or a duration such as `5m`, found `soon`"#,
         r#"rules/0.yaml:10: group "g", rule "A": unknown key `labells` in a rule, did you mean `labels`?"#,
         r#"rules/0.yaml:11: group "g", rule "A": `annotations.summary`: unknown name `psy`, did you mean `psi`?"#,
         r#"rules/0.yaml:13: group "g", rule "B": `for_each`: expected `feature`, `output`, `segment` or `model`, found `segmnt`, did you mean `segment`?"#,
@@ -147,6 +147,153 @@ fn single_mistakes() {
         let found = parse(&[text]).unwrap_err().join("\n");
         assert!(found.contains(expected), "{text}\nexpected {expected}\nfound    {found}");
     }
+}
+
+#[test]
+fn bad_input_is_refused_with_its_place_and_a_hint() {
+    let model = |lines: &str| with_rule(&format!("    for_each: model\n{lines}"));
+    let bomb = "x: &a [1,1,1,1,1,1,1,1,1]\n".to_owned()
+        + &(0..9)
+            .map(|level| {
+                let (name, before) = (char::from(b'b' + level), char::from(b'a' + level));
+                format!("x{level}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(","))
+            })
+            .collect::<String>();
+    for (text, expected) in [
+        ("groups:\n- name: g\n\trules: []".to_owned(), "; line 3 is indented with a tab, use spaces"),
+        (
+            "groups:\n- name: g\n  rules:\n\t- alert: A".to_owned(),
+            "; line 4 is indented with a tab, use spaces",
+        ),
+        (bomb, "expected YAML"),
+        ("groups: &a [*a]".to_owned(), "0.yaml:1: expected YAML"),
+        ("groups: *nothing".to_owned(), "0.yaml:1: expected YAML"),
+        ("[".repeat(100_000), "0.yaml:1: expected YAML"),
+        ("groups: []\ngroups: []".to_owned(), "0.yaml:2: expected YAML: duplicate"),
+        (model("    expr: rows > 1\n    expr: rows > 2"), "0.yaml:7: expected YAML: duplicate"),
+        (model("    expr: rows > 1\n    sevrity: x"), "rule \"r\": unknown key `sevrity` in a rule"),
+        (
+            model("    expr: rows > 1\n    evry: 1m"),
+            "0.yaml:7: group \"g\", rule \"r\": unknown key `evry` in a rule, did you mean `every`?",
+        ),
+        (
+            model("    expr: rows > 1\n    \"for\": 3 of 2w"),
+            "0.yaml:7: group \"g\", rule \"r\": `for`: expected windows such as `2w` or `3 of 5w`",
+        ),
+        (
+            model("    expr: rows > 1\n    keep_firing_for: 3 of 5w"),
+            "0.yaml:7: group \"g\", rule \"r\": `keep_firing_for`: so many of the last belong to `for`",
+        ),
+        (
+            model("    expr: drifted > 3 && drifted < 2"),
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: the condition can never be true: `drifted` would have to be over 3 and under 2",
+        ),
+        (
+            model("    expr: verdict == \"drifted\""),
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: `verdict` is never `drifted`, did you mean `drift`?",
+        ),
+        (
+            model("    expr: rows + 1"),
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: the expression: expected true or false, found a number",
+        ),
+        (model("    expr: \"'drift'\""), "the expression: expected true or false, found text"),
+        (
+            model("    expr: rows > 1\n    annotations: {summary: \"{{row}}\"}"),
+            "0.yaml:7: group \"g\", rule \"r\": `annotations.summary`: unknown name `row`, did you mean `rows`?",
+        ),
+        (
+            model("    expr: rows > 1\n    annotations: {summary: \"{{rows\"}"),
+            "`annotations.summary`: expected `}}`",
+        ),
+        (
+            model("    every: 1m\n    expr: rows > 1"),
+            "0.yaml:7: group \"g\", rule \"r\": `expr`: `rows` is known only with a window's report; leave out `every`",
+        ),
+        (
+            model("    expr: no_data"),
+            "0.yaml:6: group \"g\", rule \"r\": `expr`: `no_data` is known only between windows; add `every: 1m`",
+        ),
+        (
+            model("    every: 1m\n    expr: no_data\n    annotations: {summary: \"{{rows}}\"}"),
+            "`annotations.summary`: `rows` is known only with",
+        ),
+        (
+            model("    every: 30s\n    expr: no_data"),
+            "0.yaml:6: group \"g\", rule \"r\": `every`: expected whole minutes from 1m to 60m, found `30s`",
+        ),
+        (model("    every: 2h\n    expr: no_data"), "`every`: expected whole minutes from 1m to 60m"),
+        (model("    every: 0\n    expr: no_data"), "`every`: expected whole minutes from 1m to 60m"),
+        (model("    every: often\n    expr: no_data"), "`every`: expected a duration such as 30s"),
+        (
+            model("    every: 5m\n    over: 2m\n    expr: no_data"),
+            "0.yaml:7: group \"g\", rule \"r\": `over`: expected no less than `every`",
+        ),
+        (
+            model("    over: 2m\n    expr: rows > 1"),
+            "0.yaml:6: group \"g\", rule \"r\": `over` is how far a rule with `every` looks back; add `every: 1m`",
+        ),
+        (
+            model("    every: 1m\n    expr: no_data\n    for: 2w"),
+            "0.yaml:8: group \"g\", rule \"r\": `for`: a rule with `every` sees no windows",
+        ),
+        (
+            model("    every: 1m\n    expr: no_data\n    for: 2 of 3w"),
+            "`for`: a rule with `every` sees no windows",
+        ),
+        (
+            model("    every: 1m\n    expr: no_data\n    retrain: {mode: auto}"),
+            "0.yaml:8: group \"g\", rule \"r\": `retrain` belongs to rules that are judged with a window",
+        ),
+        (
+            with_rule("    for_each: feature\n    every: 1m\n    expr: no_data"),
+            "0.yaml:6: group \"g\", rule \"r\": `every`: between windows nothing is known of columns; expected `for_each: model`",
+        ),
+        (
+            model(&format!("    expr: rows > 1\n    labels: {{a: {}}}", "x".repeat(20_000))),
+            "0.yaml:4: group \"g\", rule \"r\": expected at most 16384 bytes in a rule",
+        ),
+        (
+            model("    expr: rows > 1\n  - {alert: r, for_each: model, expr: rows > 2}"),
+            "0.yaml:7: group \"g\", rule \"r\": expected a name of its own for each rule of a model, but rules/0.yaml:4 has the same",
+        ),
+    ] {
+        let problems = parse(&[&text]).expect_err(&text);
+        let found = problems.join("\n");
+        assert!(found.contains(expected), "{text:.500}\nexpected {expected}\nfound    {found}");
+        assert!(problems.iter().all(|problem| problem.starts_with("rules/0.yaml:")), "{found}");
+    }
+}
+
+#[test]
+fn rules_between_windows_are_read() {
+    let text =
+        with_rule("    for_each: model\n    every: 1m\n    over: 5m\n    expr: no_data\n    for: 3 of 5");
+    let rule = parse(&[&text]).unwrap().rules.remove(0);
+    let minutes = Duration::from_mins;
+    assert_eq!(rule.watch, Some(Watch { every: minutes(1), over: minutes(5) }));
+    assert_eq!(rule.hold(), Hold::OutOf { needed: 3, of: 5 });
+    let text = with_rule("    for_each: model\n    every: 10m\n    expr: no_data");
+    assert_eq!(
+        parse(&[&text]).unwrap().rules[0].watch,
+        Some(Watch { every: minutes(10), over: minutes(10) })
+    );
+    let text = with_rule("    for_each: model\n    expr: rows > 1\n    for: 3 of 5 windows");
+    assert_eq!(parse(&[&text]).unwrap().rules[0].watch, None);
+}
+
+#[test]
+fn a_rule_keeps_its_text() {
+    let rules = parse(&[GOOD]).unwrap().rules;
+    let again = format!(
+        "groups:\n- name: bike-demand\n  model: bike-demand\n  rules:\n  - {}\n",
+        rules[0].text.trim_end().replace('\n', "\n    ")
+    );
+    let again = parse(&[&again]).unwrap().rules;
+    assert_eq!((&again[0].text, &again[0].hash), (&rules[0].text, &rules[0].hash));
+    assert_eq!(again[0].expression, rules[0].expression);
+    assert_eq!((&again[0].annotations, again[0].retrain), (&rules[0].annotations, rules[0].retrain));
+    let other = parse(&[&GOOD.replace("for: 2w", "for: 3w")]).unwrap().rules;
+    assert_ne!(other[0].hash, rules[0].hash);
 }
 
 #[test]

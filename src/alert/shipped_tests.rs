@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::*;
-use crate::alert::example::{self, report_at};
-use crate::drift::{DriftReport, Verdict};
-use crate::model::Role;
+use crate::alert::example::{self, report_at, window_end};
+use crate::drift::{DriftReport, Losses, Verdict};
+use crate::model::{ModelName, Role};
+use crate::schema::{Change, SchemaChange};
 use crate::traffic::{Compared, Figure, TrafficCriteria, TrafficReport, TrafficVerdict};
 
 /// Every shipped rule file, bound to one receiver.
@@ -34,10 +37,10 @@ fn shipped() -> RuleSet {
 }
 
 /// What a case does to a calm report.
-type Change = fn(&mut DriftReport);
+type WindowChange = fn(&mut DriftReport);
 
 /// Rule, windows until it fires, the change that makes it fire, a change it has to be silent on.
-const CASES: [(&str, u32, Change, Change); 11] = [
+const CASES: [(&str, u32, WindowChange, WindowChange); 12] = [
     (
         "FeatureDrift",
         2,
@@ -58,12 +61,102 @@ const CASES: [(&str, u32, Change, Change); 11] = [
     ("TooFewRows", 6, |r| r.verdict = Verdict::InsufficientData, |r| r.verdict = Verdict::Untrusted),
     ("ServerErrors", 1, |r| figure(r, Figure::ErrorShare, 0.5), |r| figure(r, Figure::ClientErrorShare, 0.5)),
     ("SlowAnswers", 2, |r| slower(r, TrafficVerdict::Worse), |r| slower(r, TrafficVerdict::Ok)),
+    ("SchemaChanged", 1, |r| r.schema_changes = vec![new_column()], |r| r.rows = 1),
     ("TapOverhead", 2, |r| figure(r, Figure::OverheadP99, 0.02), |r| figure(r, Figure::UpstreamP99, 0.02)),
 ];
 
 fn segment(report: &mut DriftReport, verdict: Verdict) {
     report.verdict = Verdict::Ok;
     report.segments = vec![example::segment("region=eu", verdict)];
+}
+
+fn new_column() -> SchemaChange {
+    SchemaChange {
+        change: Change::New,
+        role: Role::Feature,
+        column: "colour".to_owned(),
+        expected: None,
+        found: None,
+        rows: 1000,
+        of_rows: 1000,
+    }
+}
+
+/// What a case does to a calm look at the given minute.
+type LookChange = fn(&mut Look, i64);
+
+/// Rule, minutes until it fires, the change that makes it fire, a change it has to be silent on.
+const LOOKS: [(&str, i64, LookChange, LookChange); 4] = [
+    (
+        "NoData",
+        // At the end of the first silent minute it is pending.
+        16,
+        |look, minute| look.last_prediction = Some(look.at - TimeDelta::minutes(minute)),
+        |look, _| look.last_prediction = Some(look.at - TimeDelta::seconds(59)),
+    ),
+    (
+        "ReportsStale",
+        135 + 5,
+        |look, minute| look.unjudged_since = Some(look.at - TimeDelta::minutes(minute)),
+        |look, _| look.last_report = None,
+    ),
+    (
+        "LatencyRegression",
+        6,
+        |look, _| look_figure(look, Figure::UpstreamP99, 0.5),
+        |look, _| look_figure(look, Figure::UpstreamP50, 0.5),
+    ),
+    (
+        "ErrorRate",
+        3,
+        |look, _| look_figure(look, Figure::ErrorShare, 0.5),
+        |look, _| look_figure(look, Figure::ClientErrorShare, 0.5),
+    ),
+];
+
+fn look_figure(look: &mut Look, figure: Figure, value: f64) {
+    look.figures.get_mut(&figure).unwrap().value = value;
+}
+
+/// The rules that fire after looks in each of so many minutes with `change`.
+fn firing_between(rules: &RuleSet, minutes: i64, change: LookChange) -> BTreeSet<String> {
+    let mut alerts: Vec<StoredAlert> = Vec::new();
+    for minute in 1..=minutes {
+        let at = window_end(0) + TimeDelta::minutes(minute);
+        let looks: Vec<(&Rule, Look)> = rules
+            .rules
+            .iter()
+            .filter_map(|rule| Some((rule, rule.watch?)))
+            .filter(|(_, watch)| minute * 60 % watch.every.as_secs().cast_signed() == 0)
+            .map(|(rule, watch)| {
+                let mut look = Look {
+                    model: ModelName::parse("bike-demand").unwrap(),
+                    from: at - watch.over,
+                    at,
+                    window: Duration::from_hours(1),
+                    figures: calm_traffic().figures,
+                    losses: Losses { seen: 1000, kept: 1000, ..Losses::default() },
+                    last_prediction: Some(at - TimeDelta::seconds(1)),
+                    last_report: Some(at - TimeDelta::minutes(30)),
+                    unjudged_since: Some(at - TimeDelta::minutes(30)),
+                    last_label: None,
+                };
+                change(&mut look, minute);
+                (rule, look)
+            })
+            .collect();
+        let due: Vec<(&Rule, &Look)> = looks.iter().map(|(rule, look)| (*rule, look)).collect();
+        let found = watch(rules, &due, &alerts, at).alerts;
+        // What was not looked at stays as it is.
+        alerts.retain(|alert| !found.iter().any(|other| other.fingerprint == alert.fingerprint));
+        alerts.extend(found);
+    }
+    firing_rules(&alerts)
+}
+
+fn firing_rules(alerts: &[StoredAlert]) -> BTreeSet<String> {
+    let firing = alerts.iter().filter(|alert| alert.state.firing_since().is_some());
+    firing.map(|alert| alert.rule.clone()).collect()
 }
 
 fn statistic(report: &mut DriftReport, name: &str, value: f64) {
@@ -101,7 +194,7 @@ fn slower(report: &mut DriftReport, verdict: TrafficVerdict) {
 }
 
 /// The rules that fire after `windows` windows with `change`.
-fn firing(rules: &RuleSet, windows: u32, change: Change) -> BTreeSet<String> {
+fn firing(rules: &RuleSet, windows: u32, change: WindowChange) -> BTreeSet<String> {
     let mut alerts = Vec::new();
     for index in 0..windows {
         let mut report = report_at(index, &[("temp", 0.01), ("count", 0.01)]);
@@ -110,17 +203,14 @@ fn firing(rules: &RuleSet, windows: u32, change: Change) -> BTreeSet<String> {
         change(&mut report);
         alerts = evaluate(rules, &report, Uuid::from_u128(1), &alerts, report.window_end).alerts;
     }
-    alerts
-        .iter()
-        .filter(|alert| alert.state.firing_since().is_some())
-        .map(|alert| alert.rule.clone())
-        .collect()
+    firing_rules(&alerts)
 }
 
 #[test]
 fn every_shipped_rule_fires_and_is_silent() {
     let rules = shipped();
-    let tested: BTreeSet<_> = CASES.iter().map(|case| case.0).collect();
+    let tested: BTreeSet<_> =
+        CASES.iter().map(|case| case.0).chain(LOOKS.iter().map(|case| case.0)).collect();
     let names: BTreeSet<_> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(tested, names, "every shipped rule has a case");
     assert_eq!(firing(&rules, 10, |_| ()), BTreeSet::new(), "calm windows are silent");
@@ -128,6 +218,12 @@ fn every_shipped_rule_fires_and_is_silent() {
         assert!(firing(&rules, windows, loud).contains(rule), "{rule} does not fire");
         assert!(!firing(&rules, windows - 1, loud).contains(rule), "{rule} fires too early");
         assert!(!firing(&rules, windows, silent).contains(rule), "{rule} fires without cause");
+    }
+    assert_eq!(firing_between(&rules, 200, |_, _| ()), BTreeSet::new(), "calm looks are silent");
+    for (rule, minutes, loud, silent) in LOOKS {
+        assert!(firing_between(&rules, minutes, loud).contains(rule), "{rule} does not fire");
+        assert!(!firing_between(&rules, minutes - 1, loud).contains(rule), "{rule} fires too early");
+        assert!(!firing_between(&rules, minutes, silent).contains(rule), "{rule} fires without cause");
     }
 }
 

@@ -9,11 +9,41 @@ use super::hold::Hold;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HoldTimes {
     /// `for`: in windows, the alert fires with the n-th breached window in a row; in time, once the first
-    /// breach lies at least so far back. `0`, `0w` and `1w` fire at once.
+    /// breach lies at least so far back; with `k of n`, while k of the last n windows are breached. `0`, `0w` and `1w`
+    /// fire at once.
     pub hold: Hold,
     /// `keep_firing_for`: in windows, so many clear windows are waited out; in time, so much after the
     /// first clear window.
     pub keep_firing: Hold,
+}
+
+/// Which of the last judged windows were breached: the newest is bit 0. Only kept for `k of n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct History(u64);
+
+impl History {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// The history that a state without one stands for: of a rule that had another `for`, or of an older build.
+    fn recalled(self, state: AlertState) -> Self {
+        let ones = |count: u32| u64::MAX.checked_shr(u64::BITS - count.min(u64::BITS)).unwrap_or_default();
+        match state {
+            AlertState::Pending { windows, .. } if self.is_empty() => Self(ones(windows)),
+            AlertState::Firing { clear_windows, .. } if self.is_empty() => {
+                Self(u64::MAX.checked_shl(clear_windows).unwrap_or_default())
+            }
+            _ => self,
+        }
+    }
+
+    fn with(self, breached: bool, of: u32) -> Self {
+        let mask = u64::MAX.checked_shr(u64::BITS - of.min(u64::BITS)).unwrap_or_default();
+        Self(((self.0 << 1) | u64::from(breached)) & mask)
+    }
 }
 
 /// Where an alert stands.
@@ -30,7 +60,7 @@ pub enum AlertState {
     Pending {
         /// End of the first breached window.
         since: DateTime<Utc>,
-        /// Breached windows in a row.
+        /// Breached windows in a row; with `k of n`, those among the last n.
         windows: u32,
     },
     /// Breached for long enough, or lately so.
@@ -52,9 +82,35 @@ pub enum AlertState {
 }
 
 impl AlertState {
-    /// The state after a window that ended at `now`; a window that says nothing takes no step.
+    /// The state and the history after a window that ended at `now`; a window that says nothing takes no step.
     #[must_use]
-    pub fn step(self, breached: bool, now: DateTime<Utc>, times: HoldTimes) -> Self {
+    pub fn step(
+        self,
+        history: History,
+        breached: bool,
+        now: DateTime<Utc>,
+        times: HoldTimes,
+    ) -> (Self, History) {
+        let Hold::OutOf { needed, of } = times.hold else {
+            return (self.follow(breached, now, times), History::default());
+        };
+        let history = history.recalled(self).with(breached, of);
+        let windows = history.0.count_ones();
+        let state = match (self, windows >= needed) {
+            (Self::Firing { .. }, enough) => self.follow(enough, now, times),
+            (_, true) => Self::Firing { since: now, clear_since: None, clear_windows: 0 },
+            (Self::Pending { .. }, false) if windows == 0 => Self::Inactive,
+            (Self::Pending { since, .. }, false) => Self::Pending { since, windows },
+            (Self::Inactive | Self::Resolved { .. }, false) if breached => {
+                Self::Pending { since: now, windows }
+            }
+            (other, false) => other,
+        };
+        (state, history)
+    }
+
+    /// The state after a window, for a `for` that looks at the windows since the last clear one.
+    fn follow(self, breached: bool, now: DateTime<Utc>, times: HoldTimes) -> Self {
         match (self, breached) {
             (Self::Inactive | Self::Pending { .. }, false) => Self::Inactive,
             (Self::Resolved { .. }, false) => self,
@@ -69,7 +125,7 @@ impl AlertState {
                 let (clear_since, clear_windows) =
                     (clear_since.unwrap_or(now), clear_windows.saturating_add(1));
                 let over = match times.keep_firing {
-                    Hold::Windows(windows) => clear_windows > windows,
+                    Hold::Windows(windows) | Hold::OutOf { needed: windows, .. } => clear_windows > windows,
                     Hold::Time(time) => elapsed(clear_since, now, time),
                 };
                 if over {
@@ -83,7 +139,7 @@ impl AlertState {
 
     fn pending_or_firing(since: DateTime<Utc>, windows: u32, now: DateTime<Utc>, hold: Hold) -> Self {
         let long_enough = match hold {
-            Hold::Windows(needed) => windows >= needed,
+            Hold::Windows(needed) | Hold::OutOf { needed, .. } => windows >= needed,
             Hold::Time(time) => elapsed(since, now, time),
         };
         if long_enough {
@@ -125,82 +181,5 @@ fn elapsed(since: DateTime<Utc>, now: DateTime<Utc>, time: std::time::Duration) 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    /// Judges a window a minute: `x` breaches, `.` does not, `?` says nothing; `I`, `P`, `F`, `R` name the states.
-    #[track_caller]
-    fn check(hold: &str, keep_firing: &str, windows: &str, expected: &str) {
-        let times =
-            HoldTimes { hold: Hold::parse(hold).unwrap(), keep_firing: Hold::parse(keep_firing).unwrap() };
-        let (mut state, mut now) = (AlertState::Inactive, DateTime::UNIX_EPOCH);
-        let mut actual = String::new();
-        for window in windows.chars() {
-            if window != '?' {
-                state = state.step(window == 'x', now, times);
-            }
-            now += Duration::from_mins(1);
-            actual.push(state.as_str().chars().next().unwrap().to_ascii_uppercase());
-        }
-        assert_eq!(actual, expected, "for={hold} keep_firing_for={keep_firing} on {windows}");
-    }
-
-    #[test]
-    fn follows_the_state_machine_in_time() {
-        check("0", "0", ".x.", "IFR");
-        check("2m", "0", "xxxx.", "PPFFR");
-        check("2m", "0", "xx.xxx", "PPIPPF");
-        check("0", "2m", "x.x....", "FFFFFRR");
-        check("90s", "0", "xxx", "PPF");
-    }
-
-    #[test]
-    fn follows_the_state_machine_in_windows() {
-        check("0w", "0w", ".x.", "IFR");
-        check("1w", "0w", ".x.", "IFR");
-        check("2w", "0", "xxx.", "PFFR");
-        check("2w", "0", "x.xx.", "PIPFR");
-        check("3w", "0", "xx.xxx", "PPIPPF");
-        check("0w", "2w", "x.x....", "FFFFFRR");
-        check("0w", "1w", "x..", "FFR");
-    }
-
-    #[test]
-    fn a_resolved_alert_starts_over() {
-        check("2w", "0", "xx..xx.x", "PFRRPFRP");
-        check("2w", "0", "xx.x.x", "PFRPIP");
-    }
-
-    #[test]
-    fn a_window_that_says_nothing_changes_nothing() {
-        check("2w", "0", "x?x?.", "PPFFR");
-        check("2w", "0", "?x?.x", "IPPIP");
-        check("0", "1w", "x?.?.", "FFFFR");
-        // In time, what lies between two breaches counts.
-        check("2m", "0", "x?x", "PPF");
-    }
-
-    #[test]
-    fn a_window_from_the_past_does_not_fire() {
-        let times = HoldTimes { hold: Hold::Time(Duration::from_mins(1)), keep_firing: Hold::default() };
-        let later = DateTime::UNIX_EPOCH + Duration::from_hours(1);
-        let state = AlertState::Inactive.step(true, later, times).step(true, DateTime::UNIX_EPOCH, times);
-        assert_eq!(state.as_str(), "pending");
-    }
-
-    #[test]
-    fn states_survive_storage() {
-        let at = DateTime::UNIX_EPOCH;
-        for state in [
-            AlertState::Inactive,
-            AlertState::Pending { since: at, windows: 2 },
-            AlertState::Firing { since: at, clear_since: Some(at), clear_windows: 1 },
-            AlertState::Resolved { since: at, at },
-        ] {
-            let text = serde_json::to_string(&state).unwrap();
-            assert_eq!(serde_json::from_str::<AlertState>(&text).unwrap(), state, "{text}");
-        }
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! Annotation texts with `{{name}}` placeholders, checked when the rule is loaded.
 
-use super::vocabulary::{Fact, ForEach, Scope, variable_named};
+use super::vocabulary::{Fact, ForEach, Names, Subject, variable_named};
 
 /// A text whose placeholders are known to exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +21,18 @@ impl Template {
     ///
     /// What is wrong with the first wrong placeholder.
     pub fn parse(text: &str, for_each: ForEach) -> Result<Self, String> {
+        Self::parse_with(text, Names::Window(for_each))
+    }
+
+    /// Reads `text`, whose placeholders are among `names`.
+    pub(super) fn parse_with(text: &str, names: Names) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
             let (name, after) =
                 after.split_once("}}").ok_or("expected `}}` after `{{` and a name".to_owned())?;
             let name = name.trim();
-            variable_named(for_each, name)?;
+            variable_named(names, name)?;
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
@@ -41,14 +46,16 @@ impl Template {
     }
 
     /// The text for one subject; a value that does not apply reads `n/a`.
-    pub(super) fn render(&self, scope: Scope<'_>) -> String {
+    pub(super) fn render<'a>(&self, subject: impl Into<Subject<'a>>) -> String {
+        let subject = subject.into();
         self.parts
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Name(name) => match scope.fact(name) {
+                Part::Name(name) => match subject.fact(name) {
                     Some(Fact::Number(number)) => number_text(number),
                     Some(Fact::Text(text)) => text.to_owned(),
+                    Some(Fact::Truth(truth)) => truth.to_string(),
                     None => "n/a".to_owned(),
                 },
             })
@@ -80,6 +87,7 @@ pub(super) fn number_text(number: f64) -> String {
 mod tests {
     use super::*;
     use crate::alert::example;
+    use crate::alert::vocabulary::Scope;
 
     #[test]
     fn placeholders_are_filled() {

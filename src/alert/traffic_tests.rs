@@ -103,8 +103,8 @@ fn traffic_speaks_where_rows_are_too_few() {
 fn a_wrong_name_is_refused_with_the_nearest() {
     for (source, expected) in [
         (
-            "traffic.upstream_p95 > 1",
-            "unknown name `traffic.upstream_p95`, did you mean `traffic.upstream_p9",
+            "traffic.upstream_p94 > 1",
+            "unknown name `traffic.upstream_p94`, did you mean `traffic.upstream_p9",
         ),
         ("traffic.error_shar > 1", "did you mean `traffic.error_share`?"),
         ("upstream_p99 > 1", "unknown name `upstream_p99`, did you mean `traffic.upstream_p99`?"),

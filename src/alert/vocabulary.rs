@@ -1,6 +1,8 @@
 //! The names that rules may use, and what they stand for in a report.
 
+use super::look_names;
 use super::traffic_names;
+use super::view::Look;
 use crate::drift::{DriftReport, FeatureReport, SegmentReport, Verdict};
 use crate::expectations::{CheckResult, CheckVerdict};
 use crate::model::Role;
@@ -79,6 +81,7 @@ impl Kind {
 pub(super) enum Fact<'a> {
     Number(f64),
     Text(&'a str),
+    Truth(bool),
 }
 
 impl Fact<'_> {
@@ -95,6 +98,56 @@ pub(super) struct Scope<'a> {
     /// In a segment, the column of it that moved most.
     pub(super) column: Option<&'a FeatureReport>,
     pub(super) segment: Option<&'a SegmentReport>,
+}
+
+/// What a rule is judged on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// A window or a column of it.
+    Window(Scope<'a>),
+    /// A model between windows.
+    Look(&'a Look),
+}
+
+impl<'a> From<Scope<'a>> for Subject<'a> {
+    fn from(scope: Scope<'a>) -> Self {
+        Self::Window(scope)
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// What its alert is called: the column, the segment, or the model.
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::Window(scope) => scope.subject(),
+            Self::Look(look) => look.model.as_str(),
+        }
+    }
+
+    /// What `name` stands for; absent when it does not apply, or is not a finite number.
+    pub(super) fn fact(self, name: &str) -> Option<Fact<'a>> {
+        match self {
+            Self::Window(scope) => scope.fact(name),
+            Self::Look(look) => look_names::fact(look, name).filter(Fact::is_known),
+        }
+    }
+
+    /// The window, when there is one.
+    pub(super) fn window(self) -> Option<Scope<'a>> {
+        match self {
+            Self::Window(scope) => Some(scope),
+            Self::Look(_) => None,
+        }
+    }
+}
+
+/// Which names a rule may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Those of a window's report.
+    Window(ForEach),
+    /// Those that are known between windows.
+    Look,
 }
 
 /// A name that rules may use.
@@ -130,11 +183,11 @@ pub(super) const STATISTICS: [&str; 16] = [
 ];
 
 const VERDICTS: &[&str] = &["ok", "drift", "insufficient_data", "untrusted"];
-const BOTH: (bool, bool) = (true, true);
+pub(super) const BOTH: (bool, bool) = (true, true);
 const COLUMN: (bool, bool) = (true, false);
 const WHOLE: (bool, bool) = (false, true);
 
-const fn variable(name: &'static str, kind: Kind, scopes: (bool, bool)) -> Variable {
+pub(super) const fn variable(name: &'static str, kind: Kind, scopes: (bool, bool)) -> Variable {
     Variable { name, kind, scopes, inferred: false, words: &[] }
 }
 
@@ -150,11 +203,13 @@ const SEGMENT: &str = "segment";
 /// What is not known by segment.
 const NOT_BY_SEGMENT: [&str; 2] = [VIOLATIONS, SCHEMA_CHANGES];
 
-const NAMED: [Variable; 15] = [
+const NAMED: [Variable; 17] = [
     variable(SEGMENT, Kind::Text, (false, false)),
     Variable { inferred: true, words: VERDICTS, ..variable("verdict", Kind::Text, BOTH) },
     Variable { inferred: true, ..variable("p", Kind::Number, COLUMN) },
     Variable { inferred: true, ..variable("drifted", Kind::Number, WHOLE) },
+    Variable { inferred: true, ..variable("missing_share", Kind::Number, BOTH) },
+    Variable { inferred: true, ..variable("baseline.missing_share", Kind::Number, BOTH) },
     variable("features", Kind::Number, WHOLE),
     variable("n", Kind::Number, BOTH),
     variable("n_reference", Kind::Number, BOTH),
@@ -168,40 +223,77 @@ const NAMED: [Variable; 15] = [
     Variable { words: &["numeric", "categorical", "boolean"], ..variable("kind", Kind::Text, COLUMN) },
 ];
 
-/// Every name that a rule with this `for_each` may use.
-pub(super) fn variables(for_each: ForEach) -> impl Iterator<Item = Variable> {
+/// The least and the most that the number `name` can be, ends included.
+pub(super) fn range(name: &str) -> (f64, f64) {
+    let compared = name.starts_with("traffic.ratio.");
+    let share =
+        name.ends_with("_share") || name.ends_with("error_rate") || matches!(name, "p" | "ks" | "tvd");
+    match name {
+        "mean_shift" => (f64::NEG_INFINITY, f64::INFINITY),
+        "missing_delta" => (-1.0, 1.0),
+        _ if name.starts_with("traffic.p.") || (share && !compared) => (0.0, 1.0),
+        _ => (0.0, f64::INFINITY),
+    }
+}
+
+/// Every name that a rule may use.
+pub(super) fn variables(names: Names) -> impl Iterator<Item = Variable> {
     let statistics = STATISTICS
         .into_iter()
         .map(|name| Variable { inferred: true, ..variable(name, Kind::Number, COLUMN) });
-    NAMED.into_iter().chain(statistics).chain(traffic_names::variables()).filter(move |variable| {
-        match for_each {
-            ForEach::Model => variable.scopes.1,
-            ForEach::Segment => !NOT_BY_SEGMENT.contains(&variable.name),
-            ForEach::Feature | ForEach::Output => variable.scopes.0,
-        }
-    })
+    let of_windows =
+        NAMED.into_iter().chain(statistics).chain(traffic_names::variables()).filter(move |variable| {
+            match names {
+                Names::Window(ForEach::Model) => variable.scopes.1,
+                Names::Window(ForEach::Segment) => !NOT_BY_SEGMENT.contains(&variable.name),
+                Names::Window(ForEach::Feature | ForEach::Output) => variable.scopes.0,
+                Names::Look => false,
+            }
+        });
+    of_windows.chain(look_names::variables().filter(move |_| names == Names::Look))
 }
 
-/// The variable `name`, when a rule with this `for_each` may use it.
-pub(super) fn variable_named(for_each: ForEach, name: &str) -> Result<Variable, String> {
-    if let Some(found) = variables(for_each).find(|variable| variable.name == name) {
+/// The variable `name`, when a rule may use it.
+pub(super) fn variable_named(names: Names, name: &str) -> Result<Variable, String> {
+    if let Some(found) = variables(names).find(|variable| variable.name == name) {
         return Ok(found);
     }
-    let elsewhere = [ForEach::Feature, ForEach::Model, ForEach::Segment]
-        .into_iter()
-        .find(|other| variables(*other).any(|variable| variable.name == name));
-    if let Some(other) = elsewhere {
-        return Err(format!(
-            "`{name}` does not exist for `for_each: {}`, only for `for_each: {}`",
-            for_each.as_str(),
-            if other == ForEach::Feature { "feature` and `output" } else { other.as_str() }
-        ));
+    let exists = |names: Names| variables(names).any(|variable| variable.name == name);
+    match names {
+        Names::Look if exists(Names::Window(ForEach::Feature)) || exists(Names::Window(ForEach::Model)) => {
+            return Err(format!(
+                "`{name}` is known only with a window's report; leave out `every` to judge it with each window"
+            ));
+        }
+        Names::Window(_) if exists(Names::Look) => {
+            return Err(format!(
+                "`{name}` is known only between windows; add `every: 1m` and `for_each: model` to the rule"
+            ));
+        }
+        Names::Window(for_each) => {
+            let other = [ForEach::Feature, ForEach::Model, ForEach::Segment]
+                .into_iter()
+                .find(|other| exists(Names::Window(*other)));
+            if let Some(other) = other {
+                return Err(format!(
+                    "`{name}` does not exist for `for_each: {}`, only for `for_each: {}`",
+                    for_each.as_str(),
+                    if other == ForEach::Feature { "feature` and `output" } else { other.as_str() }
+                ));
+            }
+        }
+        Names::Look => {}
     }
-    // Whoever forgets the prefix is told the name with it.
-    let names = || variables(for_each).map(|variable| variable.name);
-    let full = format!("{}{name}", traffic_names::PREFIX);
-    let near = crate::yaml::hint(if names().any(|name| name == full) { &full } else { name }, names());
-    Err(format!("unknown name `{name}`{near}"))
+    Err(format!("unknown name `{name}`{}", near(names, name)))
+}
+
+/// The name that was meant, if one is near.
+fn near(names: Names, name: &str) -> String {
+    // Whoever leaves out the first part of a name is told the whole.
+    let full = variables(names)
+        .map(|variable| variable.name)
+        .find(|known| known.strip_suffix(name).is_some_and(|first| first.ends_with('.') && !name.is_empty()));
+    crate::yaml::hint(full.unwrap_or(name), variables(names).map(|variable| variable.name))
 }
 
 impl<'a> Scope<'a> {
@@ -251,9 +343,8 @@ impl<'a> Scope<'a> {
     /// What `name` stands for; absent when it does not apply, or is not a finite number.
     pub(super) fn fact(self, name: &str) -> Option<Fact<'a>> {
         let report = self.report;
-        if let Some(rest) = name.strip_prefix(traffic_names::PREFIX) {
-            let found = traffic_names::fact(report, rest);
-            return found.filter(Fact::is_known);
+        if traffic_names::is_one(name) {
+            return traffic_names::fact(report.traffic.as_ref()?, name).filter(Fact::is_known);
         }
         let count = |value: u64| Some(Fact::Number(value as f64));
         if let Some(segment) = self.segment {
@@ -281,6 +372,12 @@ impl<'a> Scope<'a> {
             ("features", None) => count(report.features.len() as u64),
             ("n", Some(column)) => count(column.n_current),
             ("n_reference", Some(column)) => count(column.n_reference),
+            ("missing_share", column) => {
+                missing_share(report, column, |column| (column.missing_current, column.n_current))
+            }
+            ("baseline.missing_share", column) => {
+                missing_share(report, column, |column| (column.missing_reference, column.n_reference))
+            }
             ("p", Some(column)) => column.p_adjusted.map(Fact::Number),
             ("feature", Some(column)) => Some(Fact::Text(&column.name)),
             ("role", Some(column)) => Some(Fact::Text(column.role.as_str())),
@@ -290,4 +387,18 @@ impl<'a> Scope<'a> {
         };
         found.filter(Fact::is_known)
     }
+}
+
+/// Share of values that are missing: of a column, or of all columns of the report together.
+fn missing_share<'a>(
+    report: &DriftReport,
+    column: Option<&FeatureReport>,
+    counts: impl Fn(&FeatureReport) -> (u64, u64),
+) -> Option<Fact<'a>> {
+    let (missing, usable) = match column {
+        Some(column) => counts(column),
+        None => report.features.iter().map(counts).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)),
+    };
+    let all = missing + usable;
+    (all > 0).then(|| Fact::Number(missing as f64 / all as f64))
 }

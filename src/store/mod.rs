@@ -29,6 +29,7 @@ pub mod pending_side;
 pub mod profile_part;
 pub mod source_position;
 pub mod traffic;
+pub mod watch;
 
 /// A request to the database that did not succeed.
 #[derive(Debug, Error)]
@@ -147,6 +148,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "labels", include_str!("migrations/0005_labels.sql")),
     (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
     (8, "internal", include_str!("migrations/0008_internal.sql")),
+    (10, "watched", include_str!("migrations/0010_watched.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

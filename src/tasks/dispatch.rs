@@ -1,10 +1,11 @@
-//! What follows from a report: transitions of alerts, messages and training runs, in the report's transaction.
+//! What follows from a report, or from a look between windows: transitions of alerts, messages and training runs, in one
+//! transaction.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::alert::{self, Importance, RetrainRequest, RuleSet};
+use crate::alert::{self, Evaluation, Importance, Look, RetrainRequest, Rule, RuleSet};
 use crate::config::{ModelSettings, Settings};
 use crate::drift::DriftReport;
 use crate::retrain::policy::{self, Decision};
@@ -29,17 +30,49 @@ pub(super) async fn transitions(
     let shares = store::model_version::importance(&mut *transaction, &model.name).await?;
     let importance = Importance::new(shares);
     let outcome = alert::evaluate_weighed(rules, report, id, &previous, &importance, now);
+    keep(transaction, &outcome, now).await?;
+    for request in &outcome.retrains {
+        retrain(transaction, settings, model, request, now).await?;
+    }
+    Ok(())
+}
+
+/// Runs the rules whose turn it is between windows, each on what it looks at, and writes whatever follows.
+///
+/// # Returns
+///
+/// Whether there is a message to deliver.
+///
+/// # Errors
+///
+/// As [`transitions`].
+pub(super) async fn looked(
+    transaction: &mut PgConnection,
+    rules: &RuleSet,
+    model: &ModelSettings,
+    due: &[(&Rule, &Look)],
+    now: DateTime<Utc>,
+) -> anyhow::Result<bool> {
+    let previous = store::alert::load_for_update(transaction, &model.name).await?;
+    let outcome = alert::watch(rules, due, &previous, now);
+    keep(transaction, &outcome, now).await?;
+    Ok(!outcome.messages.is_empty())
+}
+
+/// Writes alerts, transitions and messages.
+async fn keep(
+    transaction: &mut PgConnection,
+    outcome: &Evaluation,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
     for transition in &outcome.transitions {
         tracing::info!(
             model = %transition.model, rule = transition.rule, subject = transition.subject,
             from = transition.from, to = transition.to, "alert changed"
         );
     }
-    store::alert::save(transaction, &outcome).await?;
+    store::alert::save(transaction, outcome).await?;
     store::outbox::insert(transaction, &outcome.messages, now).await?;
-    for request in &outcome.retrains {
-        retrain(transaction, settings, model, request, now).await?;
-    }
     Ok(())
 }
 

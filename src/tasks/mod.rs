@@ -1,4 +1,4 @@
-//! What runs all the time: recorder, ingestion, evaluator, notifier, retention, what watches these, and the supervisor.
+//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, retention, what watches these, and the supervisor.
 
 mod canary;
 mod catalog;
@@ -17,6 +17,7 @@ mod rule_files;
 mod self_watch;
 mod supervisor;
 mod traffic;
+mod watch;
 
 pub use canary::{Canary, Trial};
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
@@ -29,8 +30,9 @@ pub use notifier::Notifier;
 pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;
-pub use segments::judge_segments;
 pub use rule_files::{RuleReload, RulesInForce, load_rules};
+pub use segments::judge_segments;
 pub use self_watch::SelfWatch;
 pub use supervisor::supervise;
 pub use traffic::judge_again;
+pub use watch::Watch;

@@ -1,12 +1,16 @@
 //! Judges a window's traffic from what is stored, and does so again for a report that is explained.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use crate::baseline::Season;
 use crate::model::ModelName;
+use crate::store::traffic::EarlierWindow;
 use crate::store::{self, StoreError};
 use crate::traffic::{
-    self, DecodeError, Earlier, Reach, TrafficCounts, TrafficCriteria, TrafficReport, TrafficVerdict,
+    self, Compared, DecodeError, Earlier, Figure, Reach, TrafficCounts, TrafficCriteria, TrafficReport,
+    TrafficVerdict, Usual,
 };
 use crate::window::Window;
 
@@ -82,8 +86,55 @@ pub async fn judge_again(
     let parts = store::traffic::parts(&mut *connection, model, window).await?;
     let now = traffic::merge_stored(parts.iter().map(Vec::as_slice)).map_or(0, |counts| counts.requests());
     let season = stored.reference.season;
-    let report = compare(connection, model, window, season, &counts, &stored.criteria, Some(judged)).await?;
+    let mut report =
+        compare(connection, model, window, season, &counts, &stored.criteria, Some(judged)).await?;
+    // Figures that a later build shows beside the others.
+    report.figures.retain(|figure, _| stored.figures.contains_key(figure));
     Ok(Some((report, now.saturating_sub(counts.requests()))))
+}
+
+/// The traffic of `span`, which ends now, and what is usual; nothing where parts cannot be read.
+pub(super) async fn figures(
+    connection: &mut PgConnection,
+    model: &ModelName,
+    span: Window,
+    usual: &Usual,
+) -> Result<BTreeMap<Figure, Compared>, StoreError> {
+    let parts = store::traffic::parts(connection, model, span).await?;
+    let length = (span.end - span.start).to_std().unwrap_or_default();
+    match traffic::merge_stored(parts.iter().map(Vec::as_slice)) {
+        Ok(counts) if counts.is_empty() => Ok(BTreeMap::new()),
+        Ok(counts) => Ok(usual.beside(&counts, length)),
+        Err(error) => {
+            tracing::warn!(%model, %error, "the traffic of the last minutes cannot be read");
+            Ok(BTreeMap::new())
+        }
+    }
+}
+
+/// What the traffic of `window` is compared with: the usual of earlier windows.
+pub(super) async fn usual(
+    connection: &mut PgConnection,
+    model: &ModelName,
+    window: Window,
+    season: Season,
+) -> Result<Usual, StoreError> {
+    let found = store::traffic::earlier(connection, model, window, Reach::of(window, season), None).await?;
+    let length = (window.end - window.start).to_std().unwrap_or_default();
+    let earlier = decoded(&found).unwrap_or_else(|error| {
+        tracing::warn!(%model, %error, "the traffic of an earlier window cannot be read");
+        Vec::new()
+    });
+    Ok(Usual::of(&earlier, length))
+}
+
+/// The windows that are not left out.
+fn decoded(found: &[EarlierWindow]) -> Result<Vec<Earlier>, DecodeError> {
+    found
+        .iter()
+        .filter_map(|window| Some((window.start, window.content.as_deref()?)))
+        .map(|(start, content)| Ok(Earlier { start, counts: traffic::decode(content)? }))
+        .collect()
 }
 
 async fn compare(
@@ -98,12 +149,7 @@ async fn compare(
     let reach = Reach::of(window, season);
     let found = store::traffic::earlier(connection, model, window, reach, before).await?;
     let left_out = found.iter().filter(|window| window.content.is_none()).count();
-    let earlier: Result<Vec<Earlier>, DecodeError> = found
-        .iter()
-        .filter_map(|window| Some((window.start, window.content.as_deref()?)))
-        .map(|(start, content)| Ok(Earlier { start, counts: traffic::decode(content)? }))
-        .collect();
-    Ok(match earlier {
+    Ok(match decoded(&found) {
         Ok(earlier) => traffic::judge(counts, &earlier, left_out, reach.season, criteria),
         Err(error) => {
             let report = traffic::judge(counts, &[], left_out, reach.season, criteria);

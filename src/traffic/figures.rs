@@ -20,6 +20,8 @@ pub enum Figure {
     UpstreamP50,
     /// Of ten, the slowest takes at least this.
     UpstreamP90,
+    /// Of twenty, the slowest takes at least this.
+    UpstreamP95,
     /// Of a hundred, the slowest takes at least this.
     UpstreamP99,
     /// Median seconds from the head of the request to the end of the answer.
@@ -62,13 +64,14 @@ impl Figure {
     ];
 
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Requests,
         Self::ErrorShare,
         Self::ClientErrorShare,
         Self::UnansweredShare,
         Self::UpstreamP50,
         Self::UpstreamP90,
+        Self::UpstreamP95,
         Self::UpstreamP99,
         Self::AnswerP50,
         Self::AnswerP90,
@@ -93,6 +96,7 @@ impl Figure {
             Self::UnansweredShare => "unanswered_share",
             Self::UpstreamP50 => "upstream_p50",
             Self::UpstreamP90 => "upstream_p90",
+            Self::UpstreamP95 => "upstream_p95",
             Self::UpstreamP99 => "upstream_p99",
             Self::AnswerP50 => "answer_p50",
             Self::AnswerP90 => "answer_p90",
@@ -112,7 +116,9 @@ impl Figure {
     /// The histogram and the quantile of it that the figure is; `None` for other figures.
     pub(super) fn quantile(self, counts: &TrafficCounts) -> Option<(&Histogram, f64)> {
         let of = match self {
-            Self::UpstreamP50 | Self::UpstreamP90 | Self::UpstreamP99 => &counts.upstream_seconds,
+            Self::UpstreamP50 | Self::UpstreamP90 | Self::UpstreamP95 | Self::UpstreamP99 => {
+                &counts.upstream_seconds
+            }
             Self::AnswerP50 | Self::AnswerP90 | Self::AnswerP99 => &counts.answer_seconds,
             Self::OverheadP50 | Self::OverheadP90 | Self::OverheadP99 => &counts.overhead_seconds,
             Self::RequestBytesP99 => &counts.request_bytes,
@@ -122,6 +128,7 @@ impl Figure {
         let q = match self {
             Self::UpstreamP50 | Self::AnswerP50 | Self::OverheadP50 => 0.5,
             Self::UpstreamP90 | Self::AnswerP90 | Self::OverheadP90 => 0.9,
+            Self::UpstreamP95 => 0.95,
             _ => 0.99,
         };
         Some((of, q))

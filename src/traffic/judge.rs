@@ -134,16 +134,10 @@ impl<'e> Reference<'e> {
     pub fn judge(&self, counts: &TrafficCounts, criteria: &TrafficCriteria) -> TrafficReport {
         let earlier = self.earlier;
         let known = earlier.len() >= MIN_WINDOWS;
-        let enough = counts.requests() >= criteria.min_requests;
-        let mut figures = BTreeMap::new();
-        for figure in Figure::ALL {
-            let Some(value) = figure.of(counts) else { continue };
-            let baseline = if known { baseline_of(figure, &self.whole, earlier) } else { None };
-            let ratio =
-                baseline.filter(|baseline| enough && *baseline > 0.0).map(|baseline| value / baseline);
-            figures.insert(figure, Compared { value, baseline, ratio, p: None });
-        }
-        if known && enough {
+        let mut figures = compare(counts, criteria.min_requests, |figure| {
+            if known { baseline_of(figure, &self.whole, earlier) } else { None }
+        });
+        if known && counts.requests() >= criteria.min_requests {
             self.test(&mut figures, counts, criteria);
         }
         let mut report = TrafficReport {
@@ -243,6 +237,51 @@ fn decide(report: &TrafficReport, requests: u64) -> (TrafficVerdict, String) {
         return (TrafficVerdict::Ok, format!("no figure is worse than in {windows} earlier windows"));
     }
     (TrafficVerdict::Worse, worse.join("; "))
+}
+
+/// Every figure of `counts` beside its `baseline`.
+fn compare(
+    counts: &TrafficCounts,
+    min_requests: u64,
+    baseline: impl Fn(Figure) -> Option<f64>,
+) -> BTreeMap<Figure, Compared> {
+    let enough = counts.requests() >= min_requests;
+    let figures = Figure::ALL.into_iter().filter_map(|figure| {
+        let value = figure.of(counts)?;
+        let baseline = baseline(figure);
+        let ratio = baseline.filter(|baseline| enough && *baseline > 0.0).map(|baseline| value / baseline);
+        Some((figure, Compared { value, baseline, ratio, p: None }))
+    });
+    figures.collect()
+}
+
+/// What traffic usually is: the figures of earlier windows, for spans that are no windows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usual {
+    /// Absent where there are too few windows.
+    figures: BTreeMap<Figure, f64>,
+    length: Duration,
+}
+
+impl Usual {
+    /// The usual of these windows of one `length`; nothing when they are fewer than [`MIN_WINDOWS`].
+    pub fn of(earlier: &[Earlier], length: Duration) -> Self {
+        if earlier.len() < MIN_WINDOWS {
+            return Self { figures: BTreeMap::new(), length };
+        }
+        let whole = Reference::of(earlier).whole;
+        let figure = |figure| Some((figure, baseline_of(figure, &whole, earlier)?));
+        Self { figures: Figure::ALL.into_iter().filter_map(figure).collect(), length }
+    }
+
+    /// Every figure of the traffic of a span beside what is usual; the number of requests for a span of that length.
+    pub fn beside(&self, counts: &TrafficCounts, span: Duration) -> BTreeMap<Figure, Compared> {
+        let part = span.as_secs_f64() / self.length.as_secs_f64().max(f64::MIN_POSITIVE);
+        compare(counts, TrafficCriteria::default().min_requests, |figure| {
+            let scale = if figure == Figure::Requests { part } else { 1.0 };
+            self.figures.get(&figure).map(|usual| scale * usual)
+        })
+    }
 }
 
 /// The figure of the earlier windows: of all their exchanges together, or of a usual one of them where it depends on how

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub use encoding::{DecodeError, decode, encode, merge_stored};
 pub use figures::{Figure, Unit};
 pub use histogram::{Histogram, RELATIVE_ERROR};
-pub use judge::{Earlier, MAX_WINDOWS, MIN_WINDOWS, Reach, Reference, judge};
+pub use judge::{Earlier, MAX_WINDOWS, MIN_WINDOWS, Reach, Reference, Usual, judge};
 pub use report::{Compared, ReferenceWindows, TrafficCriteria, TrafficReport, TrafficVerdict};
 
 /// The status of an exchange whose client went away before there was one (as nginx writes it); 0 means the same.

@@ -70,9 +70,24 @@ pub(crate) fn parse(text: &str) -> Result<Node, (u64, String)> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
-        (line.max(1), without_place(&error.without_snippet().to_string()))
+        let line = error.location().map_or(1, |location| location.line()).max(1);
+        let message = without_place(&error.without_snippet().to_string());
+        match tab_near(text, line) {
+            Some(tab) => (line, format!("{message}; line {tab} is indented with a tab, use spaces")),
+            None => (line, message),
+        }
     })
+}
+
+/// The line with a tab before its first word that a problem found at `line` may be about: that line, or the one before.
+fn tab_near(text: &str, line: u64) -> Option<u64> {
+    let indented = |line: &str| {
+        line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'-')).any(|byte| byte == b'\t')
+    };
+    let skip = usize::try_from(line.saturating_sub(2)).unwrap_or(usize::MAX);
+    let near = text.lines().enumerate().skip(skip).take(2);
+    let found = near.filter(|(_, line)| indented(line)).map(|(index, _)| index as u64 + 1);
+    found.last()
 }
 
 /// The parser's message in one line and without its own `line 3 column 4`, which we print ourselves.

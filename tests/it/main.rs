@@ -41,4 +41,5 @@ mod tap_transparency;
 mod traffic;
 mod tap_traps;
 mod tap_wire;
+mod watch;
 mod whole_loop;
