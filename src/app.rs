@@ -28,7 +28,9 @@ use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention};
+use crate::tasks::{
+    self, CatalogTask, Evaluator, Ingestion, KeepAlive, Labels, Notifier, Recorder, Retention,
+};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -418,6 +420,8 @@ impl App {
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
                 .expecting(expectations);
         tasks.spawn(evaluator.run(shutdown.clone()));
+        let keep_alive = KeepAlive::new(pool.clone(), Arc::clone(&receivers), now);
+        tasks.spawn(keep_alive.run(shutdown.clone()));
         tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;

@@ -138,13 +138,14 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
     (4, "traffic", include_str!("migrations/0004_traffic.sql")),
     (5, "labels", include_str!("migrations/0005_labels.sql")),
     (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
+    (11, "receivers", include_str!("migrations/0011_receivers.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

@@ -1,9 +1,10 @@
-//! What runs all the time: recorder, ingestion, evaluator, notifier, retention, and the supervisor over them.
+//! What runs all the time: recorder, ingestion, evaluator, notifier, keep-alive, retention, and the supervisor over them.
 
 mod catalog;
 mod dispatch;
 mod evaluator;
 mod ingest;
+mod keep_alive;
 mod labels;
 mod minutes;
 pub mod notifier;
@@ -17,6 +18,7 @@ pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
 pub use ingest::Ingestion;
+pub use keep_alive::KeepAlive;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
 pub use privacy::load_privacy;

@@ -15,6 +15,7 @@ mod ingest_support;
 mod labels;
 mod outage;
 mod privacy;
+mod receivers;
 mod retrain;
 mod schema;
 mod sink;

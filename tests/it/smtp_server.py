@@ -1,6 +1,9 @@
 """A real SMTP server (aiosmtpd) for tests: prints `ready PORT`, then one JSON line per message received.
 
 usage: smtp_server.py [--port N] [--tls CERT KEY] [--implicit] [--user USER PASSWORD] [--answer 'CODE TEXT']
+                      [--hang | --hang-up]
+
+It answers DATA with 354 and then never again (--hang), or closes the connection in mid-message (--hang-up).
 """
 
 import argparse
@@ -16,6 +19,19 @@ from aiosmtpd.smtp import SMTP, AuthResult
 def say(line):
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+class Hanging(SMTP):
+    async def smtp_DATA(self, arg):
+        await self.push("354 go on")
+        await asyncio.sleep(3600)
+
+
+class HangingUp(SMTP):
+    async def smtp_DATA(self, arg):
+        await self.push("354 go on")
+        await self._reader.read(200)
+        self.transport.abort()
 
 
 class Handler:
@@ -42,6 +58,8 @@ def main():
     parser.add_argument("--implicit", action="store_true")
     parser.add_argument("--user", nargs=2)
     parser.add_argument("--answer")
+    parser.add_argument("--hang", action="store_true")
+    parser.add_argument("--hang-up", action="store_true")
     args = parser.parse_args()
 
     context = None
@@ -60,7 +78,8 @@ def main():
         if args.user:
             options.update(authenticator=authenticate, auth_required=True,
                            auth_require_tls=not args.implicit)
-        return SMTP(Handler(args.answer), **options)
+        kind = Hanging if args.hang else HangingUp if args.hang_up else SMTP
+        return kind(Handler(args.answer), **options)
 
     async def serve():
         implicit = context if args.implicit else None

@@ -18,6 +18,7 @@ if [[ $purpose == test ]]; then
   python=$(python3 "$here/python.py" | tail -n 1)
   nats=$(python3 "$here/brokers.py" nats | tail -n 1)
   "$here/rabbitmq.sh"
+  "$here/alertmanager.sh"
 else
   postgres=$(python3 "$here/postgres.py" | tail -n 1)
 fi
