@@ -28,10 +28,10 @@ impl Email {
     ///
     /// What is wrong with an address, a file or a relay's name.
     pub(super) fn build(receiver: &EmailReceiver, smtp: &[Smtp]) -> Result<Self, String> {
+        let to = receiver.to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
         let relays = smtp.iter().map(Relay::build).collect::<Result<Vec<_>, _>>()?;
         let first = relays.first().ok_or("it sends e-mail, but `smtp` is not set")?;
         let domain = first.from().email.domain().to_owned();
-        let to = receiver.to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
         if to.is_empty() {
             return Err("it has no address in `to`".to_owned());
         }
@@ -63,7 +63,7 @@ impl Email {
             self.relays.iter().partition(|relay| !relay.failed_lately());
         for relay in ready.into_iter().chain(down) {
             let mail = self.compose(message, root, texts, relay.from()).map_err(SendFailure::permanent)?;
-            match tokio::time::timeout(CONVERSATION_TIMEOUT, relay.send(mail)).await {
+            match tokio::time::timeout(CONVERSATION_TIMEOUT, relay.send(&mail)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(failure)) => failures.push(failure),
                 Err(_) => failures.push(relay.gave_no_end()),
@@ -193,8 +193,8 @@ mod tests {
         String::from_utf8(mail.formatted()).unwrap().replace("\r\n ", " ")
     }
 
-    #[test]
-    fn later_messages_answer_the_first_under_its_subject() {
+    #[tokio::test]
+    async fn later_messages_answer_the_first_under_its_subject() {
         let mut root = example("temp");
         root.occasion = Occasion::Began;
         let mut over = root.clone();
@@ -216,8 +216,8 @@ mod tests {
         assert!(last.contains("RESOLVED: over"), "how it stands is in the text");
     }
 
-    #[test]
-    fn pictures_stand_beside_the_html_that_shows_them() {
+    #[tokio::test]
+    async fn pictures_stand_beside_the_html_that_shows_them() {
         let message = example("temp");
         let mail = written(&message, None);
         assert_eq!(mail.matches("Content-Type: image/png").count(), 2);
@@ -233,8 +233,8 @@ mod tests {
         assert!(!mail.contains("image/png") && !mail.contains("multipart/related"));
     }
 
-    #[test]
-    fn a_subject_from_data_is_one_header() {
+    #[tokio::test]
+    async fn a_subject_from_data_is_one_header() {
         let mail = written(&example("x\r\nBcc: all@example.com\r\n\r\nbody"), None);
         let head = mail.split("\r\n\r\n").next().unwrap();
         assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lettre::address::Envelope;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
@@ -82,13 +83,37 @@ impl Relay {
         self.failed.lock().is_some_and(|at| at.elapsed() < PASSED_OVER)
     }
 
-    /// Hands one mail over.
+    /// Hands one mail over. A recipient that the relay refuses for good does not keep it from the others.
     ///
     /// # Errors
     ///
-    /// [`SendFailure`]; permanent when the relay refuses the mail for good (5xx).
-    pub(super) async fn send(&self, mail: lettre::Message) -> Result<(), SendFailure> {
-        let Err(error) = self.transport.send(mail).await else {
+    /// [`SendFailure`]; permanent when the relay refuses the mail for all recipients for good (5xx).
+    pub(super) async fn send(&self, mail: &lettre::Message) -> Result<(), SendFailure> {
+        let content = mail.formatted();
+        let refused = match self.hand_over(mail.envelope(), &content).await {
+            Err(failure) if failure.permanent && mail.envelope().to().len() > 1 => failure,
+            ended => return ended,
+        };
+        let mut failures = Vec::new();
+        for recipient in mail.envelope().to() {
+            let one = Envelope::new(mail.envelope().from().cloned(), vec![recipient.clone()])
+                .map_err(|error| SendFailure::permanent(format!("`{recipient}`: {error}")))?;
+            failures.extend(self.hand_over(&one, &content).await.err());
+        }
+        if failures.len() == mail.envelope().to().len() {
+            return Err(SendFailure::all(failures));
+        }
+        tracing::warn!(
+            relay = self.name,
+            reason = refused.reason,
+            "some recipients of an e-mail were refused"
+        );
+        // What may pass is tried again, and comes twice to those who have it: better than not at all to one.
+        failures.into_iter().find(|failure| !failure.permanent).map_or(Ok(()), Err)
+    }
+
+    async fn hand_over(&self, envelope: &Envelope, content: &[u8]) -> Result<(), SendFailure> {
+        let Err(error) = self.transport.send_raw(envelope, content).await else {
             *self.failed.lock() = None;
             return Ok(());
         };

@@ -1,7 +1,7 @@
 """A real SMTP server (aiosmtpd) for tests: prints `ready PORT`, then one JSON line per message received.
 
 usage: smtp_server.py [--port N] [--tls CERT KEY] [--implicit] [--user USER PASSWORD] [--answer 'CODE TEXT']
-                      [--hang | --hang-up]
+                      [--refuse ADDRESS] [--hang | --hang-up]
 
 It answers DATA with 354 and then never again (--hang), or closes the connection in mid-message (--hang-up).
 """
@@ -35,8 +35,15 @@ class HangingUp(SMTP):
 
 
 class Handler:
-    def __init__(self, answer):
+    def __init__(self, answer, refuse):
         self.answer = answer
+        self.refuse = refuse
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address == self.refuse:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
         if self.answer:
@@ -58,6 +65,7 @@ def main():
     parser.add_argument("--implicit", action="store_true")
     parser.add_argument("--user", nargs=2)
     parser.add_argument("--answer")
+    parser.add_argument("--refuse")
     parser.add_argument("--hang", action="store_true")
     parser.add_argument("--hang-up", action="store_true")
     args = parser.parse_args()
@@ -79,7 +87,7 @@ def main():
             options.update(authenticator=authenticate, auth_required=True,
                            auth_require_tls=not args.implicit)
         kind = Hanging if args.hang else HangingUp if args.hang_up else SMTP
-        return kind(Handler(args.answer), **options)
+        return kind(Handler(args.answer, args.refuse), **options)
 
     async def serve():
         implicit = context if args.implicit else None

@@ -164,3 +164,20 @@ async fn a_certificate_of_another_host_is_refused() {
         assert!(!failure.permanent);
     }
 }
+
+#[tokio::test]
+async fn a_recipient_that_is_refused_does_not_keep_the_mail_from_the_others() {
+    let mut server = SmtpServer::start(&["--refuse", "gone@example.com"]);
+    let settings =
+        |to: &str| format!("smtp: {}\nreceivers: {{oncall: {{email: {{to: [{to}]}}}}}}", relay(server.port));
+    let (some, none) = (
+        receivers(&settings("gone@example.com, oncall@example.com")),
+        receivers(&settings("gone@example.com")),
+    );
+    some.send(&message("oncall", "a", 1, Occasion::Began), None, later()).await.unwrap();
+    let received = server.next();
+    assert_eq!(received.to, ["oncall@example.com"]);
+    assert_eq!(header(&received.data, "To").unwrap(), "gone@example.com, oncall@example.com");
+    let failure = none.send(&message("oncall", "a", 2, Occasion::Began), None, later()).await.unwrap_err();
+    assert!(failure.permanent, "{failure}");
+}
