@@ -28,8 +28,8 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Ingestion, Labels, Notifier, Recorder, Retention,
-    RuleReload, SelfWatch, Watch,
+    self, Canary, CatalogTask, Evaluator, Faults, Ingestion, KeepAlive, Labels, Notifier, Recorder,
+    Retention, RuleReload, SelfWatch, Watch,
 };
 
 /// How long requests in flight may take once shutdown was asked for.
@@ -417,6 +417,8 @@ impl App {
         let watch =
             SelfWatch::new(pool.clone(), Arc::clone(&settings), metrics, faults, Arc::clone(&wake), now);
         tasks.spawn(watch.run(shutdown.clone()));
+        let keep_alive = KeepAlive::new(pool.clone(), Arc::clone(&receivers), now);
+        tasks.spawn(keep_alive.run(shutdown.clone()));
         tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;

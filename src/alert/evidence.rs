@@ -319,7 +319,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 /// A share as a person reads it.
-pub(super) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     if !(0.005..99.95).contains(&percent) {
         format!("{percent:.0} %")

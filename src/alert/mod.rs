@@ -16,6 +16,7 @@ mod rule_file;
 mod rule_text;
 mod satisfiable;
 mod sized_stack;
+mod sample;
 mod state;
 mod template;
 mod traffic_names;
@@ -40,6 +41,7 @@ pub use evaluate::{
     Evaluation, Evidence, RetrainRequest, StoredAlert, Transition, evaluate, evaluate_weighed, fingerprint,
     watch,
 };
+pub use evidence::percent;
 pub use expression::{Expression, MAX_DEPTH, MAX_NODES, MAX_SOURCE, Outcome};
 pub use hold::{Hold, MAX_HISTORY};
 pub use importance::Importance;
@@ -48,11 +50,12 @@ pub use message::{
     BinMove, CANARY_RECEIVER, Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion,
     SEVERITIES, Status,
 };
-pub use render::Rendered;
+pub use render::{Outline, Picture, Rendered, Section, one_line};
 pub use retrain::{Budget, RetrainMode, RetrainPolicy};
 pub use rule::{Rule, RuleSet, Watch};
 pub use rule_changes::RuleChanges;
+pub use sample::sample;
 pub use state::{AlertState, History, HoldTimes};
-pub use template::Template;
+pub use template::{Template, number_text};
 pub use view::Look;
 pub use vocabulary::ForEach;

@@ -64,7 +64,7 @@ impl Template {
 }
 
 /// A number for people: whole numbers as they are, others with three significant digits.
-pub(super) fn number_text(number: f64) -> String {
+pub fn number_text(number: f64) -> String {
     let size = number.abs();
     if !number.is_finite() {
         "n/a".to_owned()

@@ -17,6 +17,7 @@ mod drift;
 mod expectations;
 mod labels;
 mod models;
+mod receivers;
 pub mod retrain;
 mod rules;
 mod run;
@@ -79,6 +80,9 @@ enum Command {
     /// Check rule files
     #[command(subcommand)]
     Rules(rules::Command),
+    /// List and test receivers, and have messages tried again
+    #[command(subcommand)]
+    Receivers(receivers::Command),
     /// Import delayed labels
     #[command(subcommand)]
     Labels(labels::Command),
@@ -113,6 +117,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
         Command::Schema(command) => schema::run(command, load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, out),
+        Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;

@@ -27,7 +27,10 @@ pub use canary::Canary;
 pub use labels::Labels;
 pub use model::{ModelSettings, Training};
 pub use privacy::{KeepOrHash, Mask, Privacy};
-pub use receivers::{EmailReceiver, Receiver, Smtp, SmtpTls, WebhookReceiver};
+pub use receivers::{
+    AlertmanagerReceiver, Channel, ChatReceiver, EmailReceiver, Limit, PagerdutyReceiver, Receiver, Relays,
+    Smtp, SmtpTls, Templates, WebhookFormat, WebhookReceiver,
+};
 pub use sink::Sink;
 pub use sources::{
     BrokerUrl, FileColumns, FileFormat, FileSource, KafkaSource, NatsSource, RabbitSource, SourceName,
@@ -92,8 +95,8 @@ pub struct Settings {
     pub models: Vec<ModelSettings>,
     /// Where alerts go, by name.
     pub receivers: BTreeMap<String, Receiver>,
-    /// The mail relay.
-    pub smtp: Option<Smtp>,
+    /// The mail relays.
+    pub smtp: Relays,
     /// Rule files; globs are relative to the settings file.
     pub rules: Vec<String>,
     /// How often the watch itself is put on trial.
@@ -115,7 +118,7 @@ impl Default for Settings {
             privacy: Privacy::default(),
             models: Vec::new(),
             receivers: BTreeMap::new(),
-            smtp: None,
+            smtp: Relays::default(),
             rules: Vec::new(),
             canary: Canary::default(),
             retention: Retention::default(),
@@ -262,14 +265,8 @@ impl Settings {
                 *rule = folder.join(&*rule).to_string_lossy().into_owned();
             }
         }
-        for receiver in self.receivers.values_mut() {
-            if let Receiver::Webhook(WebhookReceiver { secret_file: Some(file), .. }) = receiver {
-                resolve(file);
-            }
-        }
-        if let Some(smtp) = &mut self.smtp {
-            smtp.password_file.iter_mut().chain(&mut smtp.ca_file).for_each(resolve);
-        }
+        self.receivers.values_mut().flat_map(Receiver::paths_mut).for_each(resolve);
+        self.smtp.paths_mut().for_each(resolve);
         self.sources.iter_mut().for_each(|source| source.resolve_paths(folder));
         self.sink.token_file.iter_mut().for_each(resolve);
         self.models.iter_mut().filter_map(|model| model.expectations.as_mut()).for_each(resolve);
@@ -345,25 +342,12 @@ impl Settings {
         problems.extend(self.sink.contradictions(&models));
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));
+        problems.extend(self.smtp.contradictions());
         for (name, receiver) in &self.receivers {
             if name == CANARY_RECEIVER {
                 problems.push(format!("receiver `{name}`: the name is driftline's own; choose another one"));
             }
-            match receiver {
-                Receiver::Email(email) => {
-                    if self.smtp.is_none() {
-                        problems.push(format!("receiver `{name}` sends e-mail, but `smtp` is not set"));
-                    }
-                    if email.to.is_empty() {
-                        problems.push(format!("receiver `{name}` has no address in `to`"));
-                    }
-                }
-                Receiver::Webhook(webhook) => {
-                    if !webhook.url.starts_with("http://") && !webhook.url.starts_with("https://") {
-                        problems.push(format!("receiver `{name}`: `{}` is not an http(s) URL", webhook.url));
-                    }
-                }
-            }
+            problems.extend(receiver.contradictions(name, &self.smtp));
         }
         problems
     }

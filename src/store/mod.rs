@@ -149,6 +149,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (10, "watched", include_str!("migrations/0010_watched.sql")),
+    (11, "receivers", include_str!("migrations/0011_receivers.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

@@ -1,5 +1,6 @@
 //! Messages to be delivered: written with the verdict, claimed under a lease, delivered at least once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::alert::unwritable;
-use crate::alert::{CANARY_RECEIVER, Message};
+use crate::alert::{CANARY_RECEIVER, Message, Status};
 use crate::model::ModelName;
 
 /// Attempts after which a message that keeps failing is given up: with the waits below, after about a day.
@@ -30,6 +31,8 @@ pub struct Claimed {
     pub receiver: String,
     /// The fencing token: how often the message was claimed.
     pub attempt: i32,
+    /// How often it was claimed since it was written, or since a person had it tried again.
+    pub tries: i32,
     /// The message, or why it cannot be read.
     pub message: Result<Message, String>,
 }
@@ -63,6 +66,9 @@ pub async fn insert(
 
 /// Receivers that have a message due, apart from those in `busy`.
 ///
+/// A message waits for those of its group that were written before it: a receiver that learns of the end before the
+/// beginning would hold on to an alert that is over.
+///
 /// # Errors
 ///
 /// [`StoreError::Database`].
@@ -72,9 +78,12 @@ pub async fn due_receivers(
     busy: &[String],
 ) -> Result<Vec<String>, StoreError> {
     let rows = sqlx::query(
-        "select distinct receiver from outbox
+        "select distinct receiver from outbox due
          where state = 'queued' and next_attempt_at <= $1 and (lease_until is null or lease_until <= $1)
            and receiver <> all($2)
+           and not exists (select 1 from outbox earlier
+                           where earlier.receiver = due.receiver and earlier.group_key = due.group_key
+                             and earlier.sequence < due.sequence and earlier.state = 'queued')
          order by receiver",
     )
     .bind(now)
@@ -84,7 +93,8 @@ pub async fn due_receivers(
     Ok(rows.iter().map(|row| row.get("receiver")).collect())
 }
 
-/// Claims the message of `receiver` that has been due longest; another process skips it until the lease ends.
+/// Claims the message of `receiver` that has been due longest; another process skips it until the lease ends. A message
+/// waits for those of its group that were written before it.
 ///
 /// # Errors
 ///
@@ -97,11 +107,14 @@ pub async fn claim(
 ) -> Result<Option<Claimed>, StoreError> {
     let row = sqlx::query(
         "update outbox set attempt = attempt + 1, lease_until = $3
-         where id = (select id from outbox
+         where id = (select id from outbox due
                      where receiver = $1 and state = 'queued' and next_attempt_at <= $2
                        and (lease_until is null or lease_until <= $2)
-                     order by next_attempt_at, id limit 1 for update skip locked)
-         returning id, receiver, attempt, message",
+                       and not exists (select 1 from outbox earlier
+                                       where earlier.receiver = due.receiver and earlier.group_key = due.group_key
+                                         and earlier.sequence < due.sequence and earlier.state = 'queued')
+                     order by next_attempt_at, sequence limit 1 for update skip locked)
+         returning id, receiver, attempt, attempt - forgiven as tries, message",
     )
     .bind(receiver)
     .bind(now)
@@ -112,6 +125,7 @@ pub async fn claim(
         id: row.get("id"),
         receiver: row.get("receiver"),
         attempt: row.get("attempt"),
+        tries: row.get("tries"),
         message: serde_json::from_value(row.get("message")).map_err(|error| error.to_string()),
     }))
 }
@@ -160,10 +174,10 @@ pub async fn mark_failed(
     retry_after: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Fate, StoreError> {
-    let fate = if permanent || claim.attempt >= MAX_ATTEMPTS {
+    let fate = if permanent || claim.tries >= MAX_ATTEMPTS {
         Fate::Dead
     } else {
-        Fate::Retry(now + wait(claim.id, claim.attempt, retry_after))
+        Fate::Retry(now + wait(claim.id, claim.tries, retry_after))
     };
     let (state, next) = match fate {
         Fate::Dead => ("dead", now),
@@ -194,6 +208,129 @@ fn wait(id: Uuid, attempt: i32, retry_after: Option<Duration>) -> Duration {
     let chance =
         u32::from(bytes[15].wrapping_add(u8::try_from(attempt % 251).unwrap_or_default().wrapping_mul(97)));
     wait + wait.mul_f64(0.25 * f64::from(chance) / 255.0)
+}
+
+/// The first message of the claimed one's group that its receiver got; nothing when this one is the first.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn first_of_group(db: impl PgExecutor<'_>, claim: &Claimed) -> Result<Option<Message>, StoreError> {
+    let Ok(message) = &claim.message else { return Ok(None) };
+    let row = sqlx::query(
+        "select message from outbox where receiver = $1 and group_key = $2 and state = 'sent' and id <> $3
+         order by sequence limit 1",
+    )
+    .bind(&claim.receiver)
+    .bind(&message.group.key)
+    .bind(claim.id)
+    .fetch_optional(db)
+    .await?;
+    // One of an older form is no reason to keep the new one back.
+    Ok(row.and_then(|row| serde_json::from_value(row.get("message")).ok()))
+}
+
+/// When `receiver` may get its next message, if it had `count` in the `period` before `now`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn held_until(
+    db: impl PgExecutor<'_>,
+    receiver: &str,
+    count: u32,
+    period: Duration,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let row = sqlx::query(
+        "select sent_at from outbox where receiver = $1 and state = 'sent' and sent_at > $2
+         order by sent_at desc offset $3 limit 1",
+    )
+    .bind(receiver)
+    .bind(now - period)
+    .bind(i64::from(count.saturating_sub(1)))
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| row.get::<DateTime<Utc>, _>("sent_at") + period))
+}
+
+/// The newest message of each group that `receiver` got since `since`, where it was about something that fires, with
+/// only those of its alerts that fire to this day.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn standing(db: &PgPool, receiver: &str, since: DateTime<Utc>) -> Result<Vec<Message>, StoreError> {
+    let rows = sqlx::query(
+        "select message from (
+             select distinct on (group_key) message from outbox
+             where receiver = $1 and state = 'sent' and sent_at > $2 and group_key is not null
+             order by group_key, sequence desc) newest
+         where message ->> 'status' = 'firing' and message ->> 'occasion' <> 'test'",
+    )
+    .bind(receiver)
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let mut messages: Vec<Message> =
+        rows.iter().filter_map(|row| serde_json::from_value(row.get("message")).ok()).collect();
+    let named: Vec<&str> = messages
+        .iter()
+        .flat_map(|message| message.alerts.iter().map(|notice| notice.fingerprint.as_str()))
+        .collect();
+    let rows = sqlx::query("select fingerprint from alert where state = 'firing' and fingerprint = any($1)")
+        .bind(named)
+        .fetch_all(db)
+        .await?;
+    let firing: BTreeSet<String> = rows.iter().map(|row| row.get("fingerprint")).collect();
+    for message in &mut messages {
+        message
+            .alerts
+            .retain(|notice| notice.status == Status::Firing && firing.contains(&notice.fingerprint));
+    }
+    messages.retain(|message| !message.alerts.is_empty());
+    Ok(messages)
+}
+
+/// Has the messages to `receiver` that were given up tried again; returns how many. One whose group has told the
+/// receiver something newer since stays as it is: it would take the receiver back in time.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn retry_dead(
+    db: impl PgExecutor<'_>,
+    receiver: &str,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "update outbox dead set state = 'queued', forgiven = attempt, next_attempt_at = $2, lease_until = null
+         where receiver = $1 and state = 'dead'
+           and not exists (select 1 from outbox later
+                           where later.receiver = dead.receiver and later.group_key = dead.group_key
+                             and later.sequence > dead.sequence and later.state = 'sent')",
+    )
+    .bind(receiver)
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Why the last attempt to reach each receiver failed, for those with messages that are not delivered.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn last_errors(db: impl PgExecutor<'_>) -> Result<Vec<(String, String)>, StoreError> {
+    let rows = sqlx::query(
+        "select distinct on (receiver) receiver, last_error from outbox
+         where state in ('queued', 'dead') and last_error is not null
+         order by receiver, sequence desc",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.iter().map(|row| (row.get("receiver"), row.get("last_error"))).collect())
 }
 
 /// Messages by receiver and state.
@@ -353,8 +490,7 @@ mod tests {
         assert!((120.0..=150.0).contains(&seconds(1, Some(120))), "a receiver's wait is honoured");
         assert!(seconds(1, Some(u64::MAX / 2)) <= 4500.0, "a receiver cannot silence us for ever");
         assert!(seconds(3, Some(1)) >= 20.0, "nor hurry us");
-        let spread: std::collections::BTreeSet<_> =
-            (0..100_u128).map(|id| wait(Uuid::from_u128(id), 1, None)).collect();
+        let spread: BTreeSet<_> = (0..100_u128).map(|id| wait(Uuid::from_u128(id), 1, None)).collect();
         assert!(spread.len() > 50);
         let total: Duration = (1..MAX_ATTEMPTS).map(|attempt| wait(id, attempt, None)).sum();
         assert!((20..32).contains(&(total.as_secs() / 3600)), "given up after {total:?}");

@@ -1,4 +1,4 @@
-//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, retention, what watches these, and the supervisor.
+//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
 
 mod canary;
 mod catalog;
@@ -6,6 +6,7 @@ mod dispatch;
 mod evaluator;
 mod faults;
 mod ingest;
+mod keep_alive;
 mod labels;
 mod minutes;
 pub mod notifier;
@@ -25,6 +26,7 @@ pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
 pub use faults::Faults;
 pub use ingest::Ingestion;
+pub use keep_alive::KeepAlive;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
 pub use privacy::load_privacy;

@@ -1,6 +1,6 @@
 //! Takes messages from the outbox to their receivers, each receiver on its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::Message;
 use crate::notify::{Receivers, SendFailure};
 use crate::store::StoreError;
 use crate::store::outbox::{self, Claimed, Fate};
@@ -52,11 +53,14 @@ impl Notifier {
     ///
     /// When a delivery panics.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut running: JoinSet<(String, Result<(), StoreError>)> = JoinSet::new();
+        let mut running: JoinSet<(String, Result<Option<DateTime<Utc>>, StoreError>)> = JoinSet::new();
         let mut busy: BTreeSet<String> = BTreeSet::new();
+        // Receivers that have had as much as they may, and until when.
+        let mut held: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
         let mut outage = false;
         while !shutdown.is_cancelled() {
-            let taken: Vec<String> = busy.iter().cloned().collect();
+            held.retain(|_, until| *until > (self.clock)());
+            let taken: Vec<String> = busy.iter().chain(held.keys()).cloned().collect();
             let mut looked = outbox::due_receivers(&self.pool, (self.clock)(), &taken).await.map(|due| {
                 for receiver in due {
                     busy.insert(receiver.clone());
@@ -76,7 +80,11 @@ impl Notifier {
                 Some(ended) = running.join_next() => {
                     let (receiver, outcome) = ended?;
                     busy.remove(&receiver);
-                    looked = looked.and(outcome);
+                    match outcome {
+                        Ok(Some(until)) => drop(held.insert(receiver, until)),
+                        Ok(None) => {}
+                        Err(error) => looked = looked.and(Err(error)),
+                    }
                 }
             }
             match looked {
@@ -110,25 +118,27 @@ impl Notifier {
     }
 }
 
-/// Sends what is due for one receiver; stops at the first failure that says the receiver itself is down.
+/// Sends what is due for one receiver; stops at the first failure that says the receiver itself is down, and at its
+/// limit, whose end it returns.
 async fn deliver_batch(
     pool: PgPool,
     receivers: Arc<Receivers>,
     receiver: String,
     clock: fn() -> DateTime<Utc>,
     shutdown: CancellationToken,
-) -> (String, Result<(), StoreError>) {
+) -> (String, Result<Option<DateTime<Utc>>, StoreError>) {
     for _ in 0..BATCH {
         if shutdown.is_cancelled() {
             break;
         }
         match deliver_next(&pool, &receivers, &receiver, clock).await {
             Ok(Some(Delivery::Sent | Delivery::Dead)) => {}
+            Ok(Some(Delivery::Held(until))) => return (receiver, Ok(Some(until))),
             Ok(Some(Delivery::Retry(_)) | None) => break,
             Err(error) => return (receiver, Err(error)),
         }
     }
-    (receiver, Ok(()))
+    (receiver, Ok(None))
 }
 
 /// What became of one attempt.
@@ -140,6 +150,8 @@ pub enum Delivery {
     Retry(DateTime<Utc>),
     /// Failed for good.
     Dead,
+    /// Not tried: the receiver has had as many messages as it may, until this time.
+    Held(DateTime<Utc>),
 }
 
 /// Claims and sends the next message of `receiver`; nothing when none is due.
@@ -153,8 +165,17 @@ pub async fn deliver_next(
     receiver: &str,
     clock: fn() -> DateTime<Utc>,
 ) -> Result<Option<Delivery>, StoreError> {
-    let Some(claim) = outbox::claim(pool, receiver, clock(), LEASE).await? else { return Ok(None) };
-    let sent = send(receivers, &claim, clock()).await;
+    let now = clock();
+    if let Some(limit) = receivers.limit(receiver)
+        && let Some(until) = outbox::held_until(pool, receiver, limit.count, limit.period, now).await?
+    {
+        tracing::info!(receiver, %limit, %until, "the receiver has had as much as it may");
+        return Ok(Some(Delivery::Held(until)));
+    }
+    let Some(claim) = outbox::claim(pool, receiver, now, LEASE).await? else { return Ok(None) };
+    let root =
+        if receivers.has_threads(receiver) { outbox::first_of_group(pool, &claim).await? } else { None };
+    let sent = send(receivers, &claim, root.as_ref(), clock()).await;
     let now = clock();
     match sent {
         Ok(()) => {
@@ -178,9 +199,14 @@ pub async fn deliver_next(
     }
 }
 
-async fn send(receivers: &Receivers, claim: &Claimed, now: DateTime<Utc>) -> Result<(), SendFailure> {
+async fn send(
+    receivers: &Receivers,
+    claim: &Claimed,
+    root: Option<&Message>,
+    now: DateTime<Utc>,
+) -> Result<(), SendFailure> {
     match &claim.message {
-        Ok(message) => receivers.send(message, now).await,
+        Ok(message) => receivers.send(message, root, now).await,
         Err(problem) => Err(SendFailure::permanent(format!("the stored message cannot be read: {problem}"))),
     }
 }

@@ -194,7 +194,7 @@ receivers: {{oncall: {{email: {{to: ['On Call <oncall@example.com>', b@example.c
     let head = received.data.split("\r\n\r\n").next().unwrap().replace("\r\n ", " ");
     for part in [
         format!("Message-ID: <{}@example.com>", message.id),
-        "Subject: [FIRING] FeatureDrift on bike-demand: temp drifted: PSI 0.30".to_owned(),
+        "Subject: FeatureDrift on bike-demand: temp drifted: PSI 0.30".to_owned(),
         "multipart/alternative".to_owned(),
         "Auto-Submitted: auto-generated".to_owned(),
     ] {
@@ -314,7 +314,10 @@ async fn hook(answers: &[(u16, &'static str)]) -> (Arc<Hook>, String) {
 }
 
 fn hook_settings(url: &str, secret: &std::path::Path) -> String {
-    format!("receivers: {{hook: {{webhook: {{url: '{url}', secret_file: {}}}}}}}", secret.display())
+    format!(
+        "receivers: {{hook: {{webhook: {{url: '{url}', secret_file: {}, allow_private: true}}}}}}",
+        secret.display()
+    )
 }
 
 #[tokio::test]
@@ -429,7 +432,7 @@ async fn a_slow_receiver_does_not_hold_up_another() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (hook, url) = hook(&[]).await;
     let receivers = receivers(&format!(
-        "receivers: {{slow: {{webhook: {{url: 'http://{}'}}}}, quick: {{webhook: {{url: '{url}'}}}}}}",
+        "receivers: {{slow: {{webhook: {{url: 'http://{}', allow_private: true}}}}, quick: {{webhook: {{url: '{url}', allow_private: true}}}}}}",
         silent.local_addr().unwrap()
     ));
     for window in 1..=3 {
@@ -456,7 +459,8 @@ async fn a_slow_receiver_does_not_hold_up_another() {
 async fn the_notifier_survives_an_outage_of_the_database() {
     let pool = support::database().await;
     let (hook, url) = hook(&[]).await;
-    let receivers = receivers(&format!("receivers: {{hook: {{webhook: {{url: '{url}'}}}}}}"));
+    let receivers =
+        receivers(&format!("receivers: {{hook: {{webhook: {{url: '{url}', allow_private: true}}}}}}"));
     let names = receivers.names();
     let shutdown = CancellationToken::new();
     let notifier = Notifier::new(pool.clone(), Arc::new(receivers), later, Arc::new(Notify::new()));

@@ -191,7 +191,7 @@ async fn a_violated_limit_raises_an_alert() {
     let settings = format!(
         "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\n\
          models: [{{name: m, window: 1h, lateness: 1m, expectations: e.yaml}}]\nrules: [rules.yaml]\n\
-         receivers: {{platform: {{webhook: {{url: 'http://{}/hook'}}}}}}\n",
+         receivers: {{platform: {{webhook: {{url: 'http://{}/hook', allow_private: true}}}}}}\n",
         hook.local_addr().unwrap()
     );
     for (name, text) in [("e.yaml", DOCUMENT), ("rules.yaml", RULES), ("driftline.yaml", settings.as_str())] {

@@ -16,6 +16,7 @@ mod label_privacy;
 mod labels;
 mod outage;
 mod privacy;
+mod receivers;
 mod retrain;
 mod rule_reload;
 mod schema;

@@ -65,12 +65,27 @@ impl Drop for SmtpServer {
 
 /// A certificate for `localhost` that signs itself: paths of certificate and key.
 pub(crate) fn certificate(folder: &std::path::Path) -> (String, String) {
+    certificate_for(folder, "localhost")
+}
+
+/// A certificate for `host` that signs itself: paths of certificate and key.
+pub(crate) fn certificate_for(folder: &std::path::Path, host: &str) -> (String, String) {
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let status = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            &format!("/CN={host}"),
+        ])
         .args([
             "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            &format!("subjectAltName=DNS:{host}"),
             "-addext",
             "basicConstraints=critical,CA:FALSE",
         ])

@@ -1,6 +1,9 @@
 """A real SMTP server (aiosmtpd) for tests: prints `ready PORT`, then one JSON line per message received.
 
 usage: smtp_server.py [--port N] [--tls CERT KEY] [--implicit] [--user USER PASSWORD] [--answer 'CODE TEXT']
+                      [--refuse ADDRESS] [--hang | --hang-up]
+
+It answers DATA with 354 and then never again (--hang), or closes the connection in mid-message (--hang-up).
 """
 
 import argparse
@@ -18,9 +21,29 @@ def say(line):
     sys.stdout.flush()
 
 
+class Hanging(SMTP):
+    async def smtp_DATA(self, arg):
+        await self.push("354 go on")
+        await asyncio.sleep(3600)
+
+
+class HangingUp(SMTP):
+    async def smtp_DATA(self, arg):
+        await self.push("354 go on")
+        await self._reader.read(200)
+        self.transport.abort()
+
+
 class Handler:
-    def __init__(self, answer):
+    def __init__(self, answer, refuse):
         self.answer = answer
+        self.refuse = refuse
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address == self.refuse:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
         if self.answer:
@@ -42,6 +65,9 @@ def main():
     parser.add_argument("--implicit", action="store_true")
     parser.add_argument("--user", nargs=2)
     parser.add_argument("--answer")
+    parser.add_argument("--refuse")
+    parser.add_argument("--hang", action="store_true")
+    parser.add_argument("--hang-up", action="store_true")
     args = parser.parse_args()
 
     context = None
@@ -60,7 +86,8 @@ def main():
         if args.user:
             options.update(authenticator=authenticate, auth_required=True,
                            auth_require_tls=not args.implicit)
-        return SMTP(Handler(args.answer), **options)
+        kind = Hanging if args.hang else HangingUp if args.hang_up else SMTP
+        return kind(Handler(args.answer, args.refuse), **options)
 
     async def serve():
         implicit = context if args.implicit else None

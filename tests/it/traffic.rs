@@ -141,7 +141,7 @@ async fn a_slow_and_a_failing_model_server_raise_alerts() {
         "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\n\
          tap: {{upstream: 'http://{}', event_time_header: x-event-time}}\n\
          models: [{{name: m, window: 1h, lateness: 1m, features: [x], false_alarms: 1 per 6h}}]\nrules: [rules.yaml]\n\
-         receivers: {{platform: {{webhook: {{url: 'http://{}/hook'}}}}}}\n",
+         receivers: {{platform: {{webhook: {{url: 'http://{}/hook', allow_private: true}}}}}}\n",
         upstream.local_addr().unwrap(),
         hook.local_addr().unwrap()
     );

@@ -73,7 +73,7 @@ fn settings_text(url: &str, upstream: &str, hook: &str) -> String {
          data_dir: data\n\
          tap: {{upstream: 'http://{upstream}', event_time_header: x-event-time}}\n\
          models:\n  - name: bike\n    window: 14d\n    lateness: 1d\n    training: {{task: regression, target: cnt}}\n\
-         receivers: {{platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret}}}}}}\n\
+         receivers: {{platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret, allow_private: true}}}}}}\n\
          rules: [rules.yaml]\n"
     )
 }

@@ -21,7 +21,7 @@ from wheels import SetupError, say  # noqa: E402
 
 REQUIREMENTS = pathlib.Path(__file__).resolve().with_name("requirements.txt")
 BYTES = 8_200_000
-IMPORTED = "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, websockets.sync.server"
+IMPORTED = "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, standardwebhooks, websockets.sync.server"
 
 
 def usable(python):

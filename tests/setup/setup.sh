@@ -20,6 +20,7 @@ if [[ $purpose == test ]]; then
   nats=$(python3 "$here/brokers.py" nats | tail -n 1)
   "$here/rabbitmq.sh"
   promtool=$("$here/promtool.sh" | tail -n 1)
+  "$here/alertmanager.sh"
 else
   postgres=$(python3 "$here/postgres.py" | tail -n 1)
 fi

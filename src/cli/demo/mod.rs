@@ -383,7 +383,7 @@ fn write_settings(
          training: {{task: binary, target: {TARGET}, source: captured}}\n\
          smtp: {{host: 127.0.0.1, port: {mail}, tls: none, from: driftline@demo.example}}\n\
          receivers:\n  oncall: {{email: {{to: [ml-oncall@demo.example]}}}}\n  \
-         platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret}}}}\n\
+         platform: {{webhook: {{url: 'http://{hook}/hook', secret_file: hook.secret, allow_private: true}}}}\n\
          rules: [rules.yaml]\n",
         database = database.map(|url| format!("database: {{url: '{url}'}}\n")).unwrap_or_default(),
         server = server.local_addr()?,
