@@ -155,9 +155,14 @@ fn joined(pieces: Vec<Bytes>) -> Bytes {
 }
 
 /// A new id in the order of time.
-pub(super) fn new_id(now: DateTime<Utc>) -> String {
+pub(super) fn new_uuid(now: DateTime<Utc>) -> Uuid {
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos())).to_string()
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
+}
+
+/// The same as text.
+pub(super) fn new_id(now: DateTime<Utc>) -> String {
+    new_uuid(now).to_string()
 }
 
 /// Whether an id belongs to the share that is kept: the same on every replica and after every restart.
