@@ -11,6 +11,7 @@ mod copy;
 mod fields;
 mod files;
 mod headers;
+mod ids;
 pub mod ingest;
 mod ledger;
 mod named;

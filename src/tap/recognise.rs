@@ -1,15 +1,15 @@
 //! What a request is to the tap, in either protocol: whose prediction, under which id, and whether it is copied.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 
 use super::copy::BodyCopy;
 use super::fields::Fields;
+use super::ids::new_uuid;
 use super::named::is_in_body;
 use super::observe::{Account, Fate, Observing, Started, Unnamed, Whose, pick};
 use super::proxy::Shared;
 use super::queue::Reservation;
-use super::record::{is_sampled, new_id, new_uuid};
+use super::record::{is_sampled, new_id};
 use super::shed::keep_share;
 use crate::decode::{Recognised, Route};
 use crate::model::ModelName;
@@ -125,7 +125,7 @@ impl Shared {
             ["00-", trace, "-", trace.get(16..).unwrap_or_default(), "-01"].concat()
         });
         let request_id =
-            wants(self.tap().request_id, REQUEST_ID).then(|| Uuid::hyphenated(new_uuid(now)).to_string());
+            wants(self.tap().request_id, REQUEST_ID).then(|| new_id(now));
         (traceparent, request_id)
     }
 

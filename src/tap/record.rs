@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use uuid::{NoContext, Timestamp, Uuid};
 
+use super::ids::new_uuid;
 use super::ledger::Ticket;
 use super::queue::Reservation;
 use crate::decode::events::{LabelEvent, MAX_INFLATED, labels_of_feedback};
@@ -155,12 +155,6 @@ fn joined(pieces: Vec<Bytes>) -> Bytes {
 }
 
 /// A new id in the order of time.
-pub(super) fn new_uuid(now: DateTime<Utc>) -> Uuid {
-    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
-}
-
-/// The same as text.
 pub(super) fn new_id(now: DateTime<Utc>) -> String {
     new_uuid(now).to_string()
 }

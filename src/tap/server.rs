@@ -86,11 +86,11 @@ impl Proxy {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (ended, has_ended) = tokio::sync::oneshot::channel();
         let first = std::thread::Builder::new().name("proxy-0".to_owned()).spawn(move || {
+            let _stop = stop.drop_guard();
             let served = runtime.block_on(async {
                 Threads { others: handles }.serve(TcpListener::from_std(listener)?, shared, shutdown).await;
                 Ok(())
             });
-            stop.cancel();
             // Nobody may be waiting any more.
             drop(ended.send(served));
         })?;

@@ -222,14 +222,7 @@ impl Connection<'_> {
                 }
                 Outcome::Refused => {
                     drop(upstream);
-                    if let Some(observing) = begun.observing.take() {
-                        observing.unanswered(
-                            (400, None),
-                            "request_incomplete",
-                            sent.elapsed(),
-                            Duration::ZERO,
-                        );
-                    }
+                    begun.refused();
                     self.refuse(Refusal::Malformed).await;
                     return false;
                 }

@@ -96,7 +96,10 @@ impl Exchange<'_> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) if !self.up.has_begun => return Some(Outcome::Unsent),
                 // It may have answered before it closed.
-                Poll::Ready(Err(_)) => self.progress.is_deaf = true,
+                Poll::Ready(Err(_)) => {
+                    self.progress.is_deaf = true;
+                    break;
+                }
             }
             if self.up.framing.is_done() {
                 break;

@@ -1,7 +1,9 @@
 //! The beginning of an exchange: where a request goes, what is noted of it, and what is sent of its head.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
 
 use super::answer::Speech;
 use super::direction::Direction;
@@ -74,15 +76,28 @@ pub(super) fn begin(shared: &Shared, up: &mut Direction) -> Result<Option<Begun>
         out.extend_from_slice(b"\r\n");
         Ok(Some((begun, head.lines.length, head.framing())))
     })?;
-    let Some((begun, length, framing)) = parsed else {
+    let Some((mut begun, length, framing)) = parsed else {
         up.head = out;
         up.head.clear();
         return Ok(None);
     };
     up.buffer.consume(length);
     (up.head, up.framing) = (out, framing);
-    frame(up, begun.observing.as_deref())?;
+    if let Err(refusal) = frame(up, begun.observing.as_deref()) {
+        begun.refused();
+        return Err(refusal);
+    }
     Ok(Some(begun))
+}
+
+impl Begun {
+    /// The body of the request is none, and the client is told so.
+    pub(super) fn refused(&mut self) {
+        if let Some(observing) = self.observing.take() {
+            let status = StatusCode::BAD_REQUEST.as_u16();
+            observing.unanswered((status, None), "request_incomplete", Duration::ZERO, self.started.elapsed());
+        }
+    }
 }
 
 /// Takes the request's body on, as far as it is there.
