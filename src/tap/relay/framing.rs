@@ -201,7 +201,7 @@ mod tests {
     fn chunks_end_where_they_say() {
         check("0\r\n\r\nGET", 5, "", true);
         check("3\r\nabc\r\n0\r\n\r\n", 13, "abc", true);
-        check("3 \t;a=\"b\"\r\nabc\r\n00\r\nX-A: 1\r\nb: 2\r\n\r\nrest", 40, "abc", true);
+        check("3 \t;a=\"b\"\r\nabc\r\n00\r\nX-A: 1\r\nb: 2\r\n\r\nrest", 36, "abc", true);
         check("A\r\n01234\r\n678\r\n0\r\n\r\n", 20, "01234\r\n678", true);
         check("ffffffffffffffff\r\nabc", 21, "abc", false);
         check("3\r\nab", 5, "ab", false);
