@@ -117,7 +117,7 @@ class Bench:
         settings.write_text(
             f"listen: {{proxy: '127.0.0.1:{port}', admin: '127.0.0.1:{admin}'}}\n"
             f"data_dir: {self.folder}/data\nbaselines_dir: {self.folder}/baselines\n"
-            f"tap: {{upstream: 'http://127.0.0.1:{upstream}'}}\n"
+            f"tap: {{upstream: 'http://127.0.0.1:{upstream}', threads: {self.options.threads}}}\n"
             f"models: [{{name: {MODEL}, window: 1h}}]\n"
         )
         binary = self.options.binary

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use super::{ByteSize, Share, Span};
 use crate::model::ModelName;
 
+/// More threads than any machine that a sidecar runs on has use for.
+const MAX_THREADS: u32 = 256;
 /// HTTP/1 heads are read into a buffer that cannot be smaller.
 const MIN_HEADER_BYTES: usize = 8 << 10;
 
@@ -50,9 +52,8 @@ pub struct Tap {
     /// How long a request may take until the last byte of its answer; absent: as long as client and model server
     /// please. An answer that has not begun becomes 504 (gRPC: `DEADLINE_EXCEEDED`), one that has is broken off.
     pub request_timeout: Option<Span>,
-    /// How long a body is held back whose client sent `Expect: 100-continue` while the model server says nothing;
-    /// then it is sent all the same, as clients do.
-    pub continue_timeout: Span,
+    /// Threads that forward and do nothing else; absent: as many as there are processors.
+    pub threads: Option<u32>,
     /// Most connections of clients at once, over which new ones wait to be accepted; absent: as many as the system
     /// allows.
     pub max_connections: Option<u32>,
@@ -141,7 +142,7 @@ impl Default for Tap {
             header_timeout: Some(Span(Duration::from_mins(1))),
             idle_timeout: Some(Span(Duration::from_mins(10))),
             request_timeout: None,
-            continue_timeout: Span(Duration::from_secs(1)),
+            threads: None,
             max_connections: None,
             max_streams: 4096,
             header_bytes: ByteSize(256 << 10),
@@ -200,6 +201,11 @@ impl Tap {
                 "`tap.max_connections` is 0, so that nobody could connect; leave it out for no limit"
                     .to_owned(),
             );
+        }
+        if self.threads.is_some_and(|count| count == 0 || count > MAX_THREADS) {
+            problems.push(format!(
+                "`tap.threads` is not between 1 and {MAX_THREADS}; leave it out for as many as there are processors"
+            ));
         }
         for (key, count) in [("max_streams", self.max_streams), ("header_count", self.header_count)] {
             if count == 0 {

@@ -1,5 +1,8 @@
 //! What the tap saw, and what the proxy forwarded.
 
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
 use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::{Declare, Metrics};
@@ -38,6 +41,7 @@ pub struct ProxyMetrics {
     pub upstream_duration: HistogramVec,
     /// Answers by status; `502` also stands for a model server that was not reached.
     pub requests: IntCounterVec,
+    codes: Codes,
     /// Requests whose answer has not ended.
     pub in_flight: IntGauge,
     /// Predictions whose answer has not ended.
@@ -52,6 +56,38 @@ pub struct ProxyMetrics {
     pub request_bytes: IntCounterVec,
     /// Bytes of bodies of their answers, as they passed.
     pub response_bytes: IntCounterVec,
+}
+
+/// Counters by status, each looked up once.
+#[derive(Debug, Clone)]
+struct Codes(Arc<[OnceLock<IntCounter>]>);
+
+/// What has a counter of its own; the one after is for all others.
+const CODES: Range<u16> = 100..600;
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self((CODES.start..=CODES.end).map(|_| OnceLock::new()).collect())
+    }
+}
+
+impl Codes {
+    /// The counter of `status`, which `look_up` finds by its label.
+    fn of(&self, status: u16, look_up: impl FnOnce(&str) -> IntCounter) -> IntCounter {
+        let status = if CODES.contains(&status) { status } else { CODES.end };
+        let label = || if status < CODES.end { status.to_string() } else { "other".to_owned() };
+        match self.0.get(usize::from(status - CODES.start)) {
+            Some(counter) => counter.get_or_init(|| look_up(&label())).clone(),
+            None => look_up(&label()),
+        }
+    }
+}
+
+impl ProxyMetrics {
+    /// Counts an answer by its status.
+    pub(crate) fn answered(&self, status: u16) {
+        self.codes.of(status, |code| self.requests.with_label_values(&[code])).inc();
+    }
 }
 
 impl TapMetrics {
@@ -121,6 +157,7 @@ impl ProxyMetrics {
                 "Time from sending a request to the head of its answer",
             )?,
             requests: declare.counters("driftline_proxy_requests_total", "Answers by status", &["code"])?,
+            codes: Codes::default(),
             in_flight: declare
                 .add(IntGauge::new("driftline_proxy_in_flight", "Requests whose answer has not ended")?)?,
             predictions_in_flight: declare.add(IntGaugeVec::new(
@@ -161,6 +198,7 @@ pub struct ModelMetrics {
     name: String,
     tap: TapMetrics,
     proxy: ProxyMetrics,
+    codes: Codes,
     pub(crate) in_flight: IntGauge,
     pub(crate) complete_duration: Histogram,
     pub(crate) request_bytes: IntCounter,
@@ -188,6 +226,7 @@ impl ModelMetrics {
             upstream_duration: metrics.proxy.upstream_duration.with_label_values(label),
             event_time_invalid: metrics.tap.event_time_invalid.with_label_values(label),
             tap: metrics.tap.clone(),
+            codes: Codes::default(),
             in_flight: metrics.proxy.predictions_in_flight.with_label_values(label),
             complete_duration: metrics.proxy.complete_duration.with_label_values(label),
             request_bytes: metrics.proxy.request_bytes.with_label_values(label),
@@ -202,9 +241,7 @@ impl ModelMetrics {
 
     /// Counts an answer by its status, and by the status of gRPC if it has one.
     pub(crate) fn answered(&self, status: u16, grpc_status: Option<u16>) {
-        let code = http::StatusCode::from_u16(status).ok().filter(|status| status.as_u16() < 600);
-        let code = code.as_ref().map_or("other", http::StatusCode::as_str);
-        self.proxy.answers.with_label_values(&[self.name.as_str(), code]).inc();
+        self.codes.of(status, |code| self.proxy.answers.with_label_values(&[self.name.as_str(), code])).inc();
         if let Some(status) = grpc_status {
             // gRPC has these and no more.
             let label = if status <= 16 { status.to_string() } else { "other".to_owned() };

@@ -1,4 +1,4 @@
-//! Hop-by-hop headers: what belongs to one connection and is not forwarded (RFC 9110, section 7.6.1).
+//! Hop-by-hop headers of HTTP/2 requests and their answers: what belongs to one connection and is not forwarded (RFC 9110, section 7.6.1).
 
 use http::HeaderMap;
 use http::header::{
@@ -9,18 +9,6 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Whether a request asks to change the protocol of its connection. `h2c` is not meant: a client that could be
-/// answered in HTTP/1 is, where its predictions can be read.
-pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
-        && connection_names(headers).any(|name| name.eq_ignore_ascii_case("upgrade"))
-}
-
-/// Whether a client of HTTP/1.0 asks for its connection to stay open.
-pub(super) fn wants_keep_alive(headers: &HeaderMap) -> bool {
-    connection_names(headers).any(|name| name.eq_ignore_ascii_case("keep-alive"))
-}
 
 fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     tokens(headers, &CONNECTION)
@@ -36,9 +24,9 @@ fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter(|name| !name.is_empty())
 }
 
-/// Takes out what belongs to this connection, in place and in order; an upgrade keeps `Connection` and `Upgrade`.
+/// Takes out what belongs to this connection, in place and in order.
 /// `Transfer-Encoding` stays where it stands: the next hop is framed as this one.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let is_there = |name: &HeaderName| headers.contains_key(name);
     if ![CONNECTION, TE, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].iter().any(is_there) {
         return;
@@ -46,8 +34,6 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
     let named: Vec<HeaderName> =
         connection_names(headers).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
     let takes_trailers = tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    let upgrade = connection_names(headers).find(|name| name.eq_ignore_ascii_case("upgrade"));
-    let upgrade = upgrade.and_then(|name| HeaderValue::from_str(name).ok()).filter(|_| keep_upgrade);
 
     let mut kept = HeaderMap::with_capacity(headers.len());
     let mut current = None;
@@ -55,13 +41,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
         let is_first = name.is_some();
         current = name.or(current);
         let Some(name) = &current else { continue };
-        let value = if *name == CONNECTION {
-            upgrade.clone().filter(|_| is_first)
-        } else if *name == TE {
+        let value = if *name == TE {
             (takes_trailers && is_first).then(|| HeaderValue::from_static("trailers"))
-        } else if *name == UPGRADE {
-            keep_upgrade.then_some(value)
-        } else if [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(name) {
+        } else if [CONNECTION, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(name) {
             None
         } else {
             // A message must not have its framing or its address taken away by what it says of itself.
@@ -80,7 +62,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(before: &[(&str, &str)], keep_upgrade: bool, after: &[(&str, &str)]) {
+    fn check(before: &[(&str, &str)], after: &[(&str, &str)]) {
         let mut headers = HeaderMap::new();
         for (name, value) in before {
             headers.append(
@@ -88,7 +70,7 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        strip_hop_by_hop(&mut headers, keep_upgrade);
+        strip_hop_by_hop(&mut headers);
         let left: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         assert_eq!(left, after);
@@ -98,27 +80,13 @@ mod tests {
     fn hop_by_hop_headers_stay_behind() {
         check(
             &[("connection", "keep-alive, x-mine"), ("x-mine", "1"), ("x-other", "2")],
-            false,
             &[("x-other", "2")],
         );
-        check(
-            &[("connection", "close"), ("keep-alive", "timeout=5"), ("host", "h")],
-            false,
-            &[("host", "h")],
-        );
-        check(
-            &[("te", "trailers, deflate"), ("trailer", "x")],
-            false,
-            &[("te", "trailers"), ("trailer", "x")],
-        );
-        check(
-            &[("te", "deflate"), ("transfer-encoding", "chunked")],
-            false,
-            &[("transfer-encoding", "chunked")],
-        );
+        check(&[("connection", "close"), ("keep-alive", "timeout=5"), ("host", "h")], &[("host", "h")]);
+        check(&[("te", "trailers, deflate"), ("trailer", "x")], &[("te", "trailers"), ("trailer", "x")]);
+        check(&[("te", "deflate"), ("transfer-encoding", "chunked")], &[("transfer-encoding", "chunked")]);
         check(
             &[("connection", "host, content-length"), ("host", "h"), ("content-length", "3")],
-            false,
             &[("host", "h"), ("content-length", "3")],
         );
         check(
@@ -131,23 +99,12 @@ mod tests {
                 ("te", "x"),
                 ("d", "5"),
             ],
-            false,
             &[("a", "1"), ("a", "4"), ("b", "2"), ("c", "3"), ("d", "5")],
         );
         check(
             &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAM")],
-            false,
             &[],
         );
-        check(
-            &[("upgrade", "h2c"), ("accept", "a"), ("accept", "b")],
-            false,
-            &[("accept", "a"), ("accept", "b")],
-        );
-        check(
-            &[("connection", "keep-alive, Upgrade"), ("x", "1"), ("upgrade", "websocket")],
-            true,
-            &[("connection", "Upgrade"), ("x", "1"), ("upgrade", "websocket")],
-        );
+        check(&[("upgrade", "h2c"), ("accept", "a"), ("accept", "b")], &[("accept", "a"), ("accept", "b")]);
     }
 }

@@ -109,11 +109,6 @@ impl Ledger {
         Some(account.open(event_time))
     }
 
-    /// The metrics of `model`, if it is monitored.
-    pub(super) fn model_metrics(&self, model: &ModelName) -> Option<ModelMetrics> {
-        self.accounts.get(model).map(|account| account.metrics.clone())
-    }
-
     /// Everything that is held.
     pub fn snapshot(&self) -> Vec<MinuteLosses> {
         self.collect(|_| true)
@@ -265,6 +260,11 @@ impl Ticket {
     /// The model of the exchange.
     pub fn model(&self) -> &ModelName {
         &self.account.model
+    }
+
+    /// The metrics of its model.
+    pub(super) fn metrics(&self) -> &ModelMetrics {
+        &self.account.metrics
     }
 
     /// The exchange goes on to be profiled.

@@ -3,11 +3,15 @@
 //! The proxy awaits nothing but the model server. What it copies goes into a queue bounded in bytes, and a decoding
 //! thread takes it from there; every exchange that it saw is accounted for in the ledger, exactly once.
 
+mod absent;
 mod body;
 mod client;
 mod connect;
+mod copy;
+mod fields;
 mod files;
 mod headers;
+mod ids;
 pub mod ingest;
 mod ledger;
 mod named;
@@ -15,7 +19,9 @@ mod names;
 mod observe;
 mod proxy;
 mod queue;
+mod recognise;
 mod record;
+mod relay;
 mod routes;
 mod server;
 mod shed;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use http::HeaderMap;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 
-use super::body::{BodyCopy, CopyState, Ending, SharedCopy};
+use super::copy::{BodyCopy, CopyState, Ending, SharedCopy};
+use super::fields::Fields;
 use super::ledger::{Ledger, Ticket};
 use super::named::model_name;
 use super::queue::{ExchangeQueue, Reservation};
@@ -19,16 +19,12 @@ use crate::metrics::ModelMetrics;
 use crate::model::ModelName;
 
 /// The headers that decoding needs.
-pub(super) fn pick(headers: &HeaderMap) -> Headers {
-    Headers::pick(bytes_of(headers))
+pub(super) fn pick(headers: &(impl Fields + ?Sized)) -> Headers {
+    Headers::pick(headers.fields())
 }
 
-fn bytes_of(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
-    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
-}
-
-fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.trim().parse().ok()
+fn grpc_status(headers: &(impl Fields + ?Sized)) -> Option<u16> {
+    headers.text("grpc-status")?.trim().parse().ok()
 }
 
 /// What becomes of an exchange, as far as its request tells.
@@ -67,7 +63,6 @@ struct Head {
 #[derive(Debug)]
 pub(super) struct Account {
     ticket: Ticket,
-    metrics: ModelMetrics,
     /// Exchanges of the model under way at the start.
     in_flight: u32,
     _in_flight: ModelInFlight,
@@ -86,20 +81,19 @@ impl Account {
     /// Counts an exchange of `model`, if that is monitored.
     pub(super) fn open(ledger: &Ledger, model: &ModelName, event_time: DateTime<Utc>) -> Option<Self> {
         let mut ticket = ledger.open(model, event_time)?;
-        let metrics = ledger.model_metrics(model)?;
         ticket.set_reason("client_disconnected");
-        metrics.in_flight.inc();
+        let gauge = ticket.metrics().in_flight.clone();
+        gauge.inc();
         Some(Self {
             ticket,
-            in_flight: u32::try_from(metrics.in_flight.get()).unwrap_or(0),
-            _in_flight: ModelInFlight(metrics.in_flight.clone()),
-            metrics,
+            in_flight: u32::try_from(gauge.get()).unwrap_or(0),
+            _in_flight: ModelInFlight(gauge),
         })
     }
 
     /// Its event time could not be read.
     pub(super) fn without_event_time(&self) {
-        self.metrics.event_time_invalid.inc();
+        self.ticket.metrics().event_time_invalid.inc();
     }
 }
 
@@ -146,6 +140,16 @@ impl Observing {
         Arc::clone(&self.request)
     }
 
+    /// A part of the request's body has passed.
+    pub(super) fn request_passed(&self, data: &[u8]) {
+        self.request.lock().push(data);
+    }
+
+    /// The request's body has passed to its end.
+    pub(super) fn request_complete(&self) {
+        self.request.lock().complete();
+    }
+
     /// Whether the exchange may be recorded.
     pub(super) fn is_recorded(&self) -> bool {
         matches!(self.fate, Fate::Record(_))
@@ -165,7 +169,7 @@ impl Observing {
     pub(super) fn answered(
         &mut self,
         status: u16,
-        headers: &HeaderMap,
+        headers: &(impl Fields + ?Sized),
         upstream: Duration,
         overhead: Duration,
     ) {
@@ -197,30 +201,24 @@ impl Observing {
         self.whose = account.map_or(Whose::Nobody, Whose::Known);
     }
 
-    /// There is no answer of the model server: the client gets this status with these headers.
+    /// There is no answer of the model server: the client gets this status, and this one of gRPC.
     pub(super) fn unanswered(
         mut self,
-        (status, made): (u16, &HeaderMap),
+        (status, grpc_status): (u16, Option<u16>),
         reason: &'static str,
         upstream: Duration,
         overhead: Duration,
     ) {
         let is_broken = self.request.lock().state() == CopyState::Broken;
-        self.head = Some(Head {
-            status,
-            grpc_status: grpc_status(made),
-            headers: Headers::default(),
-            upstream,
-            overhead,
-        });
+        self.head = Some(Head { status, grpc_status, headers: Headers::default(), upstream, overhead });
         self.settle(0, Err(if is_broken { "client_disconnected" } else { reason }));
     }
 
     /// What the answer says after its body.
-    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+    pub(super) fn trailers(&mut self, trailers: &(impl Fields + ?Sized)) {
         if let Some(head) = &mut self.head {
             head.grpc_status = grpc_status(trailers).or(head.grpc_status);
-            head.headers.add(bytes_of(trailers));
+            head.headers.add(trailers.fields());
         }
     }
 
@@ -261,7 +259,7 @@ impl Observing {
             in_flight: account.in_flight,
         };
         if !self.is_feedback() {
-            show(&account.metrics, &traffic, head.is_some().then_some(waited));
+            show(account.ticket.metrics(), &traffic, head.is_some().then_some(waited));
             account.ticket.traffic(&traffic);
         }
         match (std::mem::replace(&mut self.fate, Fate::SampledOut), outcome) {

@@ -1,47 +1,35 @@
-//! What happens to one request: forwarded as it is, and observed where it is a prediction of a monitored model.
+//! What the proxy is made of, and one request of HTTP/2: forwarded as it is, and observed where it is a prediction of a
+//! monitored model.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use http_body::Body;
+use chrono::{DateTime, Utc};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::{BodyCopy, Gate, InFlight, RequestBody, ResponseBody};
+use super::absent::{Absent, ERROR_HEADER, GRPC_KIND};
+use super::body::{InFlight, RequestBody, ResponseBody};
 use super::client::ClientConnection;
-use super::headers::{strip_hop_by_hop, wants_keep_alive, wants_upgrade};
+use super::headers::strip_hop_by_hop;
 use super::ledger::Ledger;
-use super::named::is_in_body;
-use super::observe::{Account, Fate, Observing, Started, Unnamed, Whose, pick};
-use super::queue::{ExchangeQueue, Reservation};
-use super::record::{is_sampled, new_id};
+use super::observe::Observing;
+use super::queue::ExchangeQueue;
+use super::recognise::{Asked, Noted, REQUEST_ID, TRACEPARENT};
 use super::routes::Routes;
 use super::shed::keep_share;
 use super::tls::{Certificate, TlsError};
 use super::upstream::{Answer, SendError};
 use crate::config;
-use crate::decode::{Recognised, Route};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 
 pub use super::server::Proxy;
-
-/// How far in the future an event may lie; clocks differ that much.
-const FUTURE_LIMIT: TimeDelta = TimeDelta::minutes(5);
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// On answers that the proxy makes itself: why there is none of the model server.
-const ERROR: HeaderName = HeaderName::from_static("x-driftline-error");
-/// The status of gRPC when there is no model server.
-const UNAVAILABLE: u16 = 14;
-/// The status of gRPC when there was no answer in time.
-const DEADLINE_EXCEEDED: u16 = 4;
 
 /// Why the proxy did not start.
 #[derive(Debug, Error)]
@@ -138,10 +126,10 @@ impl TapSettings {
 /// Everything that a request needs; shared by all connections.
 #[derive(Debug)]
 pub(super) struct Shared {
-    routes: Routes,
+    pub(super) routes: Routes,
     pub(super) certificate: Option<Certificate>,
-    settings: TapSettings,
-    event_time_header: Option<HeaderName>,
+    pub(super) settings: TapSettings,
+    pub(super) event_time_header: Option<HeaderName>,
     pub(super) tasks: TaskTracker,
     /// Ends what is still open after the grace.
     pub(super) kill: CancellationToken,
@@ -152,46 +140,20 @@ pub(super) struct Shared {
 #[error("the model server reset the request")]
 pub(super) struct Reset(#[source] hyper::Error);
 
-/// Why there is no room for an exchange.
-#[derive(Debug, Clone, Copy)]
-enum Without {
-    SampledOut,
-    Dropped(&'static str),
-}
-
-/// How the client speaks, as far as its answer depends on it.
-#[derive(Debug, Clone, Copy)]
-struct Speech {
-    version: Version,
-    is_grpc: bool,
-    keep_alive: bool,
-}
-
-impl Speech {
-    fn of<B>(request: &Request<B>) -> Self {
-        let kind = request.headers().get(CONTENT_TYPE);
-        Self {
-            version: request.version(),
-            is_grpc: kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
-            keep_alive: request.version() == Version::HTTP_10 && wants_keep_alive(request.headers()),
-        }
-    }
-}
-
 /// When the stages of a request were reached.
 #[derive(Debug, Clone, Copy)]
-struct Times {
-    started: Instant,
-    sent: Instant,
-    answered: Instant,
+pub(super) struct Times {
+    pub(super) started: Instant,
+    pub(super) sent: Instant,
+    pub(super) answered: Instant,
 }
 
 impl Times {
-    fn upstream(&self) -> Duration {
+    pub(super) fn upstream(&self) -> Duration {
         self.answered - self.sent
     }
 
-    fn overhead(&self) -> Duration {
+    pub(super) fn overhead(&self) -> Duration {
         (self.sent - self.started) + self.answered.elapsed()
     }
 }
@@ -230,7 +192,12 @@ impl Shared {
         self.settings.metrics.tap.keep_share.set(keep_share(self.settings.queue.fill()));
     }
 
-    /// Forwards one request.
+    /// Counts an answer.
+    pub(super) fn count(&self, status: u16) {
+        self.settings.metrics.proxy.answered(status);
+    }
+
+    /// Forwards one request of HTTP/2.
     pub(super) async fn serve(
         self: Arc<Self>,
         client: Arc<ClientConnection>,
@@ -238,29 +205,33 @@ impl Shared {
     ) -> Result<Response<ResponseBody>, Reset> {
         let started = Instant::now();
         let in_flight = InFlight::new(&self.settings.metrics.proxy.in_flight, Arc::clone(&client));
-        let speech = Speech::of(&request);
+        let kind = request.headers().get(CONTENT_TYPE);
+        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(GRPC_KIND.as_bytes()));
         if request.method() == Method::CONNECT {
-            // That asks for a tunnel to anywhere; a model server has no use for it.
-            return Ok(self.answer_without_upstream(
-                in_flight,
-                speech,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "connect",
-            ));
+            return Ok(self.answer_without_upstream(in_flight, is_grpc, Absent::Connect));
         }
-        let (upstream, route_model) = self.routes.find(&request);
-        let (mut observing, answer_id) = self.observe(&mut request, route_model);
-        let upgrade = (speech.version == Version::HTTP_11 && wants_upgrade(request.headers()))
-            .then(|| hyper::upgrade::on(&mut request));
+        let (upstream, route_model) = self.routes.find(request.uri().path(), || host_of(&request));
+        let Noted { mut observing, traceparent, request_id } = self.note(
+            &Asked {
+                method: request.method().as_str(),
+                path: request.uri().path(),
+                fields: request.headers(),
+            },
+            route_model,
+        );
+        let answer_id = request_id.and_then(|id| HeaderValue::try_from(id).ok());
+        let traceparent = traceparent.and_then(|value| HeaderValue::try_from(value).ok());
+        for (name, value) in [(TRACEPARENT, traceparent), (REQUEST_ID, answer_id.clone())] {
+            if let Some(value) = value {
+                request.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
 
         let copy = observing.as_ref().map(|observing| observing.request_copy());
         let (mut parts, body) = request.into_parts();
-        strip_hop_by_hop(&mut parts.headers, upgrade.is_some());
-        let is_length_stated =
-            speech.version != Version::HTTP_2 || parts.headers.contains_key(CONTENT_LENGTH);
-        let body = RequestBody::new(body, copy, is_length_stated);
-        let mut request = Request::from_parts(parts, body);
-        let gate = self.hold_back(&mut request);
+        strip_hop_by_hop(&mut parts.headers);
+        let is_length_stated = parts.headers.contains_key(CONTENT_LENGTH);
+        let request = Request::from_parts(parts, RequestBody::new(body, copy, is_length_stated));
 
         let sent = Instant::now();
         if let Some(observing) = &mut observing {
@@ -280,195 +251,25 @@ impl Shared {
             Ok(answer) => answer,
             Err(error) => {
                 log(&error, upstream.authority());
-                return self.unanswered(error, observing, in_flight, speech, times);
+                return self.unanswered(error, observing, in_flight, is_grpc, times);
             }
         };
-        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if switching && let Some(client) = upgrade {
-            self.tunnel(client, hyper::upgrade::on(&mut response));
-        }
-        self.count(response.status());
+        self.count(response.status().as_u16());
         if let Some(observing) = &mut observing {
             let status = response.status().as_u16();
             observing.answered(status, response.headers(), times.upstream(), times.overhead());
         }
-        adapt(&mut response, speech, switching, answer_id);
-        let claimed =
-            (speech.version != Version::HTTP_2).then(|| content_length(response.headers())).flatten();
-        let copy = self.answer_copy(observing.as_deref());
-        Ok(response.map(|body| {
-            ResponseBody::new(body, lease, in_flight)
-                .behind(gate)
-                .until(deadline)
-                .claiming(claimed)
-                .observed(observing, copy)
-        }))
-    }
-
-    /// What is to be noted of a request, and the id to repeat in the answer; nothing when it is none of a monitored
-    /// model's predictions. The headers that the settings ask for are added here.
-    fn observe(
-        &self,
-        request: &mut Request<Incoming>,
-        route_model: Option<&ModelName>,
-    ) -> (Option<Box<Observing>>, Option<HeaderValue>) {
-        let Some((route, model)) = self.recognise(request, route_model) else { return (None, None) };
-        let received_at = (self.settings.now)();
-        let (event_time, invalid) = self.event_time(request.headers(), received_at);
-        let ledger = &self.settings.ledger;
-        let whose = match model {
-            Some(model) => {
-                let Some(account) = Account::open(ledger, &model, event_time) else { return (None, None) };
-                if invalid {
-                    account.without_event_time();
-                }
-                Whose::Known(account)
-            }
-            None => Whose::Unnamed(Unnamed {
-                ledger: ledger.clone(),
-                protocol: route.protocol,
-                event_time,
-                is_event_time_invalid: invalid,
-                unmonitored: self.settings.metrics.tap.unmonitored.clone(),
-            }),
-        };
-        let is_unnamed = matches!(whose, Whose::Unnamed(_));
-        let answer_id = self.identify(request.headers_mut(), received_at);
-        let queue = &self.settings.queue;
-        let (fate, room) = if route.protocol.is_decoded() {
-            let headers = pick(request.headers());
-            let generated_id = headers.any_id().is_none().then(|| new_id(received_at));
-            let id = headers.any_id().or(generated_id.as_deref()).unwrap_or_default();
-            match self.room(id) {
-                Ok(room) => (
-                    Fate::Record(Started { route, received_at, event_time, headers, generated_id }),
-                    Some(room),
-                ),
-                Err(Without::SampledOut) => (Fate::SampledOut, None),
-                Err(Without::Dropped(reason)) => (Fate::Dropped(reason), None),
-            }
-        } else {
-            (Fate::Dropped("unsupported_format"), None)
-        };
-        let copy = match room {
-            Some(room) => BodyCopy::new(room, self.tap().body_limit.0),
-            None => BodyCopy::unwanted(queue.reservation()),
-        };
-        let copy = if is_unnamed { copy.keeping_first() } else { copy };
-        let observing = Observing::new(whose, fate, copy, queue.clone());
-        (Some(Box::new(observing)), answer_id)
-    }
-
-    /// Room in the queue for the exchange of this id, or what becomes of it without.
-    fn room(&self, id: &str) -> Result<Reservation, Without> {
-        let sample = self.tap().sample.get();
-        if !is_sampled(id, sample) {
-            return Err(Without::SampledOut);
-        }
-        let share = keep_share(self.settings.queue.fill());
-        if share < 1.0 {
-            self.settings.metrics.tap.keep_share.set(share);
-            if !is_sampled(id, sample * share) {
-                return Err(Without::Dropped("shed"));
-            }
-        }
-        self.settings.queue.reserve().ok_or(Without::Dropped("queue_full"))
-    }
-
-    /// Adds the ids that the settings ask for and the client did not give; the request id is returned.
-    fn identify(&self, headers: &mut HeaderMap, now: DateTime<Utc>) -> Option<HeaderValue> {
-        if self.tap().traceparent && !headers.contains_key(TRACEPARENT) {
-            let trace = new_id(now).replace('-', "");
-            // Unique within its trace, which is all that a span has to be; never all zeros, as the variant is in it.
-            let span = &trace[16..];
-            if let Ok(value) = HeaderValue::from_str(&format!("00-{trace}-{span}-01")) {
-                headers.insert(TRACEPARENT, value);
-            }
-        }
-        if !self.tap().request_id || headers.contains_key(REQUEST_ID) {
-            return None;
-        }
-        let id = HeaderValue::from_str(&new_id(now)).ok()?;
-        headers.insert(REQUEST_ID, id.clone());
-        Some(id)
-    }
-
-    /// The route of a prediction, and its model if that is known before the body.
-    fn recognise(
-        &self,
-        request: &Request<Incoming>,
-        route_model: Option<&ModelName>,
-    ) -> Option<(Route, Option<ModelName>)> {
-        let path = request.uri().path();
-        let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let recognised = Route::recognise(request.method().as_str(), path, user_agent);
-        if recognised == Recognised::NeverTapped {
-            return None;
-        }
-        if request.method() == Method::POST
-            && let Some(model) = self.settings.paths.get(path)
+        *response.version_mut() = Version::HTTP_2;
+        let headers = response.headers_mut();
+        strip_hop_by_hop(headers);
+        if let Some(id) = answer_id
+            && !headers.contains_key(REQUEST_ID)
         {
-            let route = match recognised {
-                Recognised::Prediction(route) => route,
-                _ => Route::configured(),
-            };
-            return Some((route, Some(model.clone())));
+            headers.insert(HeaderName::from_static(REQUEST_ID), id);
         }
-        let Recognised::Prediction(route) = recognised else { return None };
-        if let Some(model) = route_model {
-            return Some((route, Some(model.clone())));
-        }
-        if route.model.is_none() && is_in_body(route.protocol) {
-            return Some((route, None));
-        }
-        let model = route.model.as_deref().and_then(|name| ModelName::parse(name).ok());
-        if model.is_none() {
-            self.settings.metrics.tap.unmonitored.inc();
-        }
-        Some((route, Some(model?)))
-    }
-
-    /// The time of the prediction, and whether its header had to be passed over.
-    fn event_time(&self, headers: &HeaderMap, received_at: DateTime<Utc>) -> (DateTime<Utc>, bool) {
-        let Some(value) = self.event_time_header.as_ref().and_then(|name| headers.get(name)) else {
-            return (received_at, false);
-        };
-        let time = value.to_str().ok().and_then(|text| DateTime::parse_from_rfc3339(text.trim()).ok());
-        match time.map(|time| time.to_utc()) {
-            Some(time) if time <= received_at + FUTURE_LIMIT => (time, false),
-            _ => (received_at, true),
-        }
-    }
-
-    /// Holds the body back that a client only sends when it is asked for, until the model server asks.
-    fn hold_back(&self, request: &mut Request<RequestBody>) -> Option<Arc<Gate>> {
-        let expects = request.version() == Version::HTTP_11
-            && request
-                .headers()
-                .get(EXPECT)
-                .is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-            && !request.body().is_end_stream();
-        if !expects {
-            return None;
-        }
-        let gate = request.body_mut().hold(self.tap().continue_timeout.0);
-        let opened = Arc::clone(&gate);
-        hyper::ext::on_informational(request, move |interim| {
-            if interim.status() == StatusCode::CONTINUE {
-                opened.open();
-            }
-        });
-        Some(gate)
-    }
-
-    /// The copy of an answer's body: of nothing where no rows can come of it.
-    fn answer_copy(&self, observing: Option<&Observing>) -> BodyCopy {
-        let room = self.settings.queue.reservation();
-        if observing.is_some_and(Observing::is_recorded) {
-            BodyCopy::new(room, self.tap().body_limit.0)
-        } else {
-            BodyCopy::unwanted(room)
-        }
+        let copy = self.answer_copy(observing.as_deref());
+        Ok(response
+            .map(|body| ResponseBody::new(body, lease, in_flight).until(deadline).observed(observing, copy)))
     }
 
     /// There is no answer of the model server: the client learns why, and the exchange is settled.
@@ -477,100 +278,46 @@ impl Shared {
         error: SendError,
         observing: Option<Box<Observing>>,
         in_flight: InFlight,
-        speech: Speech,
+        is_grpc: bool,
         times: Times,
     ) -> Result<Response<ResponseBody>, Reset> {
-        let reason = error.reason();
-        let settle = |status: StatusCode, headers: &HeaderMap| {
-            if let Some(observing) = observing {
-                observing.unanswered((status.as_u16(), headers), reason, times.upstream(), times.overhead());
-            }
-        };
-        if speech.version == Version::HTTP_2
-            && error.is_stream_reset()
-            && let SendError::Failed(error) = error
-        {
-            settle(StatusCode::BAD_GATEWAY, &HeaderMap::new());
-            return Err(Reset(error));
+        let absent = error.absent();
+        let is_reset = error.is_stream_reset();
+        if let Some(observing) = observing {
+            let status = if is_reset { (absent.status().as_u16(), None) } else { absent.shown(is_grpc) };
+            observing.unanswered(status, absent.reason(), times.upstream(), times.overhead());
         }
-        let status = match error {
-            SendError::Unforwardable => StatusCode::BAD_REQUEST,
-            SendError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            _ => StatusCode::BAD_GATEWAY,
-        };
-        let response = self.answer_without_upstream(in_flight, speech, status, reason);
-        settle(response.status(), response.headers());
-        Ok(response)
+        match error {
+            SendError::Failed(error) if is_reset => Err(Reset(error)),
+            _ => Ok(self.answer_without_upstream(in_flight, is_grpc, absent)),
+        }
     }
 
     /// What the absence of the model server means to a client, and nothing else.
     fn answer_without_upstream(
         &self,
         in_flight: InFlight,
-        speech: Speech,
-        status: StatusCode,
-        reason: &'static str,
+        is_grpc: bool,
+        absent: Absent,
     ) -> Response<ResponseBody> {
-        self.count(status);
+        self.count(absent.status().as_u16());
+        let (status, grpc_status) = absent.shown(is_grpc);
         let mut response = Response::new(ResponseBody::empty(in_flight));
-        if speech.is_grpc {
-            // gRPC has its status in the headers of an otherwise successful answer.
-            let status = if status == StatusCode::GATEWAY_TIMEOUT { DEADLINE_EXCEEDED } else { UNAVAILABLE };
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
-        } else {
-            *response.status_mut() = status;
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let headers = response.headers_mut();
+        if let Some(grpc_status) = grpc_status {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC_KIND));
+            headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_status));
         }
-        response.headers_mut().insert(ERROR, HeaderValue::from_static(reason));
+        headers.insert(HeaderName::from_static(ERROR_HEADER), HeaderValue::from_static(absent.reason()));
         response
     }
-
-    fn count(&self, status: StatusCode) {
-        let code = if status.as_u16() < 600 { status.as_str() } else { "other" };
-        self.settings.metrics.proxy.requests.with_label_values(&[code]).inc();
-    }
-
-    /// Passes bytes both ways once both sides have changed their protocol.
-    fn tunnel(self: &Arc<Self>, client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade) {
-        let shared = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let relay = async {
-                let (client, server) = (client.await?, server.await?);
-                let mut client = hyper_util::rt::TokioIo::new(client);
-                let mut server = hyper_util::rt::TokioIo::new(server);
-                // Either side may break off at any time; that is the end of the tunnel and no more.
-                if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
-                    tracing::debug!(%error, "a tunnel ended");
-                }
-                Ok::<(), hyper::Error>(())
-            };
-            if let Some(Err(error)) = shared.kill.run_until_cancelled(relay).await {
-                tracing::debug!(%error, "a connection was not upgraded");
-            }
-        });
-    }
 }
 
-/// Takes out of an answer what belongs to the other connection, and adds what this one needs.
-fn adapt(response: &mut Response<Incoming>, speech: Speech, switching: bool, answer_id: Option<HeaderValue>) {
-    if speech.version == Version::HTTP_2 {
-        *response.version_mut() = Version::HTTP_2;
-    }
-    let headers = response.headers_mut();
-    strip_hop_by_hop(headers, switching);
-    if speech.keep_alive && headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-    }
-    if let Some(id) = answer_id
-        && !headers.contains_key(REQUEST_ID)
-    {
-        headers.insert(REQUEST_ID, id);
-    }
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// The host that a request names.
+fn host_of<B>(request: &Request<B>) -> &str {
+    let host = request.uri().authority().map(http::uri::Authority::as_str);
+    host.or_else(|| request.headers().get(HOST)?.to_str().ok()).unwrap_or_default()
 }
 
 fn log(error: &SendError, upstream: &str) {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use uuid::{NoContext, Timestamp, Uuid};
 
+use super::ids::new_uuid;
 use super::ledger::Ticket;
 use super::queue::Reservation;
 use crate::decode::events::{LabelEvent, MAX_INFLATED, labels_of_feedback};
@@ -156,8 +156,7 @@ fn joined(pieces: Vec<Bytes>) -> Bytes {
 
 /// A new id in the order of time.
 pub(super) fn new_id(now: DateTime<Utc>) -> String {
-    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos())).to_string()
+    new_uuid(now).to_string()
 }
 
 /// Whether an id belongs to the share that is kept: the same on every replica and after every restart.

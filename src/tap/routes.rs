@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use http::Request;
-use http::header::HOST;
-
 use super::connect::Address;
 use super::proxy::ProxyError;
 use super::upstream::Upstream;
@@ -52,11 +49,16 @@ impl Routes {
         Ok(Self { upstreams, rules })
     }
 
-    /// The model server for a request, and the model that the route names.
-    pub(super) fn find<B>(&self, request: &Request<B>) -> (&Arc<Upstream>, Option<&ModelName>) {
+    /// The model server for a request, and the model that the route names; `host` is what the request names, with or
+    /// without a port.
+    pub(super) fn find<'h>(
+        &self,
+        path: &str,
+        host: impl Fn() -> &'h str,
+    ) -> (&Arc<Upstream>, Option<&ModelName>) {
         let fits = |rule: &&Rule| {
-            starts_with(request.uri().path(), &rule.prefix)
-                && rule.host.as_deref().is_none_or(|host| host_of(request).eq_ignore_ascii_case(host))
+            starts_with(path, &rule.prefix)
+                && rule.host.as_deref().is_none_or(|wanted| without_port(host()).eq_ignore_ascii_case(wanted))
         };
         match self.rules.iter().find(fits) {
             Some(rule) => (&self.upstreams[rule.upstream], rule.model.as_ref()),
@@ -69,12 +71,8 @@ impl Routes {
     }
 }
 
-/// The host that a request names, without its port.
-fn host_of<B>(request: &Request<B>) -> &str {
-    if let Some(host) = request.uri().host() {
-        return host;
-    }
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+/// The host alone.
+fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         // The last colon of an IPv6 address in brackets is inside of them.
         Some((front, port)) if !port.ends_with(']') => front,
@@ -114,18 +112,16 @@ mod tests {
         let text = "models: [{name: m}]\ntap:\n  upstream: http://default:1\n  routes:\n    - {path_prefix: /v2, upstream: 'http://short:1'}\n    - {path_prefix: /v2/models/m, upstream: 'http://long:1', model: m}\n    - {host: Other.Example, upstream: 'http://host:1'}\n    - {host: other.example, path_prefix: /v2, upstream: 'http://both:1'}\n";
         let settings = config::Settings::parse(text, "d.yaml").unwrap();
         let routes = Routes::new(&settings.tap).unwrap();
-        for (uri, host, upstream, model) in [
+        for (path, host, upstream, model) in [
             ("/v2/models/m/infer", "x", "long:1", Some("m")),
             ("/v2/models/n/infer", "x", "short:1", None),
             ("/v1", "x", "default:1", None),
             ("/v1", "OTHER.example:8080", "host:1", None),
             ("/v2/models/m/infer", "other.example", "both:1", None),
-            ("http://other.example:1/v1", "ignored", "host:1", None),
             ("/v1", "[::1]:80", "default:1", None),
         ] {
-            let request = Request::builder().uri(uri).header(HOST, host).body(()).unwrap();
-            let (found, of) = routes.find(&request);
-            assert_eq!((found.authority(), of.map(ModelName::as_str)), (upstream, model), "{uri} {host}");
+            let (found, of) = routes.find(path, || host);
+            assert_eq!((found.authority(), of.map(ModelName::as_str)), (upstream, model), "{path} {host}");
         }
     }
 }

@@ -1,19 +1,23 @@
-//! The listener: connections in, requests to [`Shared::serve`], and a shutdown that finishes what is in flight.
+//! The listener: connections in, HTTP/1 to the relay, requests of HTTP/2 to [`Shared::serve`], and a shutdown that
+//! finishes what is in flight.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{ClientConnection, Overdue, Watched};
+use super::client::ClientConnection;
 use super::proxy::{ProxyError, Shared, TapSettings};
+use super::relay::{self, Served, Stream};
+use crate::config;
 
 /// How long to wait when the system has no file descriptor left for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -55,10 +59,12 @@ impl Proxy {
     /// or its grace is over.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listener, shared, .. } = self;
-        Self::serve(listener, shared, shutdown).await;
+        Threads::default().serve(listener, shared, shutdown).await;
     }
 
     /// Like [`Proxy::run`], on threads of its own: whatever else the process computes, it does not hold up a prediction.
+    ///
+    /// Each thread has its connections to itself, those to model servers included, so that none waits for another.
     ///
     /// # Errors
     ///
@@ -66,23 +72,58 @@ impl Proxy {
     pub async fn run_apart(self, shutdown: CancellationToken) -> std::io::Result<()> {
         let Self { listener, shared, .. } = self;
         let listener = listener.into_std()?;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().thread_name("proxy").enable_all().build()?;
-        let served = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async {
-                Self::serve(TcpListener::from_std(listener)?, shared, shutdown).await;
+        let stop = CancellationToken::new();
+        let mut others = Vec::new();
+        let mut handles = Vec::new();
+        for number in 1..thread_count(shared.tap()) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            handles.push(runtime.handle().clone());
+            let stop = stop.clone();
+            others.push(std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
+                runtime.block_on(stop.cancelled());
+            })?);
+        }
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (ended, has_ended) = tokio::sync::oneshot::channel();
+        let first = std::thread::Builder::new().name("proxy-0".to_owned()).spawn(move || {
+            let _stop = stop.drop_guard();
+            let served = runtime.block_on(async {
+                Threads { others: handles }.serve(TcpListener::from_std(listener)?, shared, shutdown).await;
                 Ok(())
-            })
-        });
-        served.await.map_err(std::io::Error::other)?
+            });
+            // Nobody may be waiting any more.
+            drop(ended.send(served));
+        })?;
+        let served = has_ended.await.map_err(std::io::Error::other)?;
+        for thread in others.into_iter().chain([first]) {
+            if thread.join().is_err() {
+                return Err(std::io::Error::other("a thread of the proxy panicked"));
+            }
+        }
+        served
     }
+}
 
-    async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
+/// How many threads forward.
+pub(super) fn thread_count(settings: &config::Tap) -> usize {
+    let wanted = settings.threads.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1)
+}
+
+/// The threads that serve connections: the one that accepts them, and others.
+#[derive(Debug, Default)]
+struct Threads {
+    others: Vec<Handle>,
+}
+
+impl Threads {
+    async fn serve(self, listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
         shared.tasks.spawn(tidy(Arc::clone(&shared), shutdown.clone()));
         let builder = Arc::new(builder(&shared));
         let room = shared.tap().max_connections;
         let room = room
             .map(|most| Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS))));
+        let mut number = 0;
         loop {
             let accepting = async {
                 let permit = match &room {
@@ -95,8 +136,15 @@ impl Proxy {
             let Some(accepted) = shutdown.run_until_cancelled(accepting).await else { break };
             match accepted {
                 Ok((stream, permit)) => {
-                    let (builder, shared_) = (Arc::clone(&builder), Arc::clone(&shared));
-                    shared.tasks.spawn(accept(stream, permit, builder, shared_, shutdown.clone()));
+                    number = (number + 1) % (self.others.len() + 1);
+                    let client = Client {
+                        builder: Arc::clone(&builder),
+                        shared: Arc::clone(&shared),
+                        shutdown: shutdown.clone(),
+                        thread: number,
+                        _permit: permit,
+                    };
+                    self.hand_over(stream, client);
                 }
                 Err(error) => {
                     // One connection's trouble, or too many of them: either way the next may succeed.
@@ -111,6 +159,30 @@ impl Proxy {
             tracing::warn!(open = shared.tasks.len(), "connections were still open after the grace");
             shared.kill.cancel();
             shared.tasks.wait().await;
+        }
+    }
+
+    /// Has a connection served by its thread.
+    fn hand_over(&self, stream: TcpStream, client: Client) {
+        let shared = Arc::clone(&client.shared);
+        let Some(other) = client.thread.checked_sub(1).and_then(|at| self.others.get(at)) else {
+            shared.tasks.spawn(client.accept(stream));
+            return;
+        };
+        // Events of a connection come to the thread on which it was registered.
+        match stream.into_std() {
+            Ok(stream) => {
+                shared.tasks.spawn_on(
+                    async move {
+                        match TcpStream::from_std(stream) {
+                            Ok(stream) => client.accept(stream).await,
+                            Err(error) => tracing::warn!(%error, "a connection was not taken over"),
+                        }
+                    },
+                    other,
+                );
+            }
+            Err(error) => tracing::warn!(%error, "a connection was not handed over"),
         }
     }
 }
@@ -133,19 +205,10 @@ async fn tidy(shared: Arc<Shared>, shutdown: CancellationToken) {
     }
 }
 
-fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
+fn builder(shared: &Shared) -> http2::Builder<TokioExecutor> {
     let tap = shared.tap();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .http1()
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        // Would also end connections that are only idle; `ClientConnection` tells the two apart.
-        .header_read_timeout(None)
-        .max_buf_size(tap.header_bytes.0)
-        .max_headers(usize::try_from(tap.header_count).unwrap_or(usize::MAX));
-    builder
-        .http2()
         .auto_date_header(false)
         .max_header_list_size(u32::try_from(tap.header_bytes.0).unwrap_or(u32::MAX))
         .max_concurrent_streams(tap.max_streams)
@@ -154,70 +217,78 @@ fn builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Serves one connection, after its TLS handshake if there is one.
-async fn accept(
-    stream: TcpStream,
-    _permit: Option<OwnedSemaphorePermit>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+/// A client that has connected.
+struct Client {
+    builder: Arc<http2::Builder<TokioExecutor>>,
     shared: Arc<Shared>,
     shutdown: CancellationToken,
-) {
-    // Without it small frames wait for an acknowledgement: a gRPC call took 44 ms instead of 0.7.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
-    }
-    let client = Arc::new(ClientConnection::new());
-    let Some(certificate) = &shared.certificate else {
-        return serve(stream, client, builder, shared, shutdown).await;
-    };
-    let handshake = certificate.acceptor().accept(stream);
-    let handshake = async {
-        match shared.tap().header_timeout {
-            Some(limit) => tokio::time::timeout(limit.0, handshake).await?,
-            None => handshake.await,
-        }
-    };
-    match shutdown.run_until_cancelled(handshake).await {
-        Some(Ok(stream)) => {
-            if super::tls::is_http2(stream.get_ref().1.alpn_protocol()) {
-                client.speaks_http2();
-            }
-            serve(stream, client, builder, shared, shutdown).await;
-        }
-        Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        None => {}
-    }
+    thread: usize,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: T,
-    client: Arc<ClientConnection>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    shared: Arc<Shared>,
-    shutdown: CancellationToken,
-) {
-    let stream = TokioIo::new(Watched::new(stream, Arc::clone(&client)));
-    let service = service_fn(|request| Arc::clone(&shared).serve(Arc::clone(&client), request));
-    let connection = builder.serve_connection_with_upgrades(stream, service);
-    let mut connection = std::pin::pin!(connection);
-    let tap = shared.tap();
-    let limits = (tap.header_timeout.map(|limit| limit.0), tap.idle_timeout.map(|limit| limit.0));
-    let ended = async {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended,
-            () = shutdown.cancelled() => {}
-            why = client.overdue(limits.0, limits.1) => {
-                tracing::debug!(?why, "a client's connection is closed");
-                if why == Overdue::Head {
-                    return Ok(());
+impl Client {
+    /// Serves one connection, after its TLS handshake if there is one.
+    async fn accept(self, stream: TcpStream) {
+        // Without it small frames wait for an acknowledgement: a gRPC call took 44 ms instead of 0.7.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+        let Some(certificate) = &self.shared.certificate else {
+            return self.serve(Stream::Plain(stream)).await;
+        };
+        let handshake = certificate.acceptor().accept(stream);
+        let handshake = async {
+            match self.shared.tap().header_timeout {
+                Some(limit) => tokio::time::timeout(limit.0, handshake).await?,
+                None => handshake.await,
+            }
+        };
+        match self.shutdown.run_until_cancelled(handshake).await {
+            Some(Ok(stream)) => {
+                let is_http2 = super::tls::is_http2(stream.get_ref().1.alpn_protocol());
+                let stream = Stream::Tls(Box::new(stream.into()));
+                if is_http2 {
+                    self.serve_http2(stream).await;
+                } else {
+                    self.serve(stream).await;
                 }
             }
+            Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            None => {}
         }
-        connection.as_mut().graceful_shutdown();
-        connection.await
-    };
-    if let Some(Err(error)) = shared.kill.run_until_cancelled(ended).await {
-        tracing::debug!(%error, "a connection ended");
+    }
+
+    /// What is spoken shows in the first bytes.
+    async fn serve(&self, stream: Stream) {
+        let served = relay::serve(stream, &self.shared, self.thread, &self.shutdown);
+        if let Some(Served::Http2(stream)) = self.shared.kill.run_until_cancelled(served).await {
+            self.serve_http2(stream).await;
+        }
+    }
+
+    async fn serve_http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: T) {
+        let client = Arc::new(ClientConnection::new());
+        let service = service_fn(|request| Arc::clone(&self.shared).serve(Arc::clone(&client), request));
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let idle = async {
+            match self.shared.tap().idle_timeout {
+                Some(limit) => client.idle(limit.0).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended,
+                () = self.shutdown.cancelled() => {}
+                () = idle => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
+        if let Some(Err(error)) = self.shared.kill.run_until_cancelled(ended).await {
+            tracing::debug!(%error, "a connection ended");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Connections to one model server: reused for HTTP/1, one per client's connection for HTTP/2, and never a retry of
-//! what was sent.
+//! Connections to one model server for clients of HTTP/2: one for each of theirs, or reused ones where the model server
+//! knows only HTTP/1. What was sent is never sent again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,10 +17,12 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
+use super::absent::Absent;
 use super::body::RequestBody;
 use super::client::ClientConnection;
 use super::connect::{Address, Connected};
-use super::server::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use super::relay::{Pool, Stream};
+use super::server::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, thread_count};
 use crate::config;
 
 /// How often a connection is opened for a request that none of them took.
@@ -47,6 +49,8 @@ pub(super) struct Upstream {
     tasks: TaskTracker,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    /// Unused connections of the relay, for each thread of the proxy.
+    pools: Vec<Pool>,
 }
 
 /// An answer, and the connection it comes over.
@@ -100,6 +104,7 @@ impl Upstream {
             tasks: TaskTracker::new(),
             http1,
             http2,
+            pools: (0..thread_count(settings)).map(|_| Pool::default()).collect(),
         }
     }
 
@@ -112,6 +117,30 @@ impl Upstream {
     pub(super) fn reap(&self) {
         let mut idle = self.idle.lock();
         idle.retain(|one| one.since.elapsed() < self.idle_timeout && !one.sender.is_closed());
+        drop(idle);
+        for pool in &self.pools {
+            pool.reap(self.idle_timeout);
+        }
+    }
+
+    /// An unused connection of the relay on this thread of the proxy.
+    pub(super) fn unused_stream(&self, thread: usize) -> Option<Stream> {
+        self.pools.get(thread)?.take(self.idle_timeout)
+    }
+
+    /// Gives a connection back that may be used again.
+    pub(super) fn keep_stream(&self, thread: usize, stream: Stream) {
+        if let Some(pool) = self.pools.get(thread) {
+            pool.give_back(stream);
+        }
+    }
+
+    /// Opens a connection for the relay.
+    pub(super) async fn open_stream(&self) -> std::io::Result<Stream> {
+        Ok(match self.address.connect(false).await? {
+            Connected::Plain(stream) => Stream::Plain(stream),
+            Connected::Tls(stream, _) => Stream::Tls(Box::new(tokio_rustls::TlsStream::Client(*stream))),
+        })
     }
 
     /// Sends a request in the protocol it came in, as far as the model server knows it.
@@ -130,7 +159,7 @@ impl Upstream {
     }
 
     /// An unused connection that is ready; those that are not yet stay, those that are closed go.
-    fn unused(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn unused_sender(&self) -> Option<http1::SendRequest<RequestBody>> {
         let mut idle = self.idle.lock();
         for at in (0..idle.len()).rev() {
             let one = &idle[at];
@@ -149,7 +178,7 @@ impl Upstream {
         let is_reusable = request.version() == Version::HTTP_11;
         let mut attempts = 0;
         loop {
-            let unused = if is_reusable { self.unused() } else { None };
+            let unused = if is_reusable { self.unused_sender() } else { None };
             let mut sender = match unused {
                 Some(sender) => sender,
                 None if attempts == ATTEMPTS => {
@@ -315,13 +344,13 @@ pub(super) enum SendError {
 }
 
 impl SendError {
-    /// The reason under which the exchange counts as dropped.
-    pub(super) fn reason(&self) -> &'static str {
+    /// What the client is told.
+    pub(super) fn absent(&self) -> Absent {
         match self {
-            Self::Unforwardable => "unforwardable",
-            Self::Unreachable(_) | Self::OnlyHttp1 => "upstream_unreachable",
-            Self::Failed(_) => "upstream_reset",
-            Self::TimedOut => "upstream_timeout",
+            Self::Unforwardable => Absent::Unforwardable,
+            Self::Unreachable(_) | Self::OnlyHttp1 => Absent::Unreachable,
+            Self::Failed(_) => Absent::Reset,
+            Self::TimedOut => Absent::TimedOut,
         }
     }
 

@@ -35,6 +35,7 @@ mod tap_bodies;
 mod tap_differential;
 mod tap_faults;
 mod tap_loss;
+mod tap_relay;
 mod tap_settings;
 mod tap_support;
 mod tap_tls;
