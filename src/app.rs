@@ -28,7 +28,9 @@ use crate::store;
 use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
-use crate::tasks::{self, CatalogTask, Evaluator, Ingestion, Labels, Notifier, Recorder, Retention};
+use crate::tasks::{
+    self, CatalogTask, Evaluator, Grouping, Ingestion, Labels, Notifier, Recorder, Retention,
+};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -145,9 +147,10 @@ pub fn load_rules(settings: &Settings) -> anyhow::Result<RuleSet> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the rules were refused:\n{}", lines.join("\n"))
     };
-    let mut rules = RuleSet::parse(&files).map_err(refuse)?;
+    let rules = RuleSet::parse(&files).map_err(refuse)?;
     let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
-    rules.bind_receivers(&receivers).map_err(refuse)?;
+    rules.check_receivers(&receivers).map_err(refuse)?;
+    settings.routing.check_labels(&rules).map_err(refuse)?;
     Ok(rules)
 }
 
@@ -418,6 +421,8 @@ impl App {
             Evaluator::new(pool.clone(), Arc::clone(&settings), rules, metrics, Arc::clone(&wake), now)
                 .expecting(expectations);
         tasks.spawn(evaluator.run(shutdown.clone()));
+        let grouping = Grouping::new(pool.clone(), Arc::clone(&settings), Arc::clone(&wake), now);
+        tasks.spawn(grouping.run(shutdown.clone()));
         tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;

@@ -1,4 +1,4 @@
-//! One window's report against the rules: new states, transitions, messages and requests to retrain.
+//! One window's report against the rules: new states, transitions and requests to retrain.
 //!
 //! Everything is decided here, from arguments alone, so that the same report and states give the same bytes:
 //! even ids are derived, not drawn. Who stores the result in one transaction has judged the window once.
@@ -12,10 +12,8 @@ use uuid::Uuid;
 
 use super::evidence;
 use super::expression::{Engine, Outcome};
-use super::message::{
-    Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, Status,
-};
-use super::retrain::{RetrainMode, RetrainPolicy};
+use super::message::{Item, Notice, Status};
+use super::retrain::RetrainPolicy;
 use super::rule::{Rule, RuleSet};
 use super::state::AlertState;
 use super::vocabulary::{ForEach, Scope};
@@ -39,13 +37,16 @@ pub struct StoredAlert {
     pub episode: Option<DateTime<Utc>>,
     /// The rule's labels.
     pub labels: BTreeMap<String, String>,
-    /// Who was told, and is to be told of its end.
+    /// Whom the rule wanted told when the alert began to fire; none: the routes decide.
     pub receivers: Vec<String>,
     /// The rule's summary for this subject, as of the last window that said something.
     pub summary: String,
     /// That window's report; absent for a rule that watches between windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Uuid>,
+    /// What is told of it while it fires, and of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Box<Notice>>,
 }
 
 /// A change of state with the evidence it rests on.
@@ -116,16 +117,13 @@ pub struct Evaluation {
     pub alerts: Vec<StoredAlert>,
     /// What changed.
     pub transitions: Vec<Transition>,
-    /// What receivers are to be told.
-    pub messages: Vec<Message>,
     /// What may become training runs; at most one per rule.
     pub retrains: Vec<RetrainRequest>,
 }
 
 /// The identity of an alert.
 pub fn fingerprint(model: &ModelName, rule: &str, subject: &str) -> String {
-    let digest = hash(&[model.as_str(), rule, subject]);
-    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
+    hex(&[model.as_str(), rule, subject])
 }
 
 /// Judges `report` by the rules of its model.
@@ -171,12 +169,9 @@ struct Run<'a> {
 /// What one rule did in this window.
 #[derive(Default)]
 struct Changes {
-    fired: Vec<Item>,
-    resolved: Vec<Item>,
     /// Alerts of the rule that are firing now.
     firing: usize,
     breached_firing: Vec<Item>,
-    told: BTreeSet<String>,
 }
 
 impl Run<'_> {
@@ -198,10 +193,9 @@ impl Run<'_> {
                 self.subject(rule, Scope { report, column: Some(column) }, episode, &mut changes);
             }
         }
-        self.vanished_subjects(rule, &mut changes);
-        let resolved_to: Vec<String> = changes.told.iter().cloned().collect();
-        self.tell(Some(rule), &rule.name, Status::Firing, &mut changes.fired, &rule.receivers, episode);
-        self.tell(Some(rule), &rule.name, Status::Resolved, &mut changes.resolved, &resolved_to, episode);
+        for alert in self.unseen(|alert| alert.rule == rule.name) {
+            self.withdraw(&alert, Some(rule), "the report no longer holds it");
+        }
         self.ask_for_training(rule, episode, changes);
     }
 
@@ -229,18 +223,19 @@ impl Run<'_> {
         }
         let item = evidence::item(rule, scope);
         let fired = after.firing_since().is_some() && before.firing_since().is_none();
-        let resolved = after.firing_since().is_none() && before.firing_since().is_some();
+        let status = if after.firing_since().is_some() { Status::Firing } else { Status::Resolved };
+        let known = stored.and_then(|alert| alert.notice.clone());
+        // What is told while an alert only lingers are the numbers of its last breach.
+        let said = match (outcome, status) {
+            (Outcome::Breach, Status::Firing) => true,
+            (_, Status::Firing) => known.is_none(),
+            (_, Status::Resolved) => before.firing_since().is_some(),
+        };
+        let notice = said.then(|| Box::new(self.notice(Some(rule), &rule.name, status, &item, episode)));
         let receivers = match stored {
             Some(alert) if !fired => alert.receivers.clone(),
             _ => rule.receivers.clone(),
         };
-        if fired {
-            changes.fired.push(item.clone());
-        }
-        if resolved {
-            changes.resolved.push(item.clone());
-            changes.told.extend(receivers.iter().cloned());
-        }
         if after.firing_since().is_some() {
             changes.firing += 1;
             if outcome == Outcome::Breach {
@@ -258,6 +253,7 @@ impl Run<'_> {
             receivers,
             summary: item.summary.clone(),
             report: Some(self.report_id),
+            notice: notice.or(known),
         };
         self.record(alert, before, Some(rule), item);
     }
@@ -290,36 +286,10 @@ impl Run<'_> {
         self.evaluation.alerts.push(alert);
     }
 
-    /// Ends alerts of subjects that the report no longer holds: a column left the baseline.
-    fn vanished_subjects(&mut self, rule: &Rule, changes: &mut Changes) {
-        let gone = self.unseen(|alert| alert.rule == rule.name);
-        for alert in gone {
-            if let Some(item) = self.withdraw(&alert, Some(rule), "the report no longer holds it") {
-                changes.told.extend(alert.receivers.iter().cloned());
-                changes.resolved.push(item);
-            }
-        }
-    }
-
-    /// Ends alerts of rules that are gone, one message per rule and receiver.
+    /// Ends alerts of rules that are gone.
     fn removed_rules(&mut self, rules: &RuleSet) {
-        let mut gone: BTreeMap<String, Vec<StoredAlert>> = BTreeMap::new();
         for alert in self.unseen(|alert| rules.find(&self.report.model, &alert.rule).is_none()) {
-            gone.entry(alert.rule.clone()).or_default().push(alert);
-        }
-        for (name, alerts) in gone {
-            let mut items = Vec::new();
-            let mut receivers = BTreeSet::new();
-            for alert in &alerts {
-                if let Some(item) = self.withdraw(alert, None, "its rule was removed") {
-                    receivers.extend(alert.receivers.iter().cloned());
-                    items.push(item);
-                }
-            }
-            let began = alerts.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
-            let receivers: Vec<_> = receivers.into_iter().collect();
-            let began = began.unwrap_or(self.report.window_end);
-            self.tell(None, &name, Status::Resolved, &mut items, &receivers, began);
+            self.withdraw(&alert, None, "its rule was removed");
         }
     }
 
@@ -331,70 +301,25 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Ends one alert without a subject; what to say about it when it was firing.
-    fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) -> Option<Item> {
+    /// Ends one alert without a subject.
+    fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) {
         self.seen.insert(alert.fingerprint.clone());
         let after = alert.state.withdrawn(self.report.window_end);
         let scope = Scope { report: self.report, column: None };
         let item = evidence::absent(&alert.rule, &alert.subject, scope, why);
+        let notice = alert.state.firing_since().map(|since| {
+            let began = alert.episode.unwrap_or(since);
+            Box::new(self.notice(rule, &alert.rule, Status::Resolved, &item, began))
+        });
         let ended = StoredAlert {
             state: after,
             episode: None,
             summary: item.summary.clone(),
             report: Some(self.report_id),
+            notice: notice.or_else(|| alert.notice.clone()),
             ..alert.clone()
         };
-        self.record(ended, alert.state, rule, item.clone());
-        alert.state.firing_since().map(|_| item)
-    }
-
-    /// One message to each receiver about all `items`.
-    fn tell(
-        &mut self,
-        rule: Option<&Rule>,
-        name: &str,
-        status: Status,
-        items: &mut [Item],
-        receivers: &[String],
-        firing_since: DateTime<Utc>,
-    ) {
-        if items.is_empty() {
-            return;
-        }
-        items.sort_by(|left, right| {
-            right.effect.total_cmp(&left.effect).then_with(|| left.subject.cmp(&right.subject))
-        });
-        let model = &self.report.model;
-        let alerts: Vec<Notice> = items
-            .iter()
-            .take(MAX_NOTICES)
-            .map(|item| self.notice(rule, name, status, item, firing_since))
-            .collect();
-        let group = Group {
-            key: fingerprint(model, name, &firing_since.to_rfc3339()),
-            labels: BTreeMap::from([
-                ("model".to_owned(), model.to_string()),
-                ("rule".to_owned(), name.to_owned()),
-            ]),
-            since: firing_since,
-        };
-        for receiver in receivers {
-            self.evaluation.messages.push(Message {
-                version: MESSAGE_VERSION,
-                id: self.derived_id(&["message", name, status.as_str(), receiver]),
-                receiver: receiver.clone(),
-                status,
-                occasion: match status {
-                    Status::Firing => Occasion::Began,
-                    Status::Resolved => Occasion::Resolved,
-                },
-                group: group.clone(),
-                summary: summary(name, status, items),
-                alerts: alerts.clone(),
-                more: items.len().saturating_sub(MAX_NOTICES),
-                next: self.next_steps(rule, name, status),
-            });
-        }
+        self.record(ended, alert.state, rule, item);
     }
 
     fn notice(
@@ -429,31 +354,9 @@ impl Run<'_> {
             rows: report.rows,
             rows_reference: report.rows_reference,
             loss_share: report.losses.share(),
+            retrain: rule.and_then(|rule| rule.retrain).map(|policy| policy.mode),
             item: item.clone(),
         }
-    }
-
-    fn next_steps(&self, rule: Option<&Rule>, name: &str, status: Status) -> Vec<NextStep> {
-        let model = &self.report.model;
-        let step = |purpose: &str, command: String| NextStep { purpose: purpose.to_owned(), command };
-        let mut next = vec![step("See every figure", format!("driftline drift explain {}", self.report_id))];
-        if status == Status::Resolved {
-            return next;
-        }
-        match rule.and_then(|rule| rule.retrain).map(|policy| policy.mode) {
-            Some(RetrainMode::Auto) => {
-                next.push(step("Follow the retraining", format!("retrain list -m {model}")));
-            }
-            Some(RetrainMode::Approve) => {
-                next.push(step("Find the run that waits for approval", format!("retrain list -m {model}")));
-            }
-            Some(RetrainMode::Suggest) | None => {
-                let words: String =
-                    name.chars().filter(|c| c.is_alphanumeric() || " -_.".contains(*c)).collect();
-                next.push(step("Retrain", format!("retrain now -m {model} --reason \"{words}\"")));
-            }
-        }
-        next
     }
 
     fn ask_for_training(&mut self, rule: &Rule, episode: DateTime<Utc>, mut changes: Changes) {
@@ -473,15 +376,26 @@ impl Run<'_> {
         });
     }
 
-    /// A version 7 id that is the same whenever the same window is judged at the same time.
+    /// An id that is the same whenever the same window is judged at the same time.
     fn derived_id(&self, parts: &[&str]) -> Uuid {
         let report = self.report_id.to_string();
-        let digest = hash(&[&[report.as_str()], parts].concat());
-        let mut random = [0; 10];
-        random.copy_from_slice(&digest[..10]);
-        let millis = u64::try_from(self.now.timestamp_millis()).unwrap_or_default();
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        derived_id(self.now, &[&[report.as_str()], parts].concat())
     }
+}
+
+/// A version 7 id that is the same for the same time and parts.
+pub(super) fn derived_id(now: DateTime<Utc>, parts: &[&str]) -> Uuid {
+    let digest = hash(parts);
+    let mut random = [0; 10];
+    random.copy_from_slice(&digest[..10]);
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+/// The hash of `parts` as 32 hexadecimal digits.
+pub(super) fn hex(parts: &[&str]) -> String {
+    let digest = hash(parts);
+    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
 }
 
 /// SHA-256 over `parts`, each with its length, so that no two lists collide.
@@ -492,16 +406,6 @@ fn hash(parts: &[&str]) -> [u8; 32] {
         hasher.update(part.as_bytes());
     }
     hasher.finalize().into()
-}
-
-fn summary(rule: &str, status: Status, items: &[Item]) -> String {
-    let Some(first) = items.first() else { return rule.to_owned() };
-    match (status, items.len()) {
-        (Status::Firing, 1) => first.summary.clone(),
-        (Status::Firing, n) => format!("{} (and {} more)", first.summary, n - 1),
-        (Status::Resolved, 1) => format!("{rule} is over for {}", first.subject),
-        (Status::Resolved, n) => format!("{rule} is over for {} and {} more", first.subject, n - 1),
-    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
             n: report.rows,
             n_reference: report.rows_reference,
             effect: drifted.len() as f64,
+            importance: None,
             summary: summary.unwrap_or(fallback),
             moved: [checks, model_words(&drifted, report.features.len())].concat(),
             bins: Vec::new(),
@@ -56,6 +57,7 @@ pub(super) fn item(rule: &Rule, scope: Scope<'_>) -> Item {
         n: column.n_current,
         n_reference: column.n_reference,
         effect: effect(column),
+        importance: None,
         summary: summary
             .or_else(|| checks.first().cloned())
             .unwrap_or_else(|| format!("{}: {}", column.name, column.reason)),
@@ -102,6 +104,7 @@ pub(super) fn absent(rule: &str, subject: &str, scope: Scope<'_>, why: &str) -> 
         n: 0,
         n_reference: 0,
         effect: 0.0,
+        importance: None,
         summary: format!("{rule} of {subject} is over: {why}"),
         moved: Vec::new(),
         bins: Vec::new(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::{Message, Routing, Situation, StoredAlert, decide};
 use crate::drift::{BinEvidence, Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
 use crate::model::{FeatureKind, ModelName, Role};
 
@@ -73,4 +74,12 @@ pub(crate) fn report_at(index: u32, columns: &[(&str, f64)]) -> DriftReport {
         expectations_version: None,
         traffic: None,
     }
+}
+
+/// What `receivers` are told of `alerts` when nothing else is set and nothing was told before.
+pub(crate) fn told(alerts: &[StoredAlert], receivers: &[&str]) -> Vec<Message> {
+    let receivers: Vec<String> = receivers.iter().map(|name| (*name).to_owned()).collect();
+    let now = window_end(0);
+    let routing = Routing::to(&receivers);
+    decide(&Situation { routing: &routing, alerts, groups: &[], silences: &[], acks: &[], now }).messages
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::retrain::RetrainMode;
 use crate::drift::Verdict;
 use crate::model::{FeatureKind, ModelName, Role};
 
@@ -147,6 +148,9 @@ pub struct Notice {
     pub rows_reference: u64,
     /// Share of the exchanges that should have been profiled and were not.
     pub loss_share: f64,
+    /// How the rule may become a training run; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrain: Option<RetrainMode>,
     /// Its subject, with the numbers.
     pub item: Item,
 }
@@ -181,14 +185,24 @@ pub struct Item {
     pub n: u64,
     /// Usable rows of the baseline.
     pub n_reference: u64,
-    /// How strong the effect is, in units of the floor it has to reach; what items are ordered by.
+    /// How strong the effect is, in units of the floor it has to reach.
     pub effect: f64,
+    /// How much the production version leans on the column, 1 for an average one; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<f64>,
     /// The rule's summary, filled in for this subject.
     pub summary: String,
     /// How far it moved, in words and numbers.
     pub moved: Vec<String>,
     /// The bins that moved most, in the report's order.
     pub bins: Vec<BinMove>,
+}
+
+impl Item {
+    /// Effect times importance: what the alerts of a message are ordered by. Without importance all weigh the same.
+    pub fn impact(&self) -> f64 {
+        self.effect * self.importance.filter(|importance| importance.is_finite()).unwrap_or(1.0)
+    }
 }
 
 /// A bin that moved.

@@ -11,7 +11,7 @@ use crate::drift::{DriftReport, Verdict};
 use crate::model::Role;
 use crate::traffic::{Compared, Figure, TrafficCriteria, TrafficReport, TrafficVerdict};
 
-/// Every shipped rule file, bound to one receiver.
+/// Every shipped rule file.
 fn shipped() -> RuleSet {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -28,8 +28,7 @@ fn shipped() -> RuleSet {
         .iter()
         .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
         .collect();
-    let mut rules = RuleSet::parse(&files).unwrap();
-    rules.bind_receivers(&["oncall".to_owned()]).unwrap();
+    let rules = RuleSet::parse(&files).unwrap();
     rules
 }
 

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
 
+use crate::alert::{Problem, Routing, RoutingSections};
 use crate::model::{ModelName, Role};
+use crate::yaml::Node;
 
 mod format;
 mod labels;
@@ -46,6 +48,12 @@ pub enum SettingsError {
         path: String,
         /// What the parser says, with line and column.
         problem: String,
+    },
+    /// Who is told what is not clear.
+    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Routing {
+        /// Every problem, by line.
+        problems: Vec<Problem>,
     },
     /// Single values are fine, but not together.
     #[error("{path}: {}", problems.join("\n"))]
@@ -93,6 +101,15 @@ pub struct Settings {
     pub smtp: Option<Smtp>,
     /// Rule files; globs are relative to the settings file.
     pub rules: Vec<String>,
+    /// The tree of routes by which alerts find their receivers; without it every model's alerts go to all of them.
+    route: Option<Node>,
+    /// Which alerts silence which; without it a dead upstream silences the drift of its model.
+    inhibit: Option<Node>,
+    /// Times in which alerts are not told.
+    maintenance: Option<Node>,
+    /// `route`, `inhibit` and `maintenance`, checked.
+    #[serde(skip)]
+    pub routing: Routing,
     /// How long stored things are kept.
     pub retention: Retention,
 }
@@ -112,6 +129,10 @@ impl Default for Settings {
             receivers: BTreeMap::new(),
             smtp: None,
             rules: Vec::new(),
+            route: None,
+            inhibit: None,
+            maintenance: None,
+            routing: Routing::default(),
             retention: Retention::default(),
         }
     }
@@ -193,7 +214,7 @@ impl Settings {
     ///
     /// [`SettingsError`] names the place; nothing is defaulted silently.
     pub fn parse(text: &str, path: &str) -> Result<Self, SettingsError> {
-        let settings: Self = if text.trim().is_empty() {
+        let mut settings: Self = if text.trim().is_empty() {
             Self::default()
         } else {
             serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
@@ -201,6 +222,14 @@ impl Settings {
                 problem: error.to_string(),
             })?
         };
+        let sections = RoutingSections {
+            route: settings.route.take(),
+            inhibit: settings.inhibit.take(),
+            maintenance: settings.maintenance.take(),
+        };
+        let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
+        settings.routing =
+            sections.read(path, &receivers).map_err(|problems| SettingsError::Routing { problems })?;
         let problems = settings.contradictions();
         if problems.is_empty() {
             Ok(settings)

@@ -18,6 +18,9 @@ use thiserror::Error;
 use crate::model::ModelName;
 
 pub mod alert;
+pub mod alert_ack;
+pub mod alert_event;
+pub mod alert_group;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;
@@ -26,6 +29,7 @@ pub mod model;
 pub mod outbox;
 pub mod pending_side;
 pub mod profile_part;
+pub mod silence;
 pub mod source_position;
 pub mod traffic;
 
@@ -138,13 +142,14 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
     (4, "traffic", include_str!("migrations/0004_traffic.sql")),
     (5, "labels", include_str!("migrations/0005_labels.sql")),
     (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
+    (7, "alert_group", include_str!("migrations/0007_alert_group.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

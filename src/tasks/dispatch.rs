@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::alert::{self, RetrainRequest, RuleSet};
+use crate::alert::{self, Evaluation, RetrainRequest, RuleSet};
 use crate::config::{ModelSettings, Settings};
 use crate::drift::DriftReport;
 use crate::retrain::policy::{self, Decision};
 use crate::retrain::{RunReason, Source, TrainingSpec};
 use crate::store;
+use crate::tasks::grouping;
 
 /// Runs the rules over `report` and writes whatever follows.
 ///
@@ -26,18 +27,32 @@ pub(super) async fn transitions(
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     let previous = store::alert::load_for_update(transaction, &model.name).await?;
-    let outcome = alert::evaluate(rules, report, id, &previous, now);
+    follow(transaction, settings, model, &alert::evaluate(rules, report, id, &previous, now), now).await
+}
+
+/// Writes what an evaluation has changed and what follows from it; the last step of its transaction.
+///
+/// # Errors
+///
+/// When the database refuses; the transaction is then to be dropped, and nothing has happened.
+pub(super) async fn follow(
+    transaction: &mut PgConnection,
+    settings: &Settings,
+    model: &ModelSettings,
+    outcome: &Evaluation,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
     for transition in &outcome.transitions {
         tracing::info!(
             model = %transition.model, rule = transition.rule, subject = transition.subject,
             from = transition.from, to = transition.to, "alert changed"
         );
     }
-    store::alert::save(transaction, &outcome).await?;
-    store::outbox::insert(transaction, &outcome.messages, now).await?;
+    store::alert::save(transaction, outcome).await?;
     for request in &outcome.retrains {
         retrain(transaction, settings, model, request, now).await?;
     }
+    grouping::tell(transaction, settings, &model.name, now).await?;
     Ok(())
 }
 

@@ -1,8 +1,9 @@
-//! What runs all the time: recorder, ingestion, evaluator, notifier, retention, and the supervisor over them.
+//! What runs all the time: recorder, ingestion, evaluator, grouping, notifier, retention, and the supervisor over them.
 
 mod catalog;
 mod dispatch;
 mod evaluator;
+pub mod grouping;
 mod ingest;
 mod labels;
 mod minutes;
@@ -16,6 +17,7 @@ mod traffic;
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
+pub use grouping::Grouping;
 pub use ingest::Ingestion;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
