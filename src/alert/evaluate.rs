@@ -81,6 +81,15 @@ pub struct Evidence {
     pub expression: Option<String>,
     /// `for` in words.
     pub hold: Option<String>,
+    /// The rule as it was written; absent when the rule is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_text: Option<String>,
+    /// Identifies that text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_hash: Option<String>,
+    /// The build that judged.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub build: String,
     /// Version of the baseline; absent without a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
@@ -265,6 +274,9 @@ impl Run<'_> {
             let evidence = Evidence {
                 expression: rule.map(|rule| rule.expression.source().to_owned()),
                 hold: rule.map(|rule| rule.hold().to_string()),
+                rule_text: rule.map(|rule| rule.text.clone()),
+                rule_hash: rule.map(Rule::hash),
+                build: concat!("driftline ", env!("CARGO_PKG_VERSION")).to_owned(),
                 baseline: Some(self.report.baseline.clone()),
                 window_start: self.report.window_start,
                 window_end: self.report.window_end,

@@ -87,6 +87,11 @@ fn a_drift_goes_through_its_whole_life() {
     assert!((temp.loss_share - 10.0 / 1010.0).abs() < 1e-12);
     assert_eq!((temp.report, temp.retrain), (Some(id(2)), Some(RetrainMode::Auto)));
 
+    let evidence = &second.transitions[0].evidence;
+    assert!(evidence.rule_text.as_ref().unwrap().starts_with("- alert: FeatureDrift\n  for_each: feature"));
+    assert_eq!(evidence.rule_hash.as_ref().map(String::len), Some(12));
+    assert!(evidence.build.starts_with("driftline "), "{}", evidence.build);
+
     let third = story.window(&[("temp", 0.3), ("hum", 0.0)]);
     assert_eq!(transitions(&third), ["hum firing>resolved"]);
     let hum = third.alerts.iter().find(|alert| alert.subject == "hum").unwrap();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alert::example::{report_at, window_end};
+use crate::alert::example::{self, report_at, window_end};
 use crate::alert::message::MAX_NOTICES;
 use crate::alert::{
     Escalation, GroupBy, Inhibition, Maintenance, Matcher, Problem, Route, RuleSet, evaluate,
@@ -215,7 +215,7 @@ fn importance_weighs_effects_and_alerts_on_the_model_come_first() {
         let item = &mut alert.notice.as_mut().unwrap().item;
         item.importance = (item.subject == "temp").then_some(2.0);
     }
-    let messages = crate::alert::example::told(&alerts, &["a", "b"]);
+    let messages = example::told(&alerts, &["a", "b"]);
     assert_eq!(messages.len(), 2, "one to each receiver");
     let subjects: Vec<_> = messages[0].alerts.iter().map(|notice| notice.item.subject.as_str()).collect();
     assert_eq!(subjects, ["bike-demand", "temp", "hum"]);

@@ -1,4 +1,4 @@
-//! Rules over a window's report, and the life of an alert.
+//! Rules over a window's report, the life of an alert, and who is told of it.
 
 mod evaluate;
 mod evidence;
@@ -16,6 +16,7 @@ mod route_file;
 mod rule;
 mod rule_file;
 mod silence;
+mod source_text;
 mod state;
 mod telling;
 mod template;

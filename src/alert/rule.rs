@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::expression::Expression;
 use super::hold::Hold;
 use super::retrain::RetrainPolicy;
+use super::source_text;
 use super::state::HoldTimes;
 use super::template::Template;
 use super::vocabulary::ForEach;
@@ -38,6 +39,8 @@ pub struct Rule {
     pub path: String,
     /// Its first line.
     pub line: u64,
+    /// The lines it stands in, as they were written.
+    pub text: String,
     /// The line of `receivers`, or the first line.
     pub(super) receivers_line: u64,
 }
@@ -51,6 +54,11 @@ impl Rule {
     /// `severity`, when it is labelled.
     pub fn severity(&self) -> Option<&str> {
         self.labels.get("severity").map(String::as_str)
+    }
+
+    /// Identifies the rule as it was written.
+    pub fn hash(&self) -> String {
+        source_text::hash(&self.text)
     }
 
     /// `for` as a person reads it.
@@ -85,7 +93,11 @@ impl RuleSet {
         let mut rules = Vec::new();
         let mut problems = Vec::new();
         for (path, text) in files {
+            let before = rules.len();
             super::rule_file::read(path, text, &mut rules, &mut problems);
+            for rule in rules.iter_mut().skip(before) {
+                rule.text = source_text::of_rule(text, rule.line);
+            }
         }
         problems.extend(duplicates(&rules));
         problems.sort();

@@ -129,6 +129,7 @@ impl Reader<'_> {
             retrain: retrain.flatten(),
             path: self.path.to_owned(),
             line: node.line,
+            text: String::new(),
             receivers_line,
         })
     }

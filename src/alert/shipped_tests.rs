@@ -131,3 +131,25 @@ fn every_shipped_rule_says_how_much_it_matters() {
         assert!(rule.annotations.contains_key("summary"), "{}", rule.name);
     }
 }
+
+#[test]
+fn a_failing_server_keeps_drift_from_being_told() {
+    let rules = shipped();
+    let of = |label: &str, value: &str| -> BTreeSet<&str> {
+        let has = |rule: &&Rule| rule.labels.get(label).is_some_and(|found| found == value);
+        rules.rules.iter().filter(has).map(|rule| rule.name.as_str()).collect()
+    };
+    assert!(of("cause", "upstream").contains("ServerErrors"), "{rules:?}");
+    let about = of("about", "drift");
+    for rule in ["FeatureDrift", "OutputDrift", "MissingValues", "UnknownValues"] {
+        assert!(about.contains(rule), "{rule}");
+    }
+    let mut report = report_at(0, &[("temp", 0.01), ("count", 0.01)]);
+    report.traffic = Some(calm_traffic());
+    statistic(&mut report, "missing_delta", 0.2);
+    figure(&mut report, Figure::ErrorShare, 0.5);
+    let alerts = evaluate(&rules, &report, Uuid::from_u128(1), &[], report.window_end).alerts;
+    let told = example::told(&alerts, &["oncall"]);
+    let told: Vec<&str> = told[0].alerts.iter().map(|notice| notice.rule.as_str()).collect();
+    assert_eq!(told, ["ServerErrors"]);
+}

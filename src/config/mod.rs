@@ -181,11 +181,14 @@ pub struct Retention {
     pub profiles: Span,
     /// Captured rows and labels.
     pub captured: Span,
+    /// Who was told of which alert when, acknowledgements, and silences that are over.
+    pub history: Span,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { profiles: Span(Duration::from_hours(90 * 24)), captured: Span(Duration::from_hours(90 * 24)) }
+        let days = |days: u64| Span(Duration::from_hours(days * 24));
+        Self { profiles: days(90), captured: days(90), history: days(365) }
     }
 }
 

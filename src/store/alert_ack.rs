@@ -9,7 +9,7 @@ use super::{StoreError, alert, alert_event, alert_group};
 use crate::alert::{Ack, AckTarget, AlertState, GroupEvent, Happening, StoredAlert, StoredGroup, WordError};
 
 /// Fewest characters by which a person may name an alert or a group.
-const MIN_PREFIX: usize = 4;
+pub(super) const MIN_PREFIX: usize = 4;
 
 /// Why nothing was found or acknowledged.
 #[derive(Debug, Error)]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value as Json;
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -96,6 +96,27 @@ pub async fn of_alert(
         events.push(EventRow { group: row.get("group_key"), at: row.get("at"), happening, deliveries });
     }
     Ok(events)
+}
+
+/// Drops events from before `before`, and acknowledgements and silences that ended by then; returns how many rows.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn expire(pool: &PgPool, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    let mut dropped = 0;
+    for statement in [
+        "delete from alert_event where at < $1",
+        "delete from silence where ends_at < $1",
+        // One of what still fires still holds, however old it is.
+        "delete from alert_ack where at < $1
+           and not exists (select 1 from alert_group where key = alert_ack.group_key)
+           and not exists (select 1 from alert
+                           where alert.fingerprint = alert_ack.fingerprint and alert.state = 'firing')",
+    ] {
+        dropped += sqlx::query(statement).bind(before).execute(pool).await?.rows_affected();
+    }
+    Ok(dropped)
 }
 
 async fn deliveries(db: impl PgExecutor<'_>, messages: &[Uuid]) -> Result<Vec<Delivery>, StoreError> {

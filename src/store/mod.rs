@@ -21,6 +21,7 @@ pub mod alert;
 pub mod alert_ack;
 pub mod alert_event;
 pub mod alert_group;
+pub mod alert_life;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;

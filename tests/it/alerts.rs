@@ -39,16 +39,16 @@ groups:
     annotations: {summary: "{{feature}} drifted: PSI {{psi}} (p {{p}})"}
 "#;
 
-fn model() -> ModelName {
+pub(crate) fn model() -> ModelName {
     ModelName::parse("bike-demand").unwrap()
 }
 
-fn start() -> DateTime<Utc> {
+pub(crate) fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_750_000_000, 0).unwrap()
 }
 
 /// The report of one window; `psi` over 0.1 is drift.
-fn report(window: i64, psi: f64) -> DriftReport {
+pub(crate) fn report(window: i64, psi: f64) -> DriftReport {
     let verdict = if psi > 0.1 { Verdict::Drift } else { Verdict::Ok };
     let end = start() + TimeDelta::hours(window);
     DriftReport {
@@ -103,7 +103,7 @@ pub(crate) fn told_to(receivers: &[String]) -> (RuleSet, Settings) {
 }
 
 /// Judges a window and stores everything in one transaction, as the evaluator does; the messages that follow.
-async fn judge(pool: &PgPool, receivers: &[String], window: i64, psi: f64) -> Vec<Message> {
+pub(crate) async fn judge(pool: &PgPool, receivers: &[String], window: i64, psi: f64) -> Vec<Message> {
     let (rules, settings) = told_to(receivers);
     let report = report(window, psi);
     let mut transaction = pool.begin().await.unwrap();
@@ -117,13 +117,13 @@ async fn judge(pool: &PgPool, receivers: &[String], window: i64, psi: f64) -> Ve
 }
 
 /// Every message of the outbox.
-async fn outbox_messages(pool: &PgPool) -> Vec<Message> {
+pub(crate) async fn outbox_messages(pool: &PgPool) -> Vec<Message> {
     let rows = sqlx::query("select message from outbox order by id").fetch_all(pool).await.unwrap();
     rows.iter().map(|row| serde_json::from_value(row.get("message")).unwrap()).collect()
 }
 
 /// Judges a window within a transaction; the clock is at the window's end.
-async fn judge_in(
+pub(crate) async fn judge_in(
     transaction: &mut PgConnection,
     rules: &RuleSet,
     settings: &Settings,
@@ -313,12 +313,12 @@ receivers: {{oncall: {{email: {{to: [oncall@example.com]}}}}}}",
 
 /// A webhook receiver: what it got, and what it answers next.
 #[derive(Default)]
-struct Hook {
-    got: Mutex<Vec<(HeaderMap, Vec<u8>)>>,
+pub(crate) struct Hook {
+    pub(crate) got: Mutex<Vec<(HeaderMap, Vec<u8>)>>,
     answers: Mutex<Vec<(u16, &'static str)>>,
 }
 
-async fn hook(answers: &[(u16, &'static str)]) -> (Arc<Hook>, String) {
+pub(crate) async fn hook(answers: &[(u16, &'static str)]) -> (Arc<Hook>, String) {
     let hook =
         Arc::new(Hook { answers: Mutex::new(answers.iter().rev().copied().collect()), ..Hook::default() });
     let answer = |State(hook): State<Arc<Hook>>, headers: HeaderMap, body: axum::body::Bytes| async move {
