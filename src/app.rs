@@ -28,7 +28,7 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Ingestion, KeepAlive, Labels, Notifier, Recorder,
+    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
     Retention, RuleReload, SelfWatch, Watch,
 };
 
@@ -419,6 +419,8 @@ impl App {
         tasks.spawn(watch.run(shutdown.clone()));
         let keep_alive = KeepAlive::new(pool.clone(), Arc::clone(&receivers), now);
         tasks.spawn(keep_alive.run(shutdown.clone()));
+        let grouping = Grouping::new(pool.clone(), Arc::clone(&settings), Arc::clone(&wake), now);
+        tasks.spawn(grouping.run(shutdown.clone()));
         tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;

@@ -1,4 +1,4 @@
-//! One window's report against the rules: new states, transitions, messages and requests to retrain.
+//! One window's report against the rules: new states, transitions and requests to retrain.
 //!
 //! Everything is decided here, from arguments alone, so that the same report and states give the same bytes:
 //! even ids are derived, not drawn. Who stores the result in one transaction has judged the window once.
@@ -13,10 +13,8 @@ use uuid::Uuid;
 use super::evidence;
 use super::expression::{Engine, Outcome};
 use super::importance::Importance;
-use super::message::{
-    Group, Item, MAX_NOTICES, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, Status,
-};
-use super::retrain::{RetrainMode, RetrainPolicy};
+use super::message::{Item, Notice, Status};
+use super::retrain::RetrainPolicy;
 use super::rule::{Rule, RuleSet};
 use super::sized_stack;
 use super::state::{AlertState, History};
@@ -45,13 +43,16 @@ pub struct StoredAlert {
     pub episode: Option<DateTime<Utc>>,
     /// The rule's labels.
     pub labels: BTreeMap<String, String>,
-    /// Who was told, and is to be told of its end.
+    /// Whom the rule wanted told when the alert began to fire; none: the routes decide.
     pub receivers: Vec<String>,
     /// The rule's summary for this subject, as of the last window that said something.
     pub summary: String,
     /// That window's report; absent for a rule that watches between windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Uuid>,
+    /// What is told of it while it fires, and of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Box<Notice>>,
     /// The rule as it was then, as YAML; absent in alerts of older builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule_text: Option<String>,
@@ -98,6 +99,9 @@ pub struct Evidence {
     /// Names that text: the first 12 hexadecimal digits of its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule_hash: Option<String>,
+    /// The build that judged.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub build: String,
     /// Version of the baseline; absent without a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
@@ -134,17 +138,17 @@ pub struct Evaluation {
     pub alerts: Vec<StoredAlert>,
     /// What changed.
     pub transitions: Vec<Transition>,
-    /// What receivers are to be told.
-    pub messages: Vec<Message>,
     /// What may become training runs; at most one per rule.
     pub retrains: Vec<RetrainRequest>,
 }
 
 /// The identity of an alert.
 pub fn fingerprint(model: &ModelName, rule: &str, subject: &str) -> String {
-    let digest = hash(&[model.as_str(), rule, subject]);
-    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
+    hex(&[model.as_str(), rule, subject])
 }
+
+/// The build that evidence names.
+pub(super) const BUILD: &str = concat!("driftline ", env!("CARGO_PKG_VERSION"));
 
 /// Judges `report` by those rules of its model that are judged with a window.
 ///
@@ -223,12 +227,9 @@ struct Run<'a> {
 /// What one rule did in this window.
 #[derive(Default)]
 struct Changes {
-    fired: Vec<Item>,
-    resolved: Vec<Item>,
     /// Alerts of the rule that are firing now.
     firing: usize,
     breached_firing: Vec<Item>,
-    told: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
@@ -266,10 +267,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.vanished_subjects(rule, &mut changes);
-        let resolved_to: Vec<String> = changes.told.iter().cloned().collect();
-        self.tell(Some(rule), &rule.name, Status::Firing, &mut changes.fired, &rule.receivers, episode);
-        self.tell(Some(rule), &rule.name, Status::Resolved, &mut changes.resolved, &resolved_to, episode);
+        self.vanished_subjects(rule);
         self.ask_for_training(rule, episode, changes);
     }
 
@@ -299,18 +297,19 @@ impl<'a> Run<'a> {
         let mut item = evidence::item(rule, subject);
         self.importance.weigh(&mut item);
         let fired = after.firing_since().is_some() && before.firing_since().is_none();
-        let resolved = after.firing_since().is_none() && before.firing_since().is_some();
+        let status = if after.firing_since().is_some() { Status::Firing } else { Status::Resolved };
+        let known = stored.and_then(|alert| alert.notice.clone());
+        // What is told while an alert only lingers are the numbers of its last breach.
+        let said = match (outcome, status) {
+            (Outcome::Breach, Status::Firing) => true,
+            (_, Status::Firing) => known.is_none(),
+            (_, Status::Resolved) => before.firing_since().is_some(),
+        };
+        let notice = said.then(|| Box::new(self.notice(Some(rule), &rule.name, status, &item, episode)));
         let receivers = match stored {
             Some(alert) if !fired => alert.receivers.clone(),
             _ => rule.receivers.clone(),
         };
-        if fired {
-            changes.fired.push(item.clone());
-        }
-        if resolved {
-            changes.resolved.push(item.clone());
-            changes.told.extend(receivers.iter().cloned());
-        }
         if after.firing_since().is_some() {
             changes.firing += 1;
             if outcome == Outcome::Breach {
@@ -329,6 +328,7 @@ impl<'a> Run<'a> {
             receivers,
             summary: item.summary.clone(),
             report: self.view.report_id(),
+            notice: notice.or(known),
             rule_text: Some(rule.text.clone()),
             rule_hash: Some(rule.hash.clone()),
         };
@@ -344,6 +344,7 @@ impl<'a> Run<'a> {
                 hold: rule.map(|rule| rule.hold().to_string()),
                 rule_text: alert.rule_text.clone(),
                 rule_hash: alert.rule_hash.clone(),
+                build: BUILD.to_owned(),
                 baseline: self.view.baseline().map(str::to_owned),
                 window_start: self.view.start(),
                 window_end: self.view.at(),
@@ -366,7 +367,7 @@ impl<'a> Run<'a> {
     }
 
     /// Ends alerts of subjects that the report no longer holds: a column left the baseline.
-    fn vanished_subjects(&mut self, rule: &Rule, changes: &mut Changes) {
+    fn vanished_subjects(&mut self, rule: &Rule) {
         let all = self.by_rule.get(rule.name.as_str()).into_iter().flatten();
         let gone: Vec<&StoredAlert> =
             all.copied().filter(|alert| !self.seen.contains(&alert.fingerprint)).collect();
@@ -375,102 +376,45 @@ impl<'a> Run<'a> {
             View::Look(_) => "its rule now watches the model as a whole",
         };
         for alert in gone {
-            if let Some(item) = self.withdraw(alert, Some(rule), why) {
-                changes.told.extend(alert.receivers.iter().cloned());
-                changes.resolved.push(item);
-            }
+            self.withdraw(alert, Some(rule), why);
         }
     }
 
-    /// Ends alerts of rules that are gone, one message per rule and receiver.
+    /// Ends alerts of rules that are gone.
     fn removed_rules(&mut self, rules: &RuleSet) {
         let model = self.view.model();
         let known: BTreeSet<&str> =
             rules.rules.iter().filter(|rule| rule.applies_to(model)).map(|rule| rule.name.as_str()).collect();
-        let gone: Vec<(&str, Vec<&StoredAlert>)> = self
+        let gone: Vec<&StoredAlert> = self
             .by_rule
             .iter()
             .filter(|(rule, _)| !known.contains(*rule))
-            .map(|(rule, alerts)| (*rule, alerts.clone()))
+            .flat_map(|(_, alerts)| alerts.iter().copied())
             .collect();
-        for (name, alerts) in gone {
-            let mut items = Vec::new();
-            let mut receivers = BTreeSet::new();
-            for alert in &alerts {
-                if let Some(item) = self.withdraw(alert, None, "its rule was removed") {
-                    receivers.extend(alert.receivers.iter().cloned());
-                    items.push(item);
-                }
-            }
-            let began = alerts.iter().filter_map(|alert| alert.episode.or(alert.state.firing_since())).min();
-            let receivers: Vec<_> = receivers.into_iter().collect();
-            let began = began.unwrap_or(self.view.at());
-            self.tell(None, name, Status::Resolved, &mut items, &receivers, began);
+        for alert in gone {
+            self.withdraw(alert, None, "its rule was removed");
         }
     }
 
-    /// Ends one alert without a subject; what to say about it when it was firing.
-    fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) -> Option<Item> {
+    /// Ends one alert without a subject.
+    fn withdraw(&mut self, alert: &StoredAlert, rule: Option<&Rule>, why: &str) {
         self.seen.insert(alert.fingerprint.clone());
         let after = alert.state.withdrawn(self.view.at());
         let item = evidence::absent(&alert.rule, &alert.subject, self.view.verdict(), why);
+        let notice = alert.state.firing_since().map(|since| {
+            let began = alert.episode.unwrap_or(since);
+            Box::new(self.notice(rule, &alert.rule, Status::Resolved, &item, began))
+        });
         let ended = StoredAlert {
             state: after,
             history: History::default(),
             episode: None,
             summary: item.summary.clone(),
             report: self.view.report_id(),
+            notice: notice.or_else(|| alert.notice.clone()),
             ..alert.clone()
         };
-        self.record(ended, alert.state, rule, item.clone());
-        alert.state.firing_since().map(|_| item)
-    }
-
-    /// One message to each receiver about all `items`.
-    fn tell(
-        &mut self,
-        rule: Option<&Rule>,
-        name: &str,
-        status: Status,
-        items: &mut [Item],
-        receivers: &[String],
-        firing_since: DateTime<Utc>,
-    ) {
-        if items.is_empty() {
-            return;
-        }
-        items.sort_by(Item::by_impact);
-        let model = self.view.model();
-        let alerts: Vec<Notice> = items
-            .iter()
-            .take(MAX_NOTICES)
-            .map(|item| self.notice(rule, name, status, item, firing_since))
-            .collect();
-        let group = Group {
-            key: fingerprint(model, name, &firing_since.to_rfc3339()),
-            labels: BTreeMap::from([
-                ("model".to_owned(), model.to_string()),
-                ("rule".to_owned(), name.to_owned()),
-            ]),
-            since: firing_since,
-        };
-        for receiver in receivers {
-            self.evaluation.messages.push(Message {
-                version: MESSAGE_VERSION,
-                id: self.derived_id(&["message", name, status.as_str(), receiver]),
-                receiver: receiver.clone(),
-                status,
-                occasion: match status {
-                    Status::Firing => Occasion::Began,
-                    Status::Resolved => Occasion::Resolved,
-                },
-                group: group.clone(),
-                summary: summary(name, status, items),
-                alerts: alerts.clone(),
-                more: items.len().saturating_sub(MAX_NOTICES),
-                next: self.next_steps(rule, name, status),
-            });
-        }
+        self.record(ended, alert.state, rule, item);
     }
 
     fn notice(
@@ -503,34 +447,9 @@ impl<'a> Run<'a> {
             rows: view.rows(),
             rows_reference: view.rows_reference(),
             loss_share: view.losses().share(),
+            retrain: rule.and_then(|rule| rule.retrain).map(|policy| policy.mode),
             item: item.clone(),
         }
-    }
-
-    fn next_steps(&self, rule: Option<&Rule>, name: &str, status: Status) -> Vec<NextStep> {
-        let model = self.view.model();
-        let step = |purpose: &str, command: String| NextStep { purpose: purpose.to_owned(), command };
-        let mut next = vec![match self.view.report_id() {
-            Some(id) => step("See every figure", format!("driftline drift explain {id}")),
-            None => step("See the latest windows", format!("driftline drift list -m {model}")),
-        }];
-        if status == Status::Resolved || self.view.report_id().is_none() {
-            return next;
-        }
-        match rule.and_then(|rule| rule.retrain).map(|policy| policy.mode) {
-            Some(RetrainMode::Auto) => {
-                next.push(step("Follow the retraining", format!("retrain list -m {model}")));
-            }
-            Some(RetrainMode::Approve) => {
-                next.push(step("Find the run that waits for approval", format!("retrain list -m {model}")));
-            }
-            Some(RetrainMode::Suggest) | None => {
-                let words: String =
-                    name.chars().filter(|c| c.is_alphanumeric() || " -_.".contains(*c)).collect();
-                next.push(step("Retrain", format!("retrain now -m {model} --reason \"{words}\"")));
-            }
-        }
-        next
     }
 
     fn ask_for_training(&mut self, rule: &Rule, episode: DateTime<Utc>, mut changes: Changes) {
@@ -550,35 +469,36 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// A version 7 id that is the same whenever the same window is judged at the same time.
+    /// An id that is the same whenever the same window is judged at the same time.
     fn derived_id(&self, parts: &[&str]) -> Uuid {
         let key = self.view.key();
-        let digest = hash(&[&[key.as_str()], parts].concat());
-        let mut random = [0; 10];
-        random.copy_from_slice(&digest[..10]);
-        let millis = u64::try_from(self.now.timestamp_millis()).unwrap_or_default();
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        derived_id(self.now, &[&[key.as_str()], parts].concat())
     }
 }
 
+/// A version 7 id that is the same for the same time and parts.
+pub(super) fn derived_id(now: DateTime<Utc>, parts: &[&str]) -> Uuid {
+    let digest = hash(parts);
+    let mut random = [0; 10];
+    random.copy_from_slice(&digest[..10]);
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+/// The hash of `parts` as 32 hexadecimal digits.
+pub(super) fn hex(parts: &[&str]) -> String {
+    let digest = hash(parts);
+    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
+}
+
 /// SHA-256 over `parts`, each with its length, so that no two lists collide.
-pub(super) fn hash(parts: &[&str]) -> [u8; 32] {
+fn hash(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
     hasher.finalize().into()
-}
-
-fn summary(rule: &str, status: Status, items: &[Item]) -> String {
-    let Some(first) = items.first() else { return rule.to_owned() };
-    match (status, items.len()) {
-        (Status::Firing, 1) => first.summary.clone(),
-        (Status::Firing, n) => format!("{} (and {} more)", first.summary, n - 1),
-        (Status::Resolved, 1) => format!("{rule} is over for {}", first.subject),
-        (Status::Resolved, n) => format!("{rule} is over for {} and {} more", first.subject, n - 1),
-    }
 }
 
 #[cfg(test)]

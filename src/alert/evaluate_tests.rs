@@ -1,6 +1,7 @@
 //! Tests of one window against the rules.
 
 use super::*;
+use crate::alert::RetrainMode;
 use crate::alert::example::{report_at, window_end};
 use crate::drift::Verdict;
 use crate::expectations::{CheckKind, CheckResult, CheckVerdict};
@@ -68,36 +69,39 @@ fn a_drift_goes_through_its_whole_life() {
 
     let first = story.window(&[("temp", 0.3), ("hum", 0.5)]);
     assert_eq!(transitions(&first), ["temp inactive>pending", "hum inactive>pending"]);
-    assert!(first.messages.is_empty() && first.retrains.is_empty());
+    assert!(first.retrains.is_empty() && first.alerts.iter().all(|alert| alert.notice.is_none()));
 
     let second = story.window(&[("temp", 0.3), ("hum", 0.5)]);
     assert_eq!(transitions(&second), ["temp pending>firing", "hum pending>firing"]);
-    let receivers: Vec<_> = second.messages.iter().map(|message| message.receiver.as_str()).collect();
-    assert_eq!(receivers, ["oncall", "chat"]);
-    let message = &second.messages[0];
-    assert_eq!(message.summary, "hum drifted: PSI 0.50 (and 1 more)");
-    assert_eq!(message.alerts[0].annotations["summary"], "hum drifted: PSI 0.50");
-    let subjects: Vec<_> = message.alerts.iter().map(|notice| notice.item.subject.as_str()).collect();
-    assert_eq!(subjects, ["hum", "temp"], "the strongest effect comes first");
-    assert_eq!(message.alerts[1].item.moved[0], "its mean moved up by 0.60 standard deviations");
-    assert_eq!(message.alerts[1].item.moved[1], "PSI 0.30 (floor 0.10, p 1.0e-30)");
-    assert_eq!(message.alerts[1].item.moved[2], "missing went from 0 % to 2.0 %");
-    assert!((message.alerts[0].item.bins[0].reference - 0.5).abs() < 1e-12);
-    assert!((message.alerts[0].loss_share - 10.0 / 1010.0).abs() < 1e-12);
-    assert_eq!(message.next[0].command, format!("driftline drift explain {}", id(2)));
-    assert_ne!(second.messages[0].id, second.messages[1].id);
-    assert_eq!(message.id.get_version_num(), 7);
+    assert_eq!(second.alerts[0].receivers, ["oncall", "chat"]);
+    let notice = |subject: &str| {
+        let alert = second.alerts.iter().find(|alert| alert.subject == subject).unwrap();
+        alert.notice.as_deref().unwrap()
+    };
+    let temp = notice("temp");
+    assert_eq!(notice("hum").annotations["summary"], "hum drifted: PSI 0.50");
+    assert_eq!(temp.item.moved[0], "its mean moved up by 0.60 standard deviations");
+    assert_eq!(temp.item.moved[1], "PSI 0.30 (floor 0.10, p 1.0e-30)");
+    assert_eq!(temp.item.moved[2], "missing went from 0 % to 2.0 %");
+    assert!((temp.item.bins[0].reference - 0.5).abs() < 1e-12);
+    assert!((temp.loss_share - 10.0 / 1010.0).abs() < 1e-12);
+    assert_eq!((temp.report, temp.retrain), (Some(id(2)), Some(RetrainMode::Auto)));
+
+    let evidence = &second.transitions[0].evidence;
+    assert!(evidence.rule_text.as_ref().unwrap().starts_with("- alert: FeatureDrift\n  for_each: feature"));
+    assert_eq!(evidence.rule_hash.as_ref().map(String::len), Some(12));
+    assert!(evidence.build.starts_with("driftline "), "{}", evidence.build);
 
     let third = story.window(&[("temp", 0.3), ("hum", 0.0)]);
     assert_eq!(transitions(&third), ["hum firing>resolved"]);
-    assert_eq!(third.messages[0].status, Status::Resolved);
-    assert_eq!(third.messages[0].summary, "FeatureDrift is over for hum");
+    let hum = third.alerts.iter().find(|alert| alert.subject == "hum").unwrap();
+    assert_eq!(hum.notice.as_ref().unwrap().status, Status::Resolved);
 
     let fourth = story.window(&[("temp", 0.0), ("hum", 0.0)]);
     assert_eq!(transitions(&fourth), ["temp firing>resolved"]);
     assert!(fourth.retrains.is_empty());
     let fifth = story.window(&[("temp", 0.0), ("hum", 0.0)]);
-    assert!(fifth.transitions.is_empty() && fifth.messages.is_empty());
+    assert!(fifth.transitions.is_empty());
 }
 
 #[test]
@@ -132,15 +136,16 @@ fn what_is_gone_is_resolved() {
     }
     let without = story.window(&[("temp", 0.3)]);
     assert_eq!(transitions(&without), ["hum firing>resolved"]);
+    let hum = without.alerts.iter().find(|alert| alert.subject == "hum").unwrap();
     assert_eq!(
-        without.messages[0].alerts[0].item.summary,
+        hum.notice.as_ref().unwrap().item.summary,
         "FeatureDrift of hum is over: the report no longer holds it"
     );
     story.rules = RuleSet::default();
     let removed = story.window(&[("temp", 0.3)]);
     assert_eq!(transitions(&removed), ["temp firing>resolved"]);
-    let receivers: Vec<_> = removed.messages.iter().map(|message| message.receiver.as_str()).collect();
-    assert_eq!(receivers, ["chat", "oncall"], "who was told of the start is told of the end");
+    let temp = removed.alerts.iter().find(|alert| alert.subject == "temp").unwrap();
+    assert_eq!(temp.receivers, ["oncall", "chat"], "who was told of the start is told of the end");
     assert_eq!(removed.transitions[0].evidence.expression, None);
 }
 
@@ -165,7 +170,7 @@ groups:
     let found = story.judge(&report);
     let fired = ["bike-demand inactive>firing", "count inactive>firing", "bike-demand inactive>firing"];
     assert_eq!(transitions(&found), fired);
-    assert_eq!(found.messages[0].alerts[0].item.moved, ["2 of 2 columns drifted: temp, count"]);
+    assert_eq!(found.transitions[0].evidence.item.moved, ["2 of 2 columns drifted: temp, count"]);
     report.verdict = Verdict::InsufficientData;
     let found = story.judge(&report);
     assert!(found.transitions.is_empty() && found.alerts.len() == 3, "{found:?}");
@@ -180,18 +185,6 @@ fn what_is_derived_from_inputs_alerts_like_an_input() {
     let found = transitions(&story.judge(&report));
     assert!(found.iter().any(|line| line.starts_with("pca_error ")), "{found:?}");
     assert_eq!(found, plain);
-}
-
-#[test]
-fn a_message_of_very_many_subjects_stays_short() {
-    let names: Vec<String> = (0..5000).map(|index| format!("f{index}")).collect();
-    let columns: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.3)).collect();
-    let mut story = Story::new(RULES);
-    story.window(&columns);
-    let found = story.window(&columns);
-    assert_eq!((found.transitions.len(), found.messages.len()), (5000, 2));
-    assert_eq!((found.messages[0].alerts.len(), found.messages[0].more), (MAX_NOTICES, 5000 - MAX_NOTICES));
-    assert!(serde_json::to_string(&found.messages[0]).unwrap().len() < 20_000);
 }
 
 #[test]
@@ -229,7 +222,6 @@ fn violated_checks_raise_alerts_beside_drift() {
     const RULE: &str = "groups: [{name: g, rules: [{alert: A, for_each: feature, expr: violations > 0}, \
                         {alert: W, for_each: model, expr: violations > 1}]}]";
     let mut story = Story::new(RULE);
-    story.rules.bind_receivers(&["oncall".to_owned()]).unwrap();
     assert_eq!(transitions(&story.judge(&expecting(0, Ok, Violated))), [""; 0]);
     // Too few rows to judge drift: what is violated is violated all the same.
     let mut small = expecting(1, Violated, Ok);
@@ -237,7 +229,7 @@ fn violated_checks_raise_alerts_beside_drift() {
     small.features.iter_mut().for_each(|feature| feature.verdict = Verdict::InsufficientData);
     let fired = story.judge(&small);
     assert_eq!(transitions(&fired), ["temp inactive>firing"]);
-    let item = &fired.messages[0].alerts[0].item;
+    let item = &fired.transitions[0].evidence.item;
     assert_eq!(item.summary, "temp: 3 of 1,000 values are under min -30");
     assert_eq!(item.moved[0], item.summary);
     // Checks that could not be decided take no step, decided ones do.
@@ -246,14 +238,24 @@ fn violated_checks_raise_alerts_beside_drift() {
     assert_eq!(transitions(&story.judge(&expecting(4, Ok, Ok))), ["temp firing>resolved"]);
     let both = story.judge(&expecting(5, Violated, Violated));
     assert_eq!(transitions(&both), ["temp resolved>firing", "bike-demand inactive>firing"]);
-    assert_eq!(both.messages[1].alerts[0].item.moved.len(), 3);
+    assert_eq!(both.transitions[1].evidence.item.moved.len(), 3);
 }
 
 #[test]
-fn messages_survive_storage() {
+fn alerts_survive_storage() {
     let mut story = Story::new(RULES);
     story.window(&[("temp", 0.3)]);
-    let message = story.window(&[("temp", 0.3)]).messages.remove(0);
-    let text = serde_json::to_string(&message).unwrap();
-    assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), message);
+    let alert = story.window(&[("temp", 0.3)]).alerts.remove(0);
+    let text = serde_json::to_string(&alert).unwrap();
+    assert_eq!(serde_json::from_str::<StoredAlert>(&text).unwrap(), alert);
+}
+
+#[test]
+fn an_alert_that_lingers_is_told_with_the_numbers_of_its_last_breach() {
+    let mut story = Story::new(&RULES.replace("for: 2w", "keep_firing_for: 1w"));
+    let breached = story.window(&[("temp", 0.3)]).alerts.remove(0);
+    let lingering = story.window(&[("temp", 0.01)]).alerts.remove(0);
+    assert_eq!((lingering.state.as_str(), &lingering.notice), ("firing", &breached.notice));
+    let over = story.window(&[("temp", 0.01)]).alerts.remove(0);
+    assert_eq!(over.notice.unwrap().status, Status::Resolved);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::{Message, Routing, Situation, StoredAlert, decide};
 use crate::drift::{
     BinEvidence, ComparedWith, Criteria, Deciding, DriftReport, FeatureReport, Losses, SegmentReport, Verdict,
 };
@@ -93,4 +94,12 @@ pub(crate) fn segment(key: &str, verdict: Verdict) -> SegmentReport {
         drifted,
         features: vec![column("temp", if drifted == 1 { 0.4 } else { 0.01 })],
     }
+}
+
+/// What `receivers` are told of `alerts` when nothing else is set and nothing was told before.
+pub(crate) fn told(alerts: &[StoredAlert], receivers: &[&str]) -> Vec<Message> {
+    let receivers: Vec<String> = receivers.iter().map(|name| (*name).to_owned()).collect();
+    let now = window_end(0);
+    let routing = Routing::to(&receivers);
+    decide(&Situation { routing: &routing, alerts, groups: &[], silences: &[], acks: &[], now }).messages
 }

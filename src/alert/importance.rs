@@ -52,8 +52,8 @@ mod tests {
         let importance = Importance::new(shares.iter().map(|(n, share)| ((*n).to_owned(), *share)).collect());
         let report = example::report(columns);
         let now = report.window_end;
-        let mut found = evaluate_weighed(&rules, &report, Uuid::from_u128(7), &[], &importance, now);
-        let alerts = found.messages.remove(0).alerts;
+        let found = evaluate_weighed(&rules, &report, Uuid::from_u128(7), &[], &importance, now);
+        let alerts = example::told(&found.alerts, &["oncall"]).remove(0).alerts;
         alerts.into_iter().map(|notice| (notice.item.subject, notice.item.importance)).collect()
     }
 

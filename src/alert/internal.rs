@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::evaluate::{Evaluation, Evidence, StoredAlert, Transition, fingerprint, hash};
+use super::evaluate::{BUILD, Evaluation, Evidence, StoredAlert, Transition, derived_id, fingerprint};
 use super::hold::Hold;
-use super::message::{Group, Item, MESSAGE_VERSION, Message, NextStep, Notice, Occasion, Status};
+use super::message::{Item, NextStep, Notice, Status};
 use super::state::{AlertState, HoldTimes};
 use crate::model::ModelName;
 
@@ -132,14 +131,8 @@ impl Fault {
 ///
 /// * `previous`: the stored alerts of [`ModelName::own`].
 /// * `found`: what is wrong at this moment, each with its details in a sentence.
-/// * `receivers`: who is told when an alert begins to fire.
 /// * `now`: wall time, as faults are none of event time.
-pub fn judge(
-    previous: &[StoredAlert],
-    found: &BTreeMap<Fault, String>,
-    receivers: &[String],
-    now: DateTime<Utc>,
-) -> Evaluation {
+pub fn judge(previous: &[StoredAlert], found: &BTreeMap<Fault, String>, now: DateTime<Utc>) -> Evaluation {
     let model = ModelName::own();
     let mut evaluation = Evaluation::default();
     for fault in Fault::ALL {
@@ -157,11 +150,6 @@ pub fn judge(
             (None, Some(alert)) => alert.summary.clone(),
             (None, None) => fault.meaning().to_owned(),
         };
-        let fired = after.firing_since().is_some() && before.firing_since().is_none();
-        let told = match stored {
-            Some(alert) if !fired => alert.receivers.clone(),
-            _ => receivers.to_vec(),
-        };
         let alert = StoredAlert {
             fingerprint: identity,
             model: model.clone(),
@@ -171,9 +159,10 @@ pub fn judge(
             history,
             episode: after.firing_since(),
             labels: BTreeMap::from([("severity".to_owned(), fault.severity().to_owned())]),
-            receivers: told,
+            receivers: Vec::new(),
             summary,
             report: None,
+            notice: stored.and_then(|alert| alert.notice.clone()),
             rule_text: None,
             rule_hash: None,
         };
@@ -186,10 +175,10 @@ pub fn judge(
     evaluation
 }
 
-/// Keeps the alert, with its transition and messages where there are any.
+/// Keeps the alert, with its transition where there is one, and what is told of it.
 fn step(
     evaluation: &mut Evaluation,
-    alert: StoredAlert,
+    mut alert: StoredAlert,
     before: AlertState,
     fault: Fault,
     now: DateTime<Utc>,
@@ -198,18 +187,8 @@ fn step(
     if from != to {
         let since = before.firing_since().or(alert.state.firing_since()).unwrap_or(now);
         let notice = notice(&alert, fault, since, now);
-        let status = match (before.firing_since(), alert.state.firing_since()) {
-            (None, Some(_)) => Some((Status::Firing, Occasion::Began)),
-            (Some(_), None) => Some((Status::Resolved, Occasion::Resolved)),
-            _ => None,
-        };
-        if let Some((status, occasion)) = status {
-            let messages =
-                alert.receivers.iter().map(|receiver| message(&notice, receiver, status, occasion, now));
-            evaluation.messages.extend(messages);
-        }
         evaluation.transitions.push(Transition {
-            id: derived_id(&["transition", &alert.fingerprint, from, to], now),
+            id: derived_id(now, &["transition", &alert.fingerprint, from, to]),
             fingerprint: alert.fingerprint.clone(),
             model: alert.model.clone(),
             rule: alert.rule.clone(),
@@ -223,12 +202,14 @@ fn step(
                 hold: Some(fault.times().hold.to_string()),
                 rule_text: None,
                 rule_hash: None,
+                build: BUILD.to_owned(),
                 baseline: None,
                 window_start: since,
                 window_end: now,
-                item: notice.item,
+                item: notice.item.clone(),
             },
         });
+        alert.notice = Some(Box::new(notice));
     }
     evaluation.alerts.push(alert);
 }
@@ -257,6 +238,7 @@ fn notice(alert: &StoredAlert, fault: Fault, since: DateTime<Utc>, now: DateTime
         rows: 0,
         rows_reference: 0,
         loss_share: 0.0,
+        retrain: None,
         item: Item {
             subject: alert.subject.clone(),
             role: None,
@@ -275,52 +257,16 @@ fn notice(alert: &StoredAlert, fault: Fault, since: DateTime<Utc>, now: DateTime
     }
 }
 
-fn message(
-    notice: &Notice,
-    receiver: &str,
-    status: Status,
-    occasion: Occasion,
-    now: DateTime<Utc>,
-) -> Message {
-    let next = match Fault::parse(&notice.rule).filter(|_| status == Status::Firing) {
-        Some(fault) => {
-            vec![NextStep { purpose: fault.remedy().to_owned(), command: fault.command().to_owned() }]
-        }
-        None => Vec::new(),
-    };
-    Message {
-        version: MESSAGE_VERSION,
-        id: derived_id(&["message", &notice.fingerprint, status.as_str(), receiver], now),
-        receiver: receiver.to_owned(),
-        status,
-        occasion,
-        group: Group {
-            key: fingerprint(&notice.model, &notice.rule, &notice.firing_since.to_rfc3339()),
-            labels: BTreeMap::from([
-                ("model".to_owned(), notice.model.to_string()),
-                ("rule".to_owned(), notice.rule.clone()),
-            ]),
-            since: notice.firing_since,
-        },
-        summary: notice.item.summary.clone(),
-        alerts: vec![notice.clone()],
-        more: 0,
-        next,
-    }
-}
-
-/// A version 7 id that is the same whenever the same step is taken at the same time.
-fn derived_id(parts: &[&str], now: DateTime<Utc>) -> Uuid {
-    let digest = hash(&[&[now.to_rfc3339().as_str()], parts].concat());
-    let mut random = [0; 10];
-    random.copy_from_slice(&digest[..10]);
-    let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+/// What leads on from an alert, when it is one of these.
+pub(super) fn next_step(notice: &Notice) -> Option<NextStep> {
+    let fault = Fault::parse(&notice.rule).filter(|_| notice.model == ModelName::own())?;
+    Some(NextStep { purpose: fault.remedy().to_owned(), command: fault.command().to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::example;
 
     fn at(minute: u32) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + Duration::from_mins(1) * minute
@@ -330,15 +276,16 @@ mod tests {
         BTreeMap::from([(fault, "rules/a.yaml:3: no such name".to_owned())])
     }
 
-    /// Judges once a minute; gives the words of the messages, and the alerts at the end.
+    /// Judges once a minute; gives what is told of each change, and the alerts at the end.
     fn walk(steps: &[BTreeMap<Fault, String>]) -> (Vec<String>, Vec<StoredAlert>) {
-        let receivers = ["oncall".to_owned(), "chat".to_owned()];
         let (mut previous, mut said) = (Vec::new(), Vec::new());
         for (minute, found) in steps.iter().enumerate() {
-            let evaluation = judge(&previous, found, &receivers, at(u32::try_from(minute).unwrap()));
-            said.extend(evaluation.messages.iter().map(|message| {
-                format!("{minute} {} {}: {}", message.receiver, message.status.as_str(), message.summary)
-            }));
+            let evaluation = judge(&previous, found, at(u32::try_from(minute).unwrap()));
+            let told = evaluation.alerts.iter().filter(|_| !evaluation.transitions.is_empty());
+            said.extend(
+                told.filter_map(|alert| alert.notice.as_deref())
+                    .map(|notice| format!("{minute} {}: {}", notice.status.as_str(), notice.item.summary)),
+            );
             previous = evaluation.alerts;
             previous.retain(|alert| alert.state != AlertState::Inactive);
         }
@@ -351,12 +298,7 @@ mod tests {
         let (said, alerts) = walk(&[good.clone(), bad.clone(), bad, good.clone(), good]);
         let detail = "changed rule files were refused, and the rules before them are in force: \
                       rules/a.yaml:3: no such name";
-        let expected = [
-            format!("1 oncall firing: {detail}"),
-            format!("1 chat firing: {detail}"),
-            "3 oncall resolved: RulesReloadFailed is over".to_owned(),
-            "3 chat resolved: RulesReloadFailed is over".to_owned(),
-        ];
+        let expected = [format!("1 firing: {detail}"), "3 resolved: RulesReloadFailed is over".to_owned()];
         assert_eq!(said, expected);
         assert_eq!(alerts.iter().map(|alert| alert.state.as_str()).collect::<Vec<_>>(), ["resolved"]);
     }
@@ -372,9 +314,9 @@ mod tests {
 
     #[test]
     fn the_same_step_gives_the_same_bytes() {
-        let once = judge(&[], &found(Fault::CanaryFailed), &["oncall".to_owned()], at(5));
-        assert_eq!(once, judge(&[], &found(Fault::CanaryFailed), &["oncall".to_owned()], at(5)));
-        let message = &once.messages[0];
+        let once = judge(&[], &found(Fault::CanaryFailed), at(5));
+        assert_eq!(once, judge(&[], &found(Fault::CanaryFailed), at(5)));
+        let message = &example::told(&once.alerts, &["oncall"])[0];
         assert_eq!((message.model(), message.severity()), (Some(&ModelName::own()), Some("critical")));
         assert_eq!(once.transitions[0].report, None);
         let rendered = message.render();
@@ -384,10 +326,10 @@ mod tests {
 
     #[test]
     fn alerts_of_faults_that_are_no_more_go_away() {
-        let mut old = judge(&[], &found(Fault::CanaryFailed), &[], at(0)).alerts;
+        let mut old = judge(&[], &found(Fault::CanaryFailed), at(0)).alerts;
         old[0].rule = "OfAnEarlierBuild".to_owned();
         old[0].fingerprint = "of an earlier build".to_owned();
-        let evaluation = judge(&old, &BTreeMap::new(), &[], at(1));
+        let evaluation = judge(&old, &BTreeMap::new(), at(1));
         assert_eq!(
             evaluation.alerts.iter().map(|alert| alert.state).collect::<Vec<_>>(),
             [AlertState::Inactive]

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::retrain::RetrainMode;
 use crate::drift::Verdict;
 use crate::model::{FeatureKind, ModelName, Role};
 
@@ -150,6 +151,9 @@ pub struct Notice {
     pub rows_reference: u64,
     /// Share of the exchanges that should have been profiled and were not.
     pub loss_share: f64,
+    /// How the rule may become a training run; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrain: Option<RetrainMode>,
     /// Its subject, with the numbers.
     pub item: Item,
 }

@@ -34,7 +34,7 @@ pub struct Rule {
     pub labels: BTreeMap<String, String>,
     /// Texts for people; `summary` is the one that every message shows.
     pub annotations: BTreeMap<String, Template>,
-    /// Where its messages go; empty until [`RuleSet::bind_receivers`] when the rule names none.
+    /// Where its messages go; none: the routes of the settings decide.
     pub receivers: Vec<String>,
     /// How it may become a training run; absent: never.
     pub retrain: Option<RetrainPolicy>,
@@ -111,12 +111,12 @@ impl RuleSet {
         if problems.is_empty() { Ok(Self { rules }) } else { Err(problems) }
     }
 
-    /// Gives rules without receivers all of `configured`, and checks that the others name existing ones.
+    /// Checks that every receiver that a rule names is among `configured`.
     ///
     /// # Errors
     ///
-    /// Every receiver that does not exist; no rule is changed then.
-    pub fn bind_receivers(&mut self, configured: &[String]) -> Result<(), Vec<Problem>> {
+    /// Every receiver that does not exist.
+    pub fn check_receivers(&self, configured: &[String]) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         for rule in &self.rules {
             for receiver in rule.receivers.iter().filter(|receiver| !configured.contains(receiver)) {
@@ -125,13 +125,7 @@ impl RuleSet {
                 problems.push(rule.problem(rule.receivers_line, &message));
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        for rule in self.rules.iter_mut().filter(|rule| rule.receivers.is_empty()) {
-            rule.receivers = configured.to_vec();
-        }
-        Ok(())
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// Checks that rules over the segments of one model are of a model that has some.

@@ -64,6 +64,7 @@ fn drifted(
         rows: 1200,
         rows_reference: 50_000,
         loss_share: 0.002,
+        retrain: None,
         item: Item {
             subject: subject.to_owned(),
             role: Some(Role::Feature),

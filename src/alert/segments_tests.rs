@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::example::{report_at, segment};
+use super::example::{self, report_at, segment};
 use super::{Evaluation, RuleSet, StoredAlert, evaluate};
 use crate::drift::{ComparedWith, DriftReport, SegmentReport, Verdict};
 use crate::model::ModelName;
@@ -45,7 +45,8 @@ fn each_segment_is_an_alert_of_its_own() {
     let drifted = || segment("region=eu", Verdict::Drift);
     let first = judge(&report(0, vec![drifted(), segment("region=us", Verdict::Ok)]), &[]);
     assert_eq!(subjects(&first), ["SegmentDrift region=eu inactive>firing"]);
-    let [message] = first.messages.as_slice() else { panic!("{:?}", first.messages) };
+    let told = example::told(&first.alerts, &["oncall"]);
+    let [message] = told.as_slice() else { panic!("{told:?}") };
     let notice = &message.alerts[0];
     assert_eq!(
         notice.annotations["summary"],
@@ -74,7 +75,7 @@ fn what_was_compared_with_all_rows_says_so() {
     let whole =
         SegmentReport { compared_with: ComparedWith::AllRows, ..segment("region=eu", Verdict::Drift) };
     let found = judge(&report(0, vec![whole]), &[]);
-    let moved = &found.messages[0].alerts[0].item.moved;
+    let moved = &found.alerts[0].notice.as_ref().unwrap().item.moved;
     assert!(moved.last().unwrap().contains("compared with all rows"), "{moved:?}");
 }
 

@@ -14,7 +14,7 @@ use crate::model::{ModelName, Role};
 use crate::schema::{Change, SchemaChange};
 use crate::traffic::{Compared, Figure, TrafficCriteria, TrafficReport, TrafficVerdict};
 
-/// Every shipped rule file, bound to one receiver.
+/// Every shipped rule file.
 fn shipped() -> RuleSet {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -31,8 +31,7 @@ fn shipped() -> RuleSet {
         .iter()
         .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
         .collect();
-    let mut rules = RuleSet::parse(&files).unwrap();
-    rules.bind_receivers(&["oncall".to_owned()]).unwrap();
+    let rules = RuleSet::parse(&files).unwrap();
     rules
 }
 
@@ -233,4 +232,26 @@ fn every_shipped_rule_says_how_much_it_matters() {
         assert!(matches!(rule.severity(), Some("info" | "warning" | "critical")), "{}", rule.name);
         assert!(rule.annotations.contains_key("summary"), "{}", rule.name);
     }
+}
+
+#[test]
+fn a_failing_server_keeps_drift_from_being_told() {
+    let rules = shipped();
+    let of = |label: &str, value: &str| -> BTreeSet<&str> {
+        let has = |rule: &&Rule| rule.labels.get(label).is_some_and(|found| found == value);
+        rules.rules.iter().filter(has).map(|rule| rule.name.as_str()).collect()
+    };
+    assert!(of("cause", "upstream").contains("ServerErrors"), "{rules:?}");
+    let about = of("about", "drift");
+    for rule in ["FeatureDrift", "OutputDrift", "MissingValues", "UnknownValues"] {
+        assert!(about.contains(rule), "{rule}");
+    }
+    let mut report = report_at(0, &[("temp", 0.01), ("count", 0.01)]);
+    report.traffic = Some(calm_traffic());
+    statistic(&mut report, "missing_delta", 0.2);
+    figure(&mut report, Figure::ErrorShare, 0.5);
+    let alerts = evaluate(&rules, &report, Uuid::from_u128(1), &[], report.window_end).alerts;
+    let told = example::told(&alerts, &["oncall"]);
+    let told: Vec<&str> = told[0].alerts.iter().map(|notice| notice.rule.as_str()).collect();
+    assert_eq!(told, ["ServerErrors"]);
 }

@@ -127,10 +127,9 @@ fn a_wrong_name_is_refused_with_the_nearest() {
 #[test]
 fn a_message_says_what_is_worse() {
     let text = "groups:\n- name: g\n  rules:\n  - alert: Slow\n    for_each: model\n    expr: traffic.ratio.upstream_p99 > 2\n";
-    let mut rules = RuleSet::parse(&[("r.yaml".to_owned(), text.to_owned())]).unwrap();
-    rules.bind_receivers(&["oncall".to_owned()]).unwrap();
+    let rules = RuleSet::parse(&[("r.yaml".to_owned(), text.to_owned())]).unwrap();
     let decided = evaluate(&rules, &slow(0), Uuid::from_u128(1), &[], window_end(0));
-    let item = &decided.messages[0].alerts[0].item;
+    let item = &decided.transitions[0].evidence.item;
     assert_eq!(item.summary, "bike-demand: upstream_p99 is 800 ms, before 100 ms (8 times, p 1e-9)");
     assert_eq!(item.moved[0], "upstream_p99 is 800 ms, before 100 ms (8 times, p 1e-9)");
     assert_eq!(item.statistics.keys().collect::<Vec<_>>(), ["drifted", "traffic.ratio.upstream_p99"]);

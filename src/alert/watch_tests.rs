@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::example::{report_at, window_end};
+use super::example::{self, report_at, window_end};
 use super::expression::Engine;
 use super::vocabulary::{Names, Subject};
 use super::*;
@@ -60,11 +60,9 @@ fn silent(minute: i64) -> Look {
 
 fn rules(rules: &str) -> RuleSet {
     let text = format!("groups:\n- name: g\n  rules:\n{rules}\n");
-    let mut rules = RuleSet::parse(&[("r.yaml".to_owned(), text)]).unwrap_or_else(|problems| {
+    RuleSet::parse(&[("r.yaml".to_owned(), text)]).unwrap_or_else(|problems| {
         panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    });
-    rules.bind_receivers(&["oncall".to_owned()]).unwrap();
-    rules
+    })
 }
 
 /// Looks once a minute, keeping what a store would keep.
@@ -107,7 +105,8 @@ fn latency_is_watched_for_five_minutes() {
     }
     let fired = story.look(&slow(6));
     assert_eq!(transitions(&fired), ["Slow pending>firing"]);
-    let (transition, message) = (&fired.transitions[0], &fired.messages[0]);
+    let (transition, told) = (&fired.transitions[0], example::told(&fired.alerts, &["oncall"]));
+    let message = &told[0];
     assert_eq!((transition.report, transition.at), (None, at(6)));
     let evidence = &transition.evidence;
     assert_eq!((&evidence.baseline, evidence.window_start, evidence.window_end), (&None, at(1), at(6)));
@@ -122,7 +121,7 @@ fn latency_is_watched_for_five_minutes() {
     assert!((notice.loss_share - 0.02).abs() < 1e-12);
     let ended = story.look(&look(7));
     assert_eq!(transitions(&ended), ["Slow firing>resolved"]);
-    assert_eq!(ended.messages[0].status, Status::Resolved);
+    assert_eq!(ended.alerts[0].notice.as_ref().unwrap().status, Status::Resolved);
     assert!(fired.retrains.is_empty() && ended.retrains.is_empty());
 }
 
@@ -242,7 +241,7 @@ fn a_window_and_a_look_leave_each_others_alerts_alone() {
     let both = [of_window.alerts.clone(), of_look.alerts.clone()].concat();
     let calm = evaluate(&rules, &report_at(1, &[("temp", 0.0)]), id, &both, window_end(1));
     assert_eq!(transitions(&calm), ["Drifted firing>resolved"]);
-    assert_ne!(of_window.messages[0].id, of_look.messages[0].id);
+    assert_ne!(of_window.transitions[0].id, of_look.transitions[0].id);
     // A rule that is gone ends at the next look, with the text it had.
     rules.rules.remove(0);
     let look = look(11);

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::app;
 use crate::config::Settings;
 
+mod alerts;
 mod baseline;
 mod check;
 mod compare;
@@ -77,6 +78,9 @@ enum Command {
     /// Learn which columns a model's predictions have
     #[command(subcommand)]
     Schema(schema::Command),
+    /// List, show, acknowledge and silence alerts
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Check rule files
     #[command(subcommand)]
     Rules(rules::Command),
@@ -116,6 +120,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
         Command::Schema(command) => schema::run(command, load_settings(config)?, out).await,
+        Command::Alerts(command) => alerts::run(command, load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, out),
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::alert::CANARY_RECEIVER;
+use crate::alert::{CANARY_RECEIVER, Problem, Routing, RoutingSections};
 use crate::model::{ModelName, Role};
+use crate::yaml::Node;
 
 mod canary;
 mod format;
@@ -52,6 +53,12 @@ pub enum SettingsError {
         path: String,
         /// What the parser says, with line and column.
         problem: String,
+    },
+    /// Who is told what is not clear.
+    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Routing {
+        /// Every problem, by line.
+        problems: Vec<Problem>,
     },
     /// Single values are fine, but not together.
     #[error("{path}: {}", problems.join("\n"))]
@@ -101,6 +108,15 @@ pub struct Settings {
     pub rules: Vec<String>,
     /// How often the watch itself is put on trial.
     pub canary: Canary,
+    /// The tree of routes by which alerts find their receivers; without it every model's alerts go to all of them.
+    route: Option<Node>,
+    /// Which alerts silence which; without it a dead upstream silences the drift of its model.
+    inhibit: Option<Node>,
+    /// Times in which alerts are not told.
+    maintenance: Option<Node>,
+    /// `route`, `inhibit` and `maintenance`, checked.
+    #[serde(skip)]
+    pub routing: Routing,
     /// How long stored things are kept.
     pub retention: Retention,
 }
@@ -121,6 +137,10 @@ impl Default for Settings {
             smtp: Relays::default(),
             rules: Vec::new(),
             canary: Canary::default(),
+            route: None,
+            inhibit: None,
+            maintenance: None,
+            routing: Routing::default(),
             retention: Retention::default(),
         }
     }
@@ -169,11 +189,14 @@ pub struct Retention {
     pub profiles: Span,
     /// Captured rows and labels.
     pub captured: Span,
+    /// Who was told of which alert when, acknowledgements, and silences that are over.
+    pub history: Span,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { profiles: Span(Duration::from_hours(90 * 24)), captured: Span(Duration::from_hours(90 * 24)) }
+        let days = |days: u64| Span(Duration::from_hours(days * 24));
+        Self { profiles: days(90), captured: days(90), history: days(365) }
     }
 }
 
@@ -202,7 +225,7 @@ impl Settings {
     ///
     /// [`SettingsError`] names the place; nothing is defaulted silently.
     pub fn parse(text: &str, path: &str) -> Result<Self, SettingsError> {
-        let settings: Self = if text.trim().is_empty() {
+        let mut settings: Self = if text.trim().is_empty() {
             Self::default()
         } else {
             serde_saphyr::from_str(text).map_err(|error| SettingsError::Syntax {
@@ -210,6 +233,14 @@ impl Settings {
                 problem: error.to_string(),
             })?
         };
+        let sections = RoutingSections {
+            route: settings.route.take(),
+            inhibit: settings.inhibit.take(),
+            maintenance: settings.maintenance.take(),
+        };
+        let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
+        settings.routing =
+            sections.read(path, &receivers).map_err(|problems| SettingsError::Routing { problems })?;
         let problems = settings.contradictions();
         if problems.is_empty() {
             Ok(settings)

@@ -1,4 +1,4 @@
-//! The admin port: health, metrics, predictions, events and labels in, models and reports out; and the sink's own port.
+//! The admin port: health, metrics, predictions, events and labels in, models, reports and alerts out; and the sink's own port.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::store::label::Rules;
 
+mod alerts;
 mod body;
 mod error;
 mod labels;
@@ -58,6 +59,12 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/labels", post(labels::labels))
         .route("/v1/models", get(read::models))
         .route("/v1/models/{model}/drift", get(read::drift))
+        .route("/v1/models/{model}/alerts", get(alerts::of_model))
+        .route("/v1/alerts", get(alerts::list))
+        .route("/v1/alerts/{id}", get(alerts::show))
+        .route("/v1/alerts/{id}/ack", post(alerts::ack))
+        .route("/v1/silences", get(alerts::silences).post(alerts::silence))
+        .route("/v1/silences/{id}", delete(alerts::unsilence))
         .route("/v1/models/{model}/baselines", get(read::baselines))
         .route("/v1/models/{model}/versions", get(read::versions))
         .route("/v1/runs/{run}", get(read::run))

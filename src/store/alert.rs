@@ -142,6 +142,46 @@ pub async fn list(
     rows.into_iter().map(|row| parse(row.get("fingerprint"), row.get("content"))).collect()
 }
 
+/// Alerts of `model`, or of every model, that fire, and those of `fingerprints` whatever their state.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] when a row cannot be read back; [`StoreError::Database`] otherwise.
+pub async fn firing_or(
+    db: impl PgExecutor<'_>,
+    model: Option<&ModelName>,
+    fingerprints: &[String],
+) -> Result<Vec<StoredAlert>, StoreError> {
+    let rows = sqlx::query(
+        "select fingerprint, content from alert
+         where (state = 'firing' and ($1::text is null or model = $1)) or fingerprint = any($2)
+         order by fingerprint",
+    )
+    .bind(model.map(ModelName::as_str))
+    .bind(fingerprints)
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(|row| parse(row.get("fingerprint"), row.get("content"))).collect()
+}
+
+/// The alerts whose fingerprint begins with `prefix`, at most two.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] when a row cannot be read back; [`StoreError::Database`] otherwise.
+pub(super) async fn with_prefix(
+    db: impl PgExecutor<'_>,
+    prefix: &str,
+) -> Result<Vec<StoredAlert>, StoreError> {
+    let rows = sqlx::query(
+        "select fingerprint, content from alert where starts_with(fingerprint, $1) order by fingerprint limit 2",
+    )
+    .bind(prefix)
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(|row| parse(row.get("fingerprint"), row.get("content"))).collect()
+}
+
 /// How many alerts of one rule are in one state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StateCount {
@@ -174,6 +214,41 @@ pub async fn counts(db: impl PgExecutor<'_>) -> Result<Vec<StateCount>, StoreErr
         alerts: row.get("alerts"),
     };
     Ok(rows.iter().map(count).collect())
+}
+
+/// Every transition of the alert `fingerprint`, oldest first; of very many, the newest `limit`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn life(
+    db: impl PgExecutor<'_>,
+    fingerprint: &str,
+    limit: i64,
+) -> Result<Vec<TransitionRow>, StoreError> {
+    let rows = sqlx::query(
+        "select id, model, rule, subject, from_state, to_state, at, report, evidence from alert_transition
+         where fingerprint = $1 order by at desc, id desc limit $2",
+    )
+    .bind(fingerprint)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.iter().rev().map(transition).collect())
+}
+
+fn transition(row: &sqlx::postgres::PgRow) -> TransitionRow {
+    TransitionRow {
+        id: row.get("id"),
+        model: row.get("model"),
+        rule: row.get("rule"),
+        subject: row.get("subject"),
+        from: row.get("from_state"),
+        to: row.get("to_state"),
+        at: row.get("at"),
+        report: row.get("report"),
+        evidence: row.get("evidence"),
+    }
 }
 
 /// A transition as it is stored.
@@ -217,16 +292,5 @@ pub async fn transitions(
     .bind(limit)
     .fetch_all(db)
     .await?;
-    let transition = |row: &sqlx::postgres::PgRow| TransitionRow {
-        id: row.get("id"),
-        model: row.get("model"),
-        rule: row.get("rule"),
-        subject: row.get("subject"),
-        from: row.get("from_state"),
-        to: row.get("to_state"),
-        at: row.get("at"),
-        report: row.get("report"),
-        evidence: row.get("evidence"),
-    };
     Ok(rows.iter().map(transition).collect())
 }

@@ -18,6 +18,10 @@ use thiserror::Error;
 use crate::model::ModelName;
 
 pub mod alert;
+pub mod alert_ack;
+pub mod alert_event;
+pub mod alert_group;
+pub mod alert_life;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;
@@ -27,6 +31,7 @@ pub mod model;
 pub mod outbox;
 pub mod pending_side;
 pub mod profile_part;
+pub mod silence;
 pub mod source_position;
 pub mod traffic;
 pub mod watch;
@@ -147,6 +152,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (4, "traffic", include_str!("migrations/0004_traffic.sql")),
     (5, "labels", include_str!("migrations/0005_labels.sql")),
     (6, "columns_seen", include_str!("migrations/0006_columns_seen.sql")),
+    (7, "alert_group", include_str!("migrations/0007_alert_group.sql")),
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (10, "watched", include_str!("migrations/0010_watched.sql")),
     (11, "receivers", include_str!("migrations/0011_receivers.sql")),

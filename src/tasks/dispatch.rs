@@ -11,6 +11,7 @@ use crate::drift::DriftReport;
 use crate::retrain::policy::{self, Decision};
 use crate::retrain::{RunReason, SegmentSpec, Source, TrainingSpec};
 use crate::store;
+use crate::tasks::grouping;
 
 /// Runs the rules over `report` and writes whatever follows.
 ///
@@ -28,12 +29,8 @@ pub(super) async fn transitions(
 ) -> anyhow::Result<()> {
     let previous = store::alert::load_for_update(transaction, &model.name).await?;
     let shares = store::model_version::importance(&mut *transaction, &model.name).await?;
-    let importance = Importance::new(shares);
-    let outcome = alert::evaluate_weighed(rules, report, id, &previous, &importance, now);
-    keep(transaction, &outcome, now).await?;
-    for request in &outcome.retrains {
-        retrain(transaction, settings, model, request, now).await?;
-    }
+    let outcome = alert::evaluate_weighed(rules, report, id, &previous, &Importance::new(shares), now);
+    follow(transaction, settings, model, &outcome, now).await?;
     Ok(())
 }
 
@@ -49,22 +46,32 @@ pub(super) async fn transitions(
 pub(super) async fn looked(
     transaction: &mut PgConnection,
     rules: &RuleSet,
+    settings: &Settings,
     model: &ModelSettings,
     due: &[(&Rule, &Look)],
     now: DateTime<Utc>,
 ) -> anyhow::Result<bool> {
     let previous = store::alert::load_for_update(transaction, &model.name).await?;
     let outcome = alert::watch(rules, due, &previous, now);
-    keep(transaction, &outcome, now).await?;
-    Ok(!outcome.messages.is_empty())
+    Ok(follow(transaction, settings, model, &outcome, now).await? > 0)
 }
 
-/// Writes alerts, transitions and messages.
-async fn keep(
+/// Writes what an evaluation has changed and what follows from it; the last step of its transaction.
+///
+/// # Returns
+///
+/// How many messages were written.
+///
+/// # Errors
+///
+/// When the database refuses; the transaction is then to be dropped, and nothing has happened.
+pub(super) async fn follow(
     transaction: &mut PgConnection,
+    settings: &Settings,
+    model: &ModelSettings,
     outcome: &Evaluation,
     now: DateTime<Utc>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     for transition in &outcome.transitions {
         tracing::info!(
             model = %transition.model, rule = transition.rule, subject = transition.subject,
@@ -72,8 +79,10 @@ async fn keep(
         );
     }
     store::alert::save(transaction, outcome).await?;
-    store::outbox::insert(transaction, &outcome.messages, now).await?;
-    Ok(())
+    for request in &outcome.retrains {
+        retrain(transaction, settings, model, request, now).await?;
+    }
+    Ok(grouping::tell(transaction, settings, &model.name, now).await?)
 }
 
 async fn retrain(

@@ -14,7 +14,7 @@ use crate::tasks::catalog::error_chain;
 /// How often old rows are looked for.
 const EVERY: Duration = Duration::from_mins(10);
 
-/// Drops old parts, captured rows, labels and ids of messages.
+/// Drops old parts, captured rows, labels, ids of messages, and history of alerts.
 #[derive(Debug)]
 pub struct Retention {
     db: PgPool,
@@ -41,9 +41,12 @@ impl Retention {
             let rows = store::captured::expire(&self.db, before(retention.captured)).await;
             let sink = &self.settings.sink;
             let ids = store::ingested::expire(&self.db, before(sink.remember), sink.remember_keys).await;
-            match (parts, rows, ids) {
-                (Ok(parts), Ok(rows), Ok(ids)) => tracing::info!(parts, rows, ids, "old rows dropped"),
-                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+            let events = store::alert_event::expire(&self.db, before(retention.history)).await;
+            match (parts, rows, ids, events) {
+                (Ok(parts), Ok(rows), Ok(ids), Ok(events)) => {
+                    tracing::info!(parts, rows, ids, events, "old rows dropped");
+                }
+                (Err(error), ..) | (_, Err(error), ..) | (_, _, Err(error), _) | (.., Err(error)) => {
                     tracing::warn!(error = %error_chain(&error), "old rows could not be dropped, trying again later");
                 }
             }

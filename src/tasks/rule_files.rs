@@ -49,7 +49,8 @@ fn parse(settings: &Settings, files: &Texts) -> anyhow::Result<RuleSet> {
     };
     let mut rules = RuleSet::parse(files).map_err(refuse)?;
     let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
-    rules.bind_receivers(&receivers).map_err(refuse)?;
+    rules.check_receivers(&receivers).map_err(refuse)?;
+    settings.routing.check_labels(&rules).map_err(refuse)?;
     let segmented = settings.models.iter().map(|model| (model.name.clone(), !model.segments.is_empty()));
     rules.check_segments(&segmented.collect::<Vec<_>>()).map_err(refuse)?;
     Ok(rules)

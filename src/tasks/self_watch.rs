@@ -113,10 +113,9 @@ impl SelfWatch {
         let previous = store::alert::load_for_update(&mut transaction, &ModelName::own()).await?;
         store::internal_fault::replace(&mut transaction, &self.replica, &found).await?;
         let present = store::internal_fault::present(&mut transaction).await?;
-        let receivers: Vec<String> = self.settings.receivers.keys().cloned().collect();
-        let outcome = alert::judge_faults(&previous, &present, &receivers, now);
+        let outcome = alert::judge_faults(&previous, &present, now);
         store::alert::save(&mut transaction, &outcome).await?;
-        store::outbox::insert(&mut transaction, &outcome.messages, now).await?;
+        let told = grouping::tell(&mut transaction, &self.settings, &ModelName::own(), now).await?;
         transaction.commit().await?;
         for fault in Fault::ALL {
             let value = i64::from(found.contains_key(&fault));
@@ -131,7 +130,7 @@ impl SelfWatch {
                 "internal alert changed"
             );
         }
-        if !outcome.messages.is_empty() {
+        if told > 0 {
             self.wake.notify_one();
         }
         Ok(())

@@ -116,7 +116,8 @@ impl Watch {
             let looks = self.looks(&mut transaction, model, at, due.iter().map(|(_, over)| *over)).await?;
             let paired: Vec<(&Rule, &Look)> =
                 due.iter().filter_map(|(rule, over)| Some((*rule, looks.get(over)?))).collect();
-            let told = dispatch::looked(&mut transaction, &rules, model, &paired, now).await?;
+            let told =
+                dispatch::looked(&mut transaction, &rules, &self.settings, model, &paired, now).await?;
             let names: Vec<&str> = due.iter().map(|(rule, _)| rule.name.as_str()).collect();
             store::watch::note(&mut *transaction, &model.name, &names, at).await?;
             transaction.commit().await?;

@@ -17,8 +17,10 @@ use driftline::model::{FeatureKind, ModelName, Role};
 use driftline::notify::Receivers;
 use driftline::store::outbox::{self, MAX_ATTEMPTS};
 use driftline::store::{self, PgPool};
+use driftline::tasks::grouping;
 use driftline::tasks::notifier::{Delivery, Notifier, deliver_next};
 use hmac::{Hmac, Mac};
+use sqlx::{PgConnection, Row};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,16 +39,16 @@ groups:
     annotations: {summary: "{{feature}} drifted: PSI {{psi}} (p {{p}})"}
 "#;
 
-fn model() -> ModelName {
+pub(crate) fn model() -> ModelName {
     ModelName::parse("bike-demand").unwrap()
 }
 
-fn start() -> DateTime<Utc> {
+pub(crate) fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_750_000_000, 0).unwrap()
 }
 
 /// The report of one window; `psi` over 0.1 is drift.
-fn report(window: i64, psi: f64) -> DriftReport {
+pub(crate) fn report(window: i64, psi: f64) -> DriftReport {
     let verdict = if psi > 0.1 { Verdict::Drift } else { Verdict::Ok };
     let end = start() + TimeDelta::hours(window);
     DriftReport {
@@ -92,15 +94,45 @@ fn report(window: i64, psi: f64) -> DriftReport {
     }
 }
 
-/// Judges a window and stores everything in one transaction, as the evaluator does.
-async fn judge(pool: &PgPool, receivers: &[String], window: i64, psi: f64) -> Vec<Message> {
-    let mut rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
-    rules.bind_receivers(receivers).unwrap();
+/// Rules and settings in which every one of `receivers` exists.
+pub(crate) fn told_to(receivers: &[String]) -> (RuleSet, Settings) {
+    let rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
+    let receivers: Vec<String> =
+        receivers.iter().map(|name| format!("{name}: {{webhook: {{url: 'http://127.0.0.1:1'}}}}")).collect();
+    let text = format!("receivers: {{{}}}", receivers.join(", "));
+    (rules, Settings::parse(&text, "driftline.yaml").unwrap())
+}
+
+/// Judges a window and stores everything in one transaction, as the evaluator does; the messages that follow.
+pub(crate) async fn judge(pool: &PgPool, receivers: &[String], window: i64, psi: f64) -> Vec<Message> {
+    let (rules, settings) = told_to(receivers);
     let report = report(window, psi);
-    let id = Uuid::from_u128(u128::try_from(window).unwrap() + 1);
     let mut transaction = pool.begin().await.unwrap();
+    judge_in(&mut transaction, &rules, &settings, &report).await;
+    transaction.commit().await.unwrap();
+    let newest = outbox_messages(pool).await;
+    newest
+        .into_iter()
+        .filter(|message| message.alerts.iter().any(|n| n.window_end == report.window_end))
+        .collect()
+}
+
+/// Every message of the outbox.
+pub(crate) async fn outbox_messages(pool: &PgPool) -> Vec<Message> {
+    let rows = sqlx::query("select message from outbox order by id").fetch_all(pool).await.unwrap();
+    rows.iter().map(|row| serde_json::from_value(row.get("message")).unwrap()).collect()
+}
+
+/// Judges a window within a transaction; the clock is at the window's end.
+pub(crate) async fn judge_in(
+    transaction: &mut PgConnection,
+    rules: &RuleSet,
+    settings: &Settings,
+    report: &DriftReport,
+) {
+    let id = Uuid::from_u128(u128::try_from(report.window_end.timestamp()).unwrap());
     sqlx::query("insert into model (name) values ($1) on conflict do nothing")
-        .bind(model().as_str())
+        .bind(report.model.as_str())
         .execute(&mut *transaction)
         .await
         .unwrap();
@@ -109,18 +141,16 @@ async fn judge(pool: &PgPool, receivers: &[String], window: i64, psi: f64) -> Ve
          values ($1, $2, 'b', $3, $4, 'ok', 0, '{}')",
     )
     .bind(id)
-    .bind(model().as_str())
+    .bind(report.model.as_str())
     .bind(report.window_start)
     .bind(report.window_end)
     .execute(&mut *transaction)
     .await
     .unwrap();
-    let previous = store::alert::load_for_update(&mut transaction, &model()).await.unwrap();
-    let evaluation = evaluate(&rules, &report, id, &previous, report.window_end);
-    store::alert::save(&mut transaction, &evaluation).await.unwrap();
-    outbox::insert(&mut transaction, &evaluation.messages, report.window_end).await.unwrap();
-    transaction.commit().await.unwrap();
-    evaluation.messages
+    let previous = store::alert::load_for_update(transaction, &report.model).await.unwrap();
+    let evaluation = evaluate(rules, report, id, &previous, report.window_end);
+    store::alert::save(transaction, &evaluation).await.unwrap();
+    grouping::tell(transaction, settings, &report.model, report.window_end).await.unwrap();
 }
 
 fn receivers(settings: &str) -> Receivers {
@@ -166,12 +196,10 @@ async fn a_judgement_that_is_not_committed_did_nothing() {
     let names = ["oncall".to_owned()];
     judge(&pool, &names, 0, 0.0).await;
     let mut transaction = pool.begin().await.unwrap();
-    let mut rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
-    rules.bind_receivers(&names).unwrap();
-    let evaluation = evaluate(&rules, &report(0, 0.3), Uuid::from_u128(1), &[], start());
-    store::alert::save(&mut transaction, &evaluation).await.unwrap();
-    outbox::insert(&mut transaction, &evaluation.messages, start()).await.unwrap();
+    let (rules, settings) = told_to(&names);
+    judge_in(&mut transaction, &rules, &settings, &report(1, 0.3)).await;
     drop(transaction);
+    assert!(store::alert_group::list(&pool, None).await.unwrap().is_empty());
     assert!(store::alert::list(&pool, None).await.unwrap().is_empty());
     assert!(outbox_states(&pool).await.is_empty());
 }
@@ -286,12 +314,12 @@ receivers: {{oncall: {{email: {{to: [oncall@example.com]}}}}}}",
 
 /// A webhook receiver: what it got, and what it answers next.
 #[derive(Default)]
-struct Hook {
-    got: Mutex<Vec<(HeaderMap, Vec<u8>)>>,
+pub(crate) struct Hook {
+    pub(crate) got: Mutex<Vec<(HeaderMap, Vec<u8>)>>,
     answers: Mutex<Vec<(u16, &'static str)>>,
 }
 
-async fn hook(answers: &[(u16, &'static str)]) -> (Arc<Hook>, String) {
+pub(crate) async fn hook(answers: &[(u16, &'static str)]) -> (Arc<Hook>, String) {
     let hook =
         Arc::new(Hook { answers: Mutex::new(answers.iter().rev().copied().collect()), ..Hook::default() });
     let answer = |State(hook): State<Arc<Hook>>, headers: HeaderMap, body: axum::body::Bytes| async move {

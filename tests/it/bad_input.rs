@@ -274,6 +274,18 @@ fn settings_are_refused_with_their_place() {
             vec!["receiver `ops`", "`smtp` is not set"],
         ),
         ("receivers: {ops: {webhook: {url: 'ftp://x'}}}\n".to_owned(), vec!["receiver `ops`", "http(s)"]),
+        (
+            "receivers: {oncall: {webhook: {url: 'http://x'}}}\nroute:\n  receiver: onecall\n".to_owned(),
+            vec!["driftline.yaml:3: `receiver`: receiver `onecall`", "did you mean `oncall`?"],
+        ),
+        (
+            "route:\n  group_by: [modle]\n".to_owned(),
+            vec!["driftline.yaml:2: `group_by`: no alert has the label `modle`", "did you mean `model`?"],
+        ),
+        (
+            "inhibit:\n  - {source: [a], target: [b=c]}\n".to_owned(),
+            vec!["driftline.yaml:2: `source`", "`a`"],
+        ),
         ("tap: {sample: 1.5}\n".to_owned(), vec!["1.5", "(0, 1]"]),
         ("models: [\n".to_owned(), vec!["driftline.yaml", "line"]),
     ];

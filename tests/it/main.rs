@@ -1,6 +1,7 @@
 //! Everything that needs real sockets, real databases, real mail servers, and more than one module.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod alert_groups;
 mod alerts;
 mod bad_input;
 mod baseline_parts;

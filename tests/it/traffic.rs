@@ -234,9 +234,9 @@ async fn a_slow_and_a_failing_model_server_raise_alerts() {
         judged[..12].iter().filter(worse).count()
     });
 
-    let messages = support::wait_for("four messages", || async {
+    let messages = support::wait_for("three messages", || async {
         let messages = received.lock().unwrap().clone();
-        (messages.len() >= 4).then_some(messages)
+        (messages.len() >= 3).then_some(messages)
     })
     .await;
     let texts: Vec<String> = messages.iter().map(Wire::to_string).collect();

@@ -15,7 +15,8 @@ fn message(feature: &str) -> Message {
     let rules = RuleSet::parse(&[("r.yaml".to_owned(), rules.to_owned())]).unwrap();
     let report = example::report(&[(feature, 0.31), ("hum", 0.2)]);
     let id = uuid::Uuid::from_u128(7);
-    evaluate(&rules, &report, id, &[], report.window_end).messages.remove(0)
+    let alerts = evaluate(&rules, &report, id, &[], report.window_end).alerts;
+    example::told(&alerts, &["oncall"]).remove(0)
 }
 
 #[test]
@@ -23,7 +24,7 @@ fn a_message_reads_well() {
     let rendered = message("temp").render();
     assert_eq!(
         rendered.subject,
-        "[FIRING] FeatureDrift on bike-demand: temp drifted: PSI 0.31 (p 1.0e-30) (and 1 more)"
+        "[FIRING] FeatureDrift on bike-demand: temp drifted: PSI 0.31 (p 1.0e-30); also hum"
     );
     for part in [
         "FIRING: temp drifted: PSI 0.31",

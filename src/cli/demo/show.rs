@@ -67,12 +67,16 @@ pub(super) fn arrival(arrival: &Arrival, out: &mut impl Write) -> anyhow::Result
             let text = |key: &str| body.pointer(key).and_then(Json::as_str).unwrap_or_default().to_owned();
             let signature = if *signed { "signed" } else { "not signed" };
             writeln!(out, "\n  --- webhook {id} ({signature}) ---")?;
+            let alerts = body.pointer("/data/alerts").and_then(Json::as_array).map_or(0, Vec::len);
+            let more = body.pointer("/data/more").and_then(Json::as_u64).unwrap_or_default();
+            let group = text("/data/group/key");
             writeln!(
                 out,
-                "  | {} {} {}: {}",
+                "  | {} ({}), {} alerts of group {}: {}",
                 text("/type"),
-                text("/data/status"),
-                text("/data/rule"),
+                text("/data/occasion"),
+                u64::try_from(alerts).unwrap_or_default().saturating_add(more),
+                group.get(..12).unwrap_or(&group),
                 text("/data/summary")
             )?;
         }

@@ -95,7 +95,12 @@ impl Begun {
     pub(super) fn refused(&mut self) {
         if let Some(observing) = self.observing.take() {
             let status = StatusCode::BAD_REQUEST.as_u16();
-            observing.unanswered((status, None), "request_incomplete", Duration::ZERO, self.started.elapsed());
+            observing.unanswered(
+                (status, None),
+                "request_incomplete",
+                Duration::ZERO,
+                self.started.elapsed(),
+            );
         }
     }
 }
