@@ -242,6 +242,48 @@ fn violated_checks_raise_alerts_beside_drift() {
 }
 
 #[test]
+fn so_many_of_the_last_windows_are_asked_for() {
+    let mut story = Story::new(&RULES.replace("for: 2w", "for: 2 of 3w"));
+    let mut changes = Vec::new();
+    for psi in [0.3, 0.0, 0.3, 0.0, 0.0, 0.0, 0.3] {
+        let text = serde_json::to_string(&story.alerts).unwrap();
+        story.alerts = serde_json::from_str(&text).unwrap();
+        let found = story.window(&[("temp", psi)]);
+        // A run is asked for while the alert fires and the window is breached itself.
+        assert_eq!(!found.retrains.is_empty(), psi > 0.0 && changes.len() == 1, "{changes:?}");
+        changes.extend(transitions(&found));
+    }
+    let expected =
+        ["temp inactive>pending", "temp pending>firing", "temp firing>resolved", "temp resolved>pending"];
+    assert_eq!(changes, expected);
+    let evidence = &story.window(&[("temp", 0.3)]).transitions[0].evidence;
+    assert_eq!(evidence.hold.as_deref(), Some("2 of the last 3"));
+}
+
+#[test]
+fn an_alert_of_an_older_build_goes_on() {
+    let old = r#"{"fingerprint": "f", "model": "bike-demand", "rule": "FeatureDrift", "subject": "temp",
+        "state": {"state": "pending", "since": "2025-06-15T15:00:00Z", "windows": 1}, "episode": null,
+        "labels": {"severity": "warning"}, "receivers": [], "summary": "temp drifted",
+        "report": "00000000-0000-0000-0000-000000000001"}"#;
+    let mut alert: StoredAlert = serde_json::from_str(old).unwrap();
+    assert_eq!((alert.rule_text.as_ref(), alert.history.is_empty()), (None, true));
+    alert.fingerprint = fingerprint(&alert.model, &alert.rule, &alert.subject);
+    let mut story = Story::new(&RULES.replace("for: 2w", "for: 2 of 3w"));
+    story.alerts = vec![alert];
+    let fired = story.window(&[("temp", 0.3)]);
+    assert_eq!(transitions(&fired), ["temp pending>firing"]);
+    let rule = &story.rules.rules[0];
+    assert_eq!(fired.alerts[0].rule_text.as_ref(), Some(&rule.text));
+    let evidence: Evidence =
+        serde_json::from_value(serde_json::to_value(&fired.transitions[0].evidence).unwrap()).unwrap();
+    assert_eq!(
+        (evidence.rule_text.as_ref(), evidence.rule_hash.as_ref()),
+        (Some(&rule.text), Some(&rule.hash))
+    );
+}
+
+#[test]
 fn alerts_survive_storage() {
     let mut story = Story::new(RULES);
     story.window(&[("temp", 0.3)]);

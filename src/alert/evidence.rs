@@ -1,6 +1,6 @@
 //! From a report to what a message says about one subject.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::message::{BinMove, Item};
 use super::rule::Rule;
@@ -35,7 +35,9 @@ fn of_look(rule: &Rule, look: &Look) -> Item {
     });
     let moved = look_words(rule, look);
     let summary = rule.annotations.get("summary").map(|template| template.render(subject));
-    let ratios = looked_at(rule).filter_map(|figure| look.figures.get(&figure)?.ratio);
+    let ratios = looked_at(rule)
+        .filter(|figure| *figure != Figure::Requests)
+        .filter_map(|figure| look.figures.get(&figure)?.ratio);
     Item {
         subject: look.model.to_string(),
         role: None,
@@ -55,10 +57,12 @@ fn of_look(rule: &Rule, look: &Look) -> Item {
     }
 }
 
-/// The figures of the traffic that a rule names.
+/// The figures of the traffic that a rule names; how much there was comes last, as it is seldom what is wrong.
 fn looked_at(rule: &Rule) -> impl Iterator<Item = Figure> {
-    let figures: BTreeSet<Figure> =
+    let mut figures: Vec<Figure> =
         rule.expression.names().iter().filter_map(|name| figure_of(name)).collect();
+    figures.sort_by_key(|figure| (*figure == Figure::Requests, *figure));
+    figures.dedup();
     figures.into_iter()
 }
 

@@ -181,8 +181,11 @@ fn syntax_problem(errors: &cel::ParseErrors, source: &str) -> String {
     };
     let message = first.msg.lines().next().unwrap_or_default();
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    // As it reads in plain words: `no_data for 15m`.
+    let spelled = source.split_whitespace().any(|word| word == "for");
+    let hint = if spelled { "; how long it has to hold is said by the key `for`" } else { "" };
     format!(
-        "expected a CEL expression: line {}, column {}: {message}",
+        "expected a CEL expression: line {}, column {}: {message}{hint}",
         first.pos.0.max(1),
         first.pos.1.max(1)
     )

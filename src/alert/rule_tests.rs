@@ -185,6 +185,10 @@ fn bad_input_is_refused_with_its_place_and_a_hint() {
             "0.yaml:7: group \"g\", rule \"r\": `keep_firing_for`: so many of the last belong to `for`",
         ),
         (
+            model("    every: 1m\n    expr: no_data for 15m"),
+            "; how long it has to hold is said by the key `for`",
+        ),
+        (
             model("    expr: drifted > 3 && drifted < 2"),
             "0.yaml:6: group \"g\", rule \"r\": `expr`: the condition can never be true: `drifted` would have to be over 3 and under 2",
         ),

@@ -124,6 +124,9 @@ impl Watch {
             if told {
                 self.wake.notify_one();
             }
+        } else {
+            // Now, and not when the connection is next used: others wait for the lock.
+            transaction.rollback().await?;
         }
         self.done.insert(model.name.clone(), at);
         Ok(due.len())

@@ -1,5 +1,7 @@
 //! Tests of traffic counts, their stored form, and the verdict on a window.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
@@ -337,6 +339,34 @@ fn too_little_is_said_to_be_so() {
 
     let text = serde_json::to_string(&some).unwrap();
     assert_eq!(serde_json::from_str::<TrafficReport>(&text).unwrap(), some);
+}
+
+#[test]
+fn a_span_that_is_no_window_is_shown_beside_what_is_usual() {
+    let of_window = counts(&vec![exchange(); 600]);
+    let earlier: Vec<Earlier> =
+        (0..8).map(|number| Earlier { start: hour(number), counts: of_window.clone() }).collect();
+    let usual = Usual::of(&earlier, Duration::from_hours(1));
+    let slow = Exchange { upstream_seconds: 0.4, in_flight: 3, ..exchange() };
+    let found = usual.beside(&counts(&vec![slow; 60]), Duration::from_mins(6));
+    let near = |figure: Figure, value: f64, baseline: f64, ratio: f64| {
+        let compared = &found[&figure];
+        let close = |found: f64, expected: f64| (found / expected - 1.0).abs() < 0.04;
+        assert!(close(compared.value, value), "{figure:?} {compared:?}");
+        assert!(close(compared.baseline.unwrap(), baseline), "{figure:?} {compared:?}");
+        assert!(close(compared.ratio.unwrap(), ratio), "{figure:?} {compared:?}");
+        assert_eq!(compared.p, None);
+    };
+    near(Figure::Requests, 60.0, 60.0, 1.0);
+    near(Figure::UpstreamP95, 0.4, 0.1, 4.0);
+    near(Figure::InFlightMax, 3.0, 1.0, 3.0);
+    let few = usual.beside(&counts(&vec![slow; 10]), Duration::from_mins(6));
+    assert_eq!(few[&Figure::UpstreamP95].ratio, None, "ten exchanges are too few to compare");
+    assert!(few[&Figure::UpstreamP95].baseline.is_some());
+    let none = Usual::of(&earlier[1..], Duration::from_hours(1)).beside(&of_window, Duration::from_mins(6));
+    assert!(none.values().all(|compared| compared.baseline.is_none()), "seven windows are too few");
+    let silent = usual.beside(&TrafficCounts::default(), Duration::from_mins(6));
+    assert_eq!(silent.into_keys().collect::<Vec<_>>(), [Figure::Requests]);
 }
 
 #[test]

@@ -79,13 +79,13 @@ pub(crate) fn parse(text: &str) -> Result<Node, (u64, String)> {
     })
 }
 
-/// The line with a tab before its first word that a problem found at `line` may be about: that line, or the one before.
+/// The line with a tab before its first word that a problem found at `line` may be about: that line, or one beside it.
 fn tab_near(text: &str, line: u64) -> Option<u64> {
     let indented = |line: &str| {
         line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'-')).any(|byte| byte == b'\t')
     };
     let skip = usize::try_from(line.saturating_sub(2)).unwrap_or(usize::MAX);
-    let near = text.lines().enumerate().skip(skip).take(2);
+    let near = text.lines().enumerate().skip(skip).take(3);
     let found = near.filter(|(_, line)| indented(line)).map(|(index, _)| index as u64 + 1);
     found.last()
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::alert::{Message, RuleSet};
+use driftline::app::{self, App};
 use driftline::config::Settings;
 use driftline::drift::Losses;
 use driftline::model::ModelName;
@@ -14,6 +15,8 @@ use driftline::tasks::Watch;
 use driftline::traffic::{self, Exchange, TrafficCounts, TrafficVerdict};
 use driftline::window::Window;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::support;
 
@@ -36,7 +39,7 @@ groups:
   - alert: Unjudged
     for_each: model
     every: 5m
-    expr: seconds_unjudged > 600
+    expr: seconds_unjudged >= 600
 "#;
 
 /// Answers per minute.
@@ -130,6 +133,7 @@ async fn a_slow_and_then_silent_model_raises_alerts_between_windows() {
     let pool = support::database().await;
     earlier_windows(&pool).await;
     let (mut watch, settings) = watch(&pool, clock);
+    let mut other = self::watch(&pool, clock).0;
     let model = &settings.models[0];
     for at in 0..13 {
         // Five minutes as usual, three slow ones, and then nothing. Two replicas have half each.
@@ -137,6 +141,10 @@ async fn a_slow_and_then_silent_model_raises_alerts_between_windows() {
             let milliseconds = if at < 5 { 10.0 } else { 80.0 };
             minute(&pool, "a", at, milliseconds).await;
             minute(&pool, "b", at, milliseconds).await;
+        }
+        if at == 9 {
+            // The process is started anew in the middle of it.
+            watch = self::watch(&pool, clock).0;
         }
         CLOCK.store(60 * (at + 1) + 2, Ordering::SeqCst);
         assert_eq!(
@@ -154,14 +162,15 @@ async fn a_slow_and_then_silent_model_raises_alerts_between_windows() {
         };
         assert_eq!(watch.look_due(model).await.unwrap(), due, "minute {at}");
         assert_eq!(watch.look_due(model).await.unwrap(), 0, "a minute is looked at once");
+        assert_eq!(other.look_due(model).await.unwrap(), 0, "by one process");
     }
     let expected = [
         "10:06 Slow inactive>pending",
         "10:07 Slow pending>firing",
-        // A minute after the last slow one; with none left, nothing is slow.
         "10:09 NoData inactive>pending",
-        "10:10 Slow firing>resolved",
         "10:10 Unjudged inactive>firing",
+        // Of the last three looks, the first still saw slow answers.
+        "10:11 Slow firing>resolved",
         "10:12 NoData pending>firing",
     ];
     let mut found = transitions(&pool).await;
@@ -172,9 +181,64 @@ async fn a_slow_and_then_silent_model_raises_alerts_between_windows() {
         told,
         [
             "m: upstream_p99 is 80.6 ms, before 10.1 ms (8 times)",
-            "Slow is over for m",
             "m: predictions wait for a verdict since 10 min",
-            "nothing for 181 s",
+            "Slow is over for m",
+            "nothing for 241 s",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_model_that_another_process_judges_is_looked_at_after_it() {
+    let clock = || start() + TimeDelta::seconds(4);
+    let pool = support::database().await;
+    earlier_windows(&pool).await;
+    let (mut watch, settings) = watch(&pool, clock);
+    let mut judging = pool.begin().await.unwrap();
+    assert!(store::model::try_lead(&mut judging, &model()).await.unwrap());
+    assert_eq!(watch.look_due(&settings.models[0]).await.unwrap(), 0);
+    judging.rollback().await.unwrap();
+    assert_eq!(watch.look_due(&settings.models[0]).await.unwrap(), 3);
+    assert!(transitions(&pool).await.is_empty(), "nothing is known of a model that was never asked");
+}
+
+#[tokio::test]
+async fn traffic_that_cannot_be_read_is_unknown_and_holds_nothing_up() {
+    let clock = || start() + TimeDelta::seconds(64);
+    let pool = support::database().await;
+    earlier_windows(&pool).await;
+    minute(&pool, "a", 0, 80.0).await;
+    sqlx::query("update tap_part set content = 'of a later build'").execute(&pool).await.unwrap();
+    sqlx::query("update tap_part set updated_at = minute - interval '1 day'").execute(&pool).await.unwrap();
+    let (mut watch, settings) = watch(&pool, clock);
+    assert_eq!(watch.look_due(&settings.models[0]).await.unwrap(), 3);
+    assert_eq!(transitions(&pool).await, ["10:01 NoData inactive>pending"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sidecar_watches() {
+    app::install_crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let (pool, url) = support::database_with_url().await;
+    store::model::register(&pool, &model()).await.unwrap();
+    let rules = folder.path().join("rules.yaml");
+    let rule = "groups: [{name: g, rules: [{alert: Always, for_each: model, every: 1m, expr: window_seconds == 3600}]}]";
+    std::fs::write(&rules, rule).unwrap();
+    let settings = format!(
+        "listen: {{admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\nmodels: [{{name: m, window: 1h}}]\n\
+         rules: ['{}']\n",
+        rules.display()
+    );
+    let app = App::build(Settings::parse(&settings, "driftline.yaml").unwrap()).await.unwrap();
+    let stop = CancellationToken::new();
+    let mut running = JoinSet::new();
+    running.spawn(app.run(stop.clone().cancelled_owned()));
+    let fired = support::wait_for("the alert", || async {
+        store::alert::transitions(&pool, Some(&model()), 10).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!((fired.rule.as_str(), fired.to.as_str(), fired.report), ("Always", "firing", None));
+    assert_eq!(fired.evidence["rule_hash"].as_str().map(str::len), Some(12));
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap().unwrap();
 }
