@@ -232,6 +232,13 @@ async fn a_region_drifts_while_all_rows_do_not() {
     let (status, printed, noted) = driftline(folder.path(), &["drift", "explain", &id]).await;
     assert_eq!(status, Some(0), "{printed}{noted}");
     assert!(printed.contains("every number agrees"), "{printed}");
+    // What the active baseline cannot be segmented by is a problem of `check`.
+    let numeric = settings.replace("segments: [region]", "segments: [region, amount, regoin]");
+    std::fs::write(folder.path().join("driftline.yaml"), numeric).unwrap();
+    let (status, printed, _) = driftline(folder.path(), &["check"]).await;
+    assert_eq!(status, Some(1), "{printed}");
+    assert!(printed.contains("model `m`: `amount` is numeric, and a segment needs categories"), "{printed}");
+    assert!(printed.contains("no input `regoin`") && printed.contains("did you mean `region`?"), "{printed}");
     // A part of a segment that is gone is noticed.
     sqlx::query("delete from profile_part where segment = 'region=asia'").execute(&pool).await.unwrap();
     let (status, printed, _) = driftline(folder.path(), &["drift", "explain", &id]).await;
