@@ -115,7 +115,9 @@ async fn misfits(
         let Some(baseline) = store::baseline::get(db, model, version).await? else { continue };
         let mut found = expected.map(|expected| expected.misfits(baseline.layout())).unwrap_or_default();
         found.extend(
-            segmented.into_iter().flat_map(|model| baseline.segments_of(&model.segments, model.segment_values).1),
+            segmented
+                .into_iter()
+                .flat_map(|model| baseline.segments_of(&model.segments, model.segment_values).1),
         );
         misfits.extend(found.into_iter().map(|misfit| format!("model `{model}`: {misfit}")));
     }

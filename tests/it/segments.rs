@@ -229,6 +229,8 @@ async fn a_region_drifts_while_all_rows_do_not() {
     let (status, printed, noted) = driftline(folder.path(), &["drift", "show", &id]).await;
     assert_eq!(status, Some(0), "{noted}");
     assert!(printed.contains("region=asia") && printed.contains("strongest"), "{printed}");
+    let (status, printed, _) = driftline(folder.path(), &["drift", "list", "-m", "m"]).await;
+    assert_eq!((status, printed.contains("1 of 4 drifted")), (Some(1), true), "{printed}");
     let (status, printed, noted) = driftline(folder.path(), &["drift", "explain", &id]).await;
     assert_eq!(status, Some(0), "{printed}{noted}");
     assert!(printed.contains("every number agrees"), "{printed}");
