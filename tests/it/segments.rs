@@ -262,7 +262,7 @@ async fn a_baseline_is_segmented_by_columns_with_categories() {
     for (model, rest, expected) in [
         ("other", &[][..], "has no column `site` to segment model `other` by"),
         ("m", &["--segments", "email"], "or `privacy` drops it"),
-        ("m", &["--segments", "regoin"], "did you mean `region`?"),
+        ("m", &["--segments", "regoin"], "has no column `regoin`; it has amount, region, email"),
         ("m", &["--segments", "amount"], "`amount` is numeric, and a segment needs categories"),
         ("m", &["--segments", "region,region"], "column `region` occurs twice"),
         ("m", &["--segments", "region", "--part", "p.json"], "cannot be used with"),
