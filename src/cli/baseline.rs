@@ -19,9 +19,7 @@ use crate::config::{ModelSettings, Settings, Span};
 use crate::drift::{self, Criteria, Losses};
 use crate::frames::{self, Table};
 use crate::model::{FeatureKind, ModelName, Role};
-use crate::profile::{
-    Cut, DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES, Profile, format_number,
-};
+use crate::profile::{Cut, DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, Profile, format_number};
 use crate::store;
 use crate::tasks;
 use crate::window::{Window, window_index};
@@ -101,7 +99,7 @@ pub(super) struct Build {
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["part", "no_segments"])]
     segments: Vec<String>,
     /// Values of such a column with a segment of their own, the most frequent ones; by default as in the settings, else 20
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SEGMENT_VALUES as i64))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     segment_values: Option<u16>,
     /// Do not count by segment, whatever the settings say
     #[arg(long)]

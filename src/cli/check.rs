@@ -84,11 +84,11 @@ async fn check_database(settings: &Settings, expected: &ByModel) -> anyhow::Resu
         .filter(|model| !models.iter().any(|(name, baseline)| *name == model.name && baseline.is_some()))
         .map(|model| model.name.as_str())
         .collect();
-    let misfits = misfits(&database.pool, &models, expected).await;
+    let misfits = misfits(&database.pool, &models, settings, expected).await;
     database.close().await?;
     let misfits = misfits?;
     if !misfits.is_empty() {
-        anyhow::bail!("expectations do not fit the active baselines:\n{}", misfits.join("\n"));
+        anyhow::bail!("the active baselines do not suit what is said of models:\n{}", misfits.join("\n"));
     }
     if missing.is_empty() {
         Ok(format!("{} models registered", models.len()))
@@ -98,17 +98,27 @@ async fn check_database(settings: &Settings, expected: &ByModel) -> anyhow::Resu
     }
 }
 
-/// What of the expectations cannot be checked on the active baselines.
+/// What of the expectations cannot be checked on the active baselines, and what they cannot be segmented by.
 async fn misfits(
     db: &sqlx::PgPool,
     models: &[(ModelName, Option<String>)],
+    settings: &Settings,
     expected: &ByModel,
 ) -> anyhow::Result<Vec<String>> {
     let mut misfits = Vec::new();
     for (model, version) in models {
-        let (Some(expected), Some(version)) = (expected.get(model), version) else { continue };
+        let expected = expected.get(model);
+        let segmented = settings.model(model).filter(|model| !model.segments.is_empty());
+        let Some(version) = version.as_ref().filter(|_| expected.is_some() || segmented.is_some()) else {
+            continue;
+        };
         let Some(baseline) = store::baseline::get(db, model, version).await? else { continue };
-        let found = expected.misfits(baseline.layout());
+        let mut found = expected.map(|expected| expected.misfits(baseline.layout())).unwrap_or_default();
+        found.extend(
+            segmented
+                .into_iter()
+                .flat_map(|model| baseline.segments_of(&model.segments, model.segment_values).1),
+        );
         misfits.extend(found.into_iter().map(|misfit| format!("model `{model}`: {misfit}")));
     }
     Ok(misfits)

@@ -66,7 +66,9 @@ pub(super) async fn run(
             } else {
                 print_list(&reports, out)?;
             }
-            let drifted = reports.first().is_some_and(|(_, report)| report.verdict == Verdict::Drift);
+            let drifted = reports.first().is_some_and(|(_, report)| {
+                report.verdict == Verdict::Drift || report.drifted_segments().next().is_some()
+            });
             if drifted { ExitStatus::Failure } else { ExitStatus::Success }
         }
         Command::Show { report, json } => {
@@ -89,9 +91,11 @@ pub(super) async fn run(
 fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::Result<()> {
     let expected = reports.iter().any(|(_, report)| report.expectations_verdict.is_some());
     let tapped = reports.iter().any(|(_, report)| report.traffic.is_some());
+    let segmented = reports.iter().any(|(_, report)| !report.segments.is_empty());
     let mut table = TextTable::new();
     let header = ["window", "rows", "verdict", "reason", "report"].into_iter();
     let header = header.chain(expected.then_some("expectations")).chain(tapped.then_some("traffic"));
+    let header = header.chain(segmented.then_some("segments"));
     table.load_style(presets::NOTHING).set_header(header);
     for (id, report) in reports {
         let cells = [
@@ -104,6 +108,9 @@ fn print_list(reports: &[(Uuid, DriftReport)], out: &mut impl Write) -> anyhow::
         let checks = report.expectations_verdict.map_or("", CheckVerdict::as_str);
         let traffic = report.traffic.as_ref().map_or("", |traffic| traffic.verdict.as_str());
         let more = expected.then(|| checks.to_owned()).into_iter().chain(tapped.then(|| traffic.to_owned()));
+        let (drifted, all) = (report.drifted_segments().count(), report.segments.len());
+        let segments = if all == 0 { String::new() } else { format!("{drifted} of {all} drifted") };
+        let more = more.chain(segmented.then_some(segments));
         table.add_row(cells.into_iter().chain(more));
     }
     writeln!(out, "{table}")?;

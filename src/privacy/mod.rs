@@ -406,6 +406,12 @@ impl Policy {
                 let made_with = categories(column).find_map(|name| compiled.keys.key_of(name));
                 made_with.map(|key| (column.name.clone(), key))
             })
+            .chain(layout.segmented_by().iter().filter(|column| self.hashes(column.name())).filter_map(
+                |column| {
+                    let made_with = column.values().iter().find_map(|value| compiled.keys.key_of(value));
+                    made_with.map(|key| (column.name().to_owned(), key))
+                },
+            ))
             .collect();
         Self { compiled: self.compiled.clone(), bound }
     }
@@ -435,7 +441,17 @@ impl Policy {
             }
             None
         };
-        layout.columns().iter().filter_map(of_column).collect()
+        let segments = layout.segmented_by().iter().filter_map(|column| {
+            let mut made_with = column.values().iter().map(|value| compiled.keys.key_of(value)).peekable();
+            let unhashed = self.hashes(column.name())
+                && made_with.peek().is_some()
+                && made_with.all(|key| key.is_none());
+            unhashed.then(|| {
+                let name = column.name();
+                format!("`{name}` is hashed, but the segments of the baseline were not, so all of its rows are `(other)`; {rebuild}")
+            })
+        });
+        layout.columns().iter().filter_map(of_column).chain(segments).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{Batch, ModelName, Role};
-use crate::profile::{Categories, Others};
+use crate::profile::{Categories, Others, SegmentedColumn};
 
 const OLD: &str = "the key of last year, long enough";
 const NEW: &str = "the key of this year, long enough";
@@ -181,6 +181,17 @@ fn a_baseline_of_an_older_key_keeps_its_categories() {
     // Without the old key it cannot be helped, and is said.
     let lost = policy(&rules(), &[NEW]);
     assert!(lost.misfits(&baseline)[0].contains("not in `key_file`"), "{:?}", lost.misfits(&baseline));
+    // A column that is only segmented by is told by the values of its segments.
+    let by = |values: &[String]| {
+        let column = SegmentedColumn::new("customer", FeatureKind::Categorical, values);
+        layout("x", FeatureKind::Boolean, Vec::new()).with_segments(vec![column])
+    };
+    let segmented = by(&names(&columns[0].values));
+    assert_eq!(rotated.misfits(&segmented), Vec::<String>::new());
+    let mut traffic = vec![column("customer", [text("ann"), text("bob")])];
+    rotated.bound_to(&segmented).apply_to_columns(&mut traffic);
+    assert_eq!(traffic[0], columns[0]);
+    assert!(lost.misfits(&by(&["ann".into()]))[0].contains("all of its rows are `(other)`"));
     let raw = layout("customer", FeatureKind::Categorical, vec!["ann".into()]);
     assert!(lost.misfits(&raw)[0].contains("build the baseline again"));
     let numeric = layout("customer", FeatureKind::Boolean, Vec::new());

@@ -124,11 +124,6 @@ impl CatalogTask {
                 {
                     tracing::warn!(model = %model.name, baseline = version, misfit, "an expectation cannot be checked");
                 }
-                let policy = self.policies.of(&model.name);
-                for misfit in policy.misfits(baseline.layout()) {
-                    tracing::warn!(model = %model.name, baseline = version, misfit, "the baseline does not suit `privacy`");
-                }
-                entry.policy = Arc::new(policy.bound_to(baseline.layout()));
                 let (segments, misfits) = baseline.segments_of(&model.segments, model.segment_values);
                 for misfit in misfits {
                     tracing::warn!(model = %model.name, baseline = version, misfit, "rows cannot be segmented");
@@ -143,6 +138,11 @@ impl CatalogTask {
                     }
                 }
                 let layout = checked_layout(&baseline, expected).with_segments(segments);
+                let policy = self.policies.of(&model.name);
+                for misfit in policy.misfits(&layout) {
+                    tracing::warn!(model = %model.name, baseline = version, misfit, "the baseline does not suit `privacy`");
+                }
+                entry.policy = Arc::new(policy.bound_to(&layout));
                 entry.layout = Some(Arc::new(layout));
                 entry.baseline = Some(Arc::new(baseline));
                 changed = true;

@@ -229,9 +229,18 @@ async fn a_region_drifts_while_all_rows_do_not() {
     let (status, printed, noted) = driftline(folder.path(), &["drift", "show", &id]).await;
     assert_eq!(status, Some(0), "{noted}");
     assert!(printed.contains("region=asia") && printed.contains("strongest"), "{printed}");
+    let (status, printed, _) = driftline(folder.path(), &["drift", "list", "-m", "m"]).await;
+    assert_eq!((status, printed.contains("1 of 4 drifted")), (Some(1), true), "{printed}");
     let (status, printed, noted) = driftline(folder.path(), &["drift", "explain", &id]).await;
     assert_eq!(status, Some(0), "{printed}{noted}");
     assert!(printed.contains("every number agrees"), "{printed}");
+    // What the active baseline cannot be segmented by is a problem of `check`.
+    let numeric = settings.replace("segments: [region]", "segments: [region, amount, regoin]");
+    std::fs::write(folder.path().join("driftline.yaml"), numeric).unwrap();
+    let (status, printed, _) = driftline(folder.path(), &["check"]).await;
+    assert_eq!(status, Some(1), "{printed}");
+    assert!(printed.contains("model `m`: `amount` is numeric, and a segment needs categories"), "{printed}");
+    assert!(printed.contains("no input `regoin`") && printed.contains("did you mean `region`?"), "{printed}");
     // A part of a segment that is gone is noticed.
     sqlx::query("delete from profile_part where segment = 'region=asia'").execute(&pool).await.unwrap();
     let (status, printed, _) = driftline(folder.path(), &["drift", "explain", &id]).await;
@@ -253,7 +262,7 @@ async fn a_baseline_is_segmented_by_columns_with_categories() {
     for (model, rest, expected) in [
         ("other", &[][..], "has no column `site` to segment model `other` by"),
         ("m", &["--segments", "email"], "or `privacy` drops it"),
-        ("m", &["--segments", "regoin"], "did you mean `region`?"),
+        ("m", &["--segments", "regoin"], "has no column `regoin`; it has amount, region, email"),
         ("m", &["--segments", "amount"], "`amount` is numeric, and a segment needs categories"),
         ("m", &["--segments", "region,region"], "column `region` occurs twice"),
         ("m", &["--segments", "region", "--part", "p.json"], "cannot be used with"),

@@ -15,7 +15,7 @@ use driftline::retrain::{RunReason, RunState, TrainingSpec};
 use driftline::store::captured::{self, CapturedRow};
 use driftline::store::label::{self, Label, Rules};
 use driftline::store::training_run::{self, Enqueued, TrainingRun};
-use driftline::store::{PgPool, model_version, training_log};
+use driftline::store::{PgPool, baseline, model_version, training_log};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -219,7 +219,10 @@ async fn a_killed_workers_run_finishes_under_another() {
     let folder = tempfile::tempdir().unwrap();
     write_rows(&folder.path().join("rows.csv"), 1_500);
     let (pool, url) = database().await;
-    let run = queue(&pool, &spec(folder.path(), 100)).await;
+    let mut segmented = spec(folder.path(), 100);
+    // One that the rows lack and a numeric one are left out: a version that has won is not lost for them.
+    segmented["segments"] = json!({ "columns": ["site", "c", "a"], "values": 2 });
+    let run = queue(&pool, &segmented).await;
     let first = Worker::start(&url);
     let training = wait(&pool, run, is_training).await;
     first.signal("-KILL");
@@ -240,6 +243,9 @@ async fn a_killed_workers_run_finishes_under_another() {
         .await
         .unwrap();
     assert_eq!(active, version.baseline);
+    let baseline = baseline::get(&pool, &model, &active).await.unwrap().unwrap();
+    let [by] = baseline.segmented_by() else { panic!("{:?}", baseline.segmented_by().len()) };
+    assert_eq!((by.column(), by.places().values().len()), ("c", 2));
 
     // The same rows again: the new candidate is the same model, so it does not beat the one in production.
     let again = queue(&pool, &spec(folder.path(), 100)).await;

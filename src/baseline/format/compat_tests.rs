@@ -8,6 +8,7 @@ const PROFILE_1: &[u8] = include_bytes!("../../../tests/compat/profile-1.bin");
 const PROFILE_2: &[u8] = include_bytes!("../../../tests/compat/profile-2.bin");
 const BASELINE_1: &str = include_str!("../../../tests/compat/baseline-1.json");
 const BASELINE_2: &str = include_str!("../../../tests/compat/baseline-2.json");
+const BASELINE_3: &str = include_str!("../../../tests/compat/baseline-3.json");
 
 /// The 300 rows that the samples of a profile hold.
 fn rows(layout: &Layout) -> Profile {
@@ -28,12 +29,19 @@ fn rows(layout: &Layout) -> Profile {
 
 #[test]
 fn baselines_of_every_format_are_read_under_their_name() {
-    for (text, version) in [(BASELINE_1, "ce36c4152a7f"), (BASELINE_2, "64525a6ffa58")] {
+    let known = [(BASELINE_1, "ce36c4152a7f"), (BASELINE_2, "64525a6ffa58"), (BASELINE_3, "9c57dee30d3d")];
+    for (text, version) in known {
         let baseline = Baseline::from_json(text.trim_end()).unwrap();
         assert_eq!(baseline.version(), version);
         assert_eq!(baseline.to_json().unwrap(), text.trim_end(), "{version} is given back as it was");
         assert!(baseline.columns().iter().all(|column| column.profile.usable() > 0));
     }
+    let segmented = Baseline::from_json(BASELINE_3.trim_end()).unwrap();
+    let [by] = segmented.segmented_by() else { panic!("{} columns", segmented.segmented_by().len()) };
+    let rows: Vec<u64> = by.segments().iter().map(|segment| segment.rows).collect();
+    assert_eq!((by.places().values().len(), rows), (2, vec![187, 107, 87, 99]));
+    let torn = BASELINE_3.replacen("\"rows\":187,", "\"rows\":0,", 1);
+    assert!(Baseline::from_json(&torn).unwrap_err().to_string().contains("columns of a segment, expected 0"));
     let changed = BASELINE_1.replacen("\"rows\":12864", "\"rows\":12865", 1);
     assert!(Baseline::from_json(&changed).unwrap_err().to_string().contains("changed after"));
 }
