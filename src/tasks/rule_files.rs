@@ -180,12 +180,13 @@ impl RuleReload {
         match parsed.await? {
             Ok(rules) => {
                 let changes = RuleChanges::between(&self.in_force.borrow(), &rules);
+                let rules = Arc::new(rules);
+                self.in_force.send_replace(Arc::clone(&rules));
+                tracing::info!(rules = rules.rules.len(), changes = %changes, "rules are in force");
                 self.metrics.rules.set(count(&rules));
                 self.metrics.reload_failed.set(0);
                 self.metrics.reloads.with_label_values(&["loaded"]).inc();
                 self.faults.set(Fault::RulesReloadFailed, None);
-                tracing::info!(rules = rules.rules.len(), changes = %changes, "rules are in force");
-                self.in_force.send_replace(Arc::new(rules));
             }
             Err(error) => {
                 self.metrics.reload_failed.set(1);
@@ -210,7 +211,7 @@ impl RuleReload {
         if changed {
             tracing::warn!(
                 file = %path.display(),
-                "the settings changed; they are read at start, and only the files of `rules` are taken up before"
+                "the settings changed; they are read at start only, and only the files of `rules` are taken up later"
             );
             *known = Some(content);
         } else if asked {

@@ -114,7 +114,9 @@ impl SelfWatch {
         store::internal_fault::replace(&mut transaction, &self.replica, &found).await?;
         let present = store::internal_fault::present(&mut transaction).await?;
         let receivers: Vec<String> = self.settings.receivers.keys().cloned().collect();
-        let outcome = alert::judge_faults(&previous, &present, &receivers, now);
+        let mut outcome = alert::judge_faults(&previous, &present, &receivers, now);
+        // What stays as it is need not be written every few seconds.
+        outcome.alerts.retain(|alert| !previous.contains(alert));
         store::alert::save(&mut transaction, &outcome).await?;
         store::outbox::insert(&mut transaction, &outcome.messages, now).await?;
         transaction.commit().await?;
