@@ -112,7 +112,7 @@ pub struct RuleReload {
     /// What the rules in force, or the last refused ones, were read from.
     settled: Look,
     asked: Arc<Notify>,
-    metrics: WatchMetrics,
+    metrics: Arc<WatchMetrics>,
     faults: Faults,
 }
 
@@ -125,7 +125,7 @@ impl RuleReload {
     pub fn begin(
         settings: Arc<Settings>,
         asked: Arc<Notify>,
-        metrics: WatchMetrics,
+        metrics: Arc<WatchMetrics>,
         faults: Faults,
     ) -> anyhow::Result<Self> {
         let (settled, texts) = look(&settings);
@@ -226,11 +226,11 @@ fn count(rules: &RuleSet) -> i64 {
 
 /// The first problems, on one line.
 fn told(problems: &[&str]) -> String {
-    let mut text = problems.iter().take(MAX_TOLD).copied().collect::<Vec<_>>().join("; ");
-    if problems.len() > MAX_TOLD {
-        text.push_str(&format!("; and {} more", problems.len() - MAX_TOLD));
+    let text = problems.iter().take(MAX_TOLD).copied().collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(MAX_TOLD) {
+        0 => text,
+        more => format!("{text}; and {more} more"),
     }
-    text
 }
 
 fn look(settings: &Settings) -> (Look, anyhow::Result<Texts>) {

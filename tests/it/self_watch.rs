@@ -286,12 +286,12 @@ fn evaluator(pool: &PgPool, rules: &RuleSet) -> Evaluator {
 }
 
 fn rules(names: &[&str]) -> RuleSet {
-    let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
-    for name in names {
-        text.push_str(&format!(
+    let line = |name: &&str| {
+        format!(
             "  - {{alert: {name}, for_each: feature, expr: 'verdict == \"drift\"', receivers: [oncall]}}\n"
-        ));
-    }
+        )
+    };
+    let text = format!("groups:\n- name: g\n  rules:\n{}", names.iter().map(line).collect::<String>());
     RuleSet::parse(&[("r.yaml".to_owned(), text)]).unwrap()
 }
 
@@ -343,7 +343,7 @@ fn canary(
     faults: &Faults,
     wake: &Arc<Notify>,
 ) -> Canary {
-    let watch = metrics.watch.clone();
+    let watch = Arc::clone(&metrics.watch);
     Canary::new(pool.clone(), settings, watch, faults.clone(), Arc::clone(wake), app::now)
 }
 
