@@ -224,7 +224,7 @@ impl App {
         let reload = RuleReload::begin(
             Arc::clone(&settings),
             Arc::clone(&asked),
-            metrics.watch.clone(),
+            Arc::clone(&metrics.watch),
             faults.clone(),
         )?;
         let expectations = Arc::new(load_expectations(&settings)?);
@@ -408,7 +408,7 @@ impl App {
         let canary = Canary::new(
             pool.clone(),
             Arc::clone(&settings),
-            metrics.watch.clone(),
+            Arc::clone(&metrics.watch),
             faults.clone(),
             Arc::clone(&wake),
             now,

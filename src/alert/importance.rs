@@ -24,10 +24,10 @@ impl Importance {
         if self.0.is_empty() { None } else { Some(self.0.get(feature).copied().unwrap_or(0.0)) }
     }
 
-    /// Writes its share and a clause about it into an item that is an input.
+    /// Writes into an item that is an input how much weighs what happens to it, and a clause about its share.
     pub(super) fn weigh(&self, item: &mut Item) {
         let Some(share) = self.of(&item.subject).filter(|_| item.role == Some(Role::Feature)) else { return };
-        item.importance = Some(share);
+        item.importance = Some(share * self.0.len() as f64);
         item.moved.push(if share > 0.0 {
             format!("{} of what the production version knows rests on it", percent(share))
         } else {
@@ -78,10 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_the_version_does_not_use_has_no_share() {
-        let shares = [("temp", 1.0), ("broken", f64::NAN)];
-        let found = subjects(&[("temp", 0.3), ("hum", 0.5)], &shares);
-        assert_eq!(found, [("temp".to_owned(), Some(1.0)), ("hum".to_owned(), Some(0.0))]);
+    fn an_average_input_weighs_one_and_an_unused_one_nothing() {
+        let shares = [("temp", 0.75), ("wind", 0.25), ("broken", f64::NAN)];
+        let found = subjects(&[("temp", 0.3), ("hum", 0.5), ("wind", 0.3)], &shares);
+        let expected = [("temp", 1.5), ("wind", 0.5), ("hum", 0.0)];
+        assert_eq!(found, expected.map(|(name, weight)| (name.to_owned(), Some(weight))));
     }
 
     #[test]

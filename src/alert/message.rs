@@ -190,8 +190,7 @@ pub struct Item {
     pub n_reference: u64,
     /// How strong the effect is, in units of the floor it has to reach.
     pub effect: f64,
-    /// Share of the feature in what the production version knows, in `[0, 1]`; absent where that is not known, and for
-    /// what is no input.
+    /// How much the production version leans on the column, 1 for an average one; absent where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importance: Option<f64>,
     /// The rule's summary, filled in for this subject.
@@ -203,9 +202,9 @@ pub struct Item {
 }
 
 impl Item {
-    /// What items are ordered by: effect times importance. What is no input, such as the model's answer, counts in full.
+    /// Effect times importance: what the alerts of a message are ordered by. Without importance all weigh the same.
     pub fn impact(&self) -> f64 {
-        self.effect * self.importance.unwrap_or(1.0)
+        self.effect * self.importance.filter(|importance| importance.is_finite()).unwrap_or(1.0)
     }
 
     /// The order of a message: the strongest impact first, then the strongest effect, then by name.

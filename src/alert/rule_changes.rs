@@ -82,10 +82,10 @@ mod tests {
     use super::*;
 
     fn rules(path: &str, rules: &[(&str, &str)]) -> RuleSet {
-        let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
-        for (name, expression) in rules {
-            text.push_str(&format!("  - {{alert: {name}, for_each: model, expr: '{expression}'}}\n"));
-        }
+        let line = |(name, expression): &(&str, &str)| {
+            format!("  - {{alert: {name}, for_each: model, expr: '{expression}'}}\n")
+        };
+        let text = format!("groups:\n- name: g\n  rules:\n{}", rules.iter().map(line).collect::<String>());
         RuleSet::parse(&[(path.to_owned(), text)]).unwrap()
     }
 

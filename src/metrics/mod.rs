@@ -1,5 +1,7 @@
 //! Every exported metric, declared once and grouped by subject.
 
+use std::sync::Arc;
+
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -43,7 +45,7 @@ pub struct Metrics {
     /// What came from brokers and files.
     pub source: SourceMetrics,
     /// Whether the watch itself works.
-    pub watch: WatchMetrics,
+    pub watch: Arc<WatchMetrics>,
 }
 
 /// Declares metrics in one registry.
@@ -99,7 +101,7 @@ impl Metrics {
             },
             labels: LabelMetrics::declare(&declare)?,
             source: SourceMetrics::declare(&declare)?,
-            watch: WatchMetrics::declare(&declare)?,
+            watch: Arc::new(WatchMetrics::declare(&declare)?),
             registry: registry.clone(),
         };
         let build = declare.add(IntGaugeVec::new(

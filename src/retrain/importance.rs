@@ -104,9 +104,7 @@ mod tests {
     use super::super::spec::Task;
     use super::*;
 
-    fn fine() -> Result<(), Infallible> {
-        Ok(())
-    }
+    const FINE: Result<(), Infallible> = Ok(());
 
     /// `y = 3 a + b`, with a third feature that has no weight.
     fn model() -> Artifact {
@@ -142,7 +140,7 @@ mod tests {
     fn importance_follows_the_squares_of_the_weights() {
         assert_eq!(model().pipeline.width(), 3);
         let (columns, targets) = rows(5_000);
-        let shares = permutation(&model(), &columns, &targets, 7, fine).unwrap();
+        let shares = permutation(&model(), &columns, &targets, 7, || FINE).unwrap();
         assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-12, "{shares:?}");
         assert!((shares["a"] - 0.9).abs() < 0.02 && (shares["b"] - 0.1).abs() < 0.02, "{shares:?}");
         assert!(shares["idle"].abs() <= 0.0);
@@ -151,9 +149,9 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_bits() {
         let (columns, targets) = rows(300);
-        let once = permutation(&model(), &columns, &targets, 7, fine).unwrap();
-        assert_eq!(once, permutation(&model(), &columns, &targets, 7, fine).unwrap());
-        assert_ne!(once, permutation(&model(), &columns, &targets, 8, fine).unwrap());
+        let once = permutation(&model(), &columns, &targets, 7, || FINE).unwrap();
+        assert_eq!(once, permutation(&model(), &columns, &targets, 7, || FINE).unwrap());
+        assert_ne!(once, permutation(&model(), &columns, &targets, 8, || FINE).unwrap());
     }
 
     #[test]
@@ -161,8 +159,8 @@ mod tests {
         let (columns, _) = rows(50);
         let mut constant = model();
         constant.layers[0].weight.fill(0.0);
-        assert!(permutation(&constant, &columns, &[1.0; 50], 7, fine).unwrap().is_empty());
-        assert!(permutation(&model(), &columns, &[], 7, fine).unwrap().is_empty());
+        assert!(permutation(&constant, &columns, &[1.0; 50], 7, || FINE).unwrap().is_empty());
+        assert!(permutation(&model(), &columns, &[], 7, || FINE).unwrap().is_empty());
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Trial {
 pub struct Canary {
     db: PgPool,
     settings: Arc<Settings>,
-    metrics: WatchMetrics,
+    metrics: Arc<WatchMetrics>,
     faults: Faults,
     wake: Arc<Notify>,
     now: fn() -> DateTime<Utc>,
@@ -96,7 +96,7 @@ impl Canary {
     pub fn new(
         db: PgPool,
         settings: Arc<Settings>,
-        metrics: WatchMetrics,
+        metrics: Arc<WatchMetrics>,
         faults: Faults,
         wake: Arc<Notify>,
         now: fn() -> DateTime<Utc>,

@@ -115,7 +115,7 @@ pub struct RuleReload {
     /// What the rules in force, or the last refused ones, were read from.
     settled: Look,
     asked: Arc<Notify>,
-    metrics: WatchMetrics,
+    metrics: Arc<WatchMetrics>,
     faults: Faults,
 }
 
@@ -128,7 +128,7 @@ impl RuleReload {
     pub fn begin(
         settings: Arc<Settings>,
         asked: Arc<Notify>,
-        metrics: WatchMetrics,
+        metrics: Arc<WatchMetrics>,
         faults: Faults,
     ) -> anyhow::Result<Self> {
         let (settled, texts) = look(&settings);
@@ -183,12 +183,13 @@ impl RuleReload {
         match parsed.await? {
             Ok(rules) => {
                 let changes = RuleChanges::between(&self.in_force.borrow(), &rules);
+                let rules = Arc::new(rules);
+                self.in_force.send_replace(Arc::clone(&rules));
+                tracing::info!(rules = rules.rules.len(), changes = %changes, "rules are in force");
                 self.metrics.rules.set(count(&rules));
                 self.metrics.reload_failed.set(0);
                 self.metrics.reloads.with_label_values(&["loaded"]).inc();
                 self.faults.set(Fault::RulesReloadFailed, None);
-                tracing::info!(rules = rules.rules.len(), changes = %changes, "rules are in force");
-                self.in_force.send_replace(Arc::new(rules));
             }
             Err(error) => {
                 self.metrics.reload_failed.set(1);
@@ -213,7 +214,7 @@ impl RuleReload {
         if changed {
             tracing::warn!(
                 file = %path.display(),
-                "the settings changed; they are read at start, and only the files of `rules` are taken up before"
+                "the settings changed; they are read at start only, and only the files of `rules` are taken up later"
             );
             *known = Some(content);
         } else if asked {
@@ -228,11 +229,11 @@ fn count(rules: &RuleSet) -> i64 {
 
 /// The first problems, on one line.
 fn told(problems: &[&str]) -> String {
-    let mut text = problems.iter().take(MAX_TOLD).copied().collect::<Vec<_>>().join("; ");
-    if problems.len() > MAX_TOLD {
-        text.push_str(&format!("; and {} more", problems.len() - MAX_TOLD));
+    let text = problems.iter().take(MAX_TOLD).copied().collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(MAX_TOLD) {
+        0 => text,
+        more => format!("{text}; and {more} more"),
     }
-    text
 }
 
 fn look(settings: &Settings) -> (Look, anyhow::Result<Texts>) {

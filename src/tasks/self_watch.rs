@@ -113,7 +113,9 @@ impl SelfWatch {
         let previous = store::alert::load_for_update(&mut transaction, &ModelName::own()).await?;
         store::internal_fault::replace(&mut transaction, &self.replica, &found).await?;
         let present = store::internal_fault::present(&mut transaction).await?;
-        let outcome = alert::judge_faults(&previous, &present, now);
+        let mut outcome = alert::judge_faults(&previous, &present, now);
+        // What stays as it is need not be written every few seconds.
+        outcome.alerts.retain(|alert| !previous.contains(alert));
         store::alert::save(&mut transaction, &outcome).await?;
         let told = grouping::tell(&mut transaction, &self.settings, &ModelName::own(), now).await?;
         transaction.commit().await?;

@@ -111,11 +111,10 @@ fn spawn(folder: &Path) -> Child {
 }
 
 fn group(rules: &[(&str, &str)]) -> String {
-    let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
-    for (name, expression) in rules {
-        text.push_str(&format!("  - {{alert: {name}, for_each: model, expr: '{expression}'}}\n"));
-    }
-    text
+    let line = |(name, expression): &(&str, &str)| {
+        format!("  - {{alert: {name}, for_each: model, expr: '{expression}'}}\n")
+    };
+    format!("groups:\n- name: g\n  rules:\n{}", rules.iter().map(line).collect::<String>())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

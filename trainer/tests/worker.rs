@@ -237,7 +237,11 @@ async fn a_killed_workers_run_finishes_under_another() {
     assert_eq!((version.version, version.run, version.kind.as_str()), (1, run, "deep"));
     let content = std::fs::read(&version.artifact_uri).unwrap();
     assert_eq!(sha256(&content), version.artifact_sha256);
-    Artifact::from_bytes(&content).unwrap();
+    let artifact = Artifact::from_bytes(&content).unwrap();
+    let shares = model_version::importance(&pool, &model).await.unwrap();
+    assert_eq!(shares.len(), artifact.features().count(), "{shares:?}");
+    assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+    assert!(shares["a"] > 0.3 && shares["b"] > 0.3 && shares["c"] < 0.1, "y hangs on a and b: {shares:?}");
     let active: String = sqlx::query_scalar("select active_baseline from model where name = 'm'")
         .fetch_one(&pool)
         .await
