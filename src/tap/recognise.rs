@@ -62,13 +62,13 @@ impl Shared {
                 }
                 Whose::Known(account)
             }
-            None => Whose::Unnamed(Unnamed {
+            None => Whose::Unnamed(Box::new(Unnamed {
                 ledger: ledger.clone(),
                 protocol: route.protocol,
                 event_time,
                 is_event_time_invalid: invalid,
                 unmonitored: self.settings.metrics.tap.unmonitored.clone(),
-            }),
+            })),
         };
         let is_unnamed = matches!(whose, Whose::Unnamed(_));
         let (traceparent, request_id) = self.identify(asked.fields, received_at);
@@ -124,8 +124,7 @@ impl Shared {
             // Unique within its trace, which is all that a span has to be; never all zeros, as the variant is in it.
             ["00-", trace, "-", trace.get(16..).unwrap_or_default(), "-01"].concat()
         });
-        let request_id =
-            wants(self.tap().request_id, REQUEST_ID).then(|| new_id(now));
+        let request_id = wants(self.tap().request_id, REQUEST_ID).then(|| new_id(now));
         (traceparent, request_id)
     }
 

@@ -46,7 +46,8 @@ async fn pipelined_requests_are_answered_in_order() {
             .unwrap();
         } else {
             let length = body.len();
-            write!(requests, "POST /echo?{i} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+            write!(requests, "POST /echo?{i} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")
+                .unwrap();
         }
     }
     requests.push_str("GET /418 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
