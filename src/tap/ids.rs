@@ -38,16 +38,12 @@ impl Stock {
 
 /// A new id (UUID, version 7).
 pub(super) fn new_uuid(now: DateTime<Utc>) -> Uuid {
-    match RANDOM.with_borrow_mut(Stock::next) {
-        Some(random) => {
-            let milliseconds = u64::try_from(now.timestamp_millis()).unwrap_or(0);
-            Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
-        }
-        None => {
-            let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-            Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
-        }
+    if let Some(random) = RANDOM.with_borrow_mut(Stock::next) {
+        let milliseconds = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+        return Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
     }
+    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
 }
 
 #[cfg(test)]
@@ -59,7 +55,7 @@ mod tests {
     #[test]
     fn no_id_is_given_twice() {
         let at = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
-        let of_thread = || (0..1_000).map(|_| new_uuid(at)).collect::<Vec<_>>();
+        let of_thread = move || (0..1_000).map(|_| new_uuid(at)).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(of_thread)).collect();
         let ids: HashSet<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.len(), 4_000);

@@ -113,7 +113,7 @@ pub(super) enum Whose {
     /// That is known.
     Known(Account),
     /// The body will tell.
-    Unnamed(Unnamed),
+    Unnamed(Box<Unnamed>),
     /// Nobody's, or it is settled.
     Nobody,
 }

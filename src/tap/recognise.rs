@@ -62,13 +62,13 @@ impl Shared {
                 }
                 Whose::Known(account)
             }
-            None => Whose::Unnamed(Unnamed {
+            None => Whose::Unnamed(Box::new(Unnamed {
                 ledger: ledger.clone(),
                 protocol: route.protocol,
                 event_time,
                 is_event_time_invalid: invalid,
                 unmonitored: self.settings.metrics.tap.unmonitored.clone(),
-            }),
+            })),
         };
         let is_unnamed = matches!(whose, Whose::Unnamed(_));
         let (traceparent, request_id) = self.identify(asked.fields, received_at);

@@ -9,6 +9,8 @@ use crate::tap::absent::{Absent, ERROR_HEADER, GRPC_KIND};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speech {
     pub(super) is_http10: bool,
+    /// It asks for the head alone.
+    pub(super) is_head: bool,
     pub(super) is_grpc: bool,
 }
 

@@ -76,7 +76,6 @@ pub(in crate::tap) async fn serve(
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "lives for a moment, and every request would pay for the box")]
 enum Next {
     Begun(Begun),
     Http2,

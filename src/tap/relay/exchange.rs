@@ -169,7 +169,7 @@ impl Exchange<'_> {
     /// Reads one head of an answer; false when it is not whole.
     fn read_head(&mut self) -> Result<bool, Absent> {
         let Self { shared, shutdown, begun, down, progress, sent, .. } = &mut *self;
-        let Begun { started, speech, is_head, upgrade, keep, observing, answer_id, .. } = &mut **begun;
+        let Begun { started, speech, upgrade, keep, observing, answer_id, .. } = &mut **begun;
         down.new_head();
         let bytes = down.buffer.bytes();
         let (searched, limit) = (progress.searched, shared.tap().header_bytes.0);
@@ -205,7 +205,7 @@ impl Exchange<'_> {
                 progress.copy = Some(shared.answer_copy(Some(observing)));
             }
             let facts = head.lines.facts;
-            let framing = head.framing(*is_head);
+            let framing = head.framing(speech.is_head);
             let ends = matches!(framing, Framing::UntilClose);
             let is_kept = if speech.is_http10 { facts.length.is_some() } else { !head.is_http10 };
             progress.switching = switching;

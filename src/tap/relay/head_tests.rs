@@ -1,5 +1,7 @@
 //! Heads as clients, servers and attackers write them.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -189,7 +191,7 @@ proptest! {
     ) {
         let mut head = "POST /v1 HTTP/1.1\r\n".to_owned();
         for (name, value) in &headers {
-            head.push_str(&format!("X-{name}: {value}\r\n"));
+            write!(head, "X-{name}: {value}\r\n").unwrap();
         }
         head.push_str("\r\n");
         for cut in 0..head.len() {

@@ -20,7 +20,6 @@ use crate::tap::upstream::Upstream;
 pub(super) struct Begun {
     pub(super) started: Instant,
     pub(super) speech: Speech,
-    pub(super) is_head: bool,
     pub(super) is_connect: bool,
     /// The client asks to change the protocol.
     pub(super) upgrade: bool,
@@ -57,9 +56,9 @@ pub(super) fn begin(shared: &Shared, up: &mut Direction) -> Result<Option<Begun>
             started,
             speech: Speech {
                 is_http10: head.is_http10,
+                is_head: head.method == "HEAD",
                 is_grpc: kind.is_some_and(|kind| kind.starts_with(GRPC_KIND.as_bytes())),
             },
-            is_head: head.method == "HEAD",
             is_connect: head.method == "CONNECT",
             upgrade: facts.upgrade && !head.is_http10,
             keep: if head.is_http10 { facts.keep_alive } else { !facts.close },
