@@ -47,7 +47,7 @@ fn parse(settings: &Settings, files: &Texts) -> anyhow::Result<RuleSet> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the rules were refused:\n{}", lines.join("\n"))
     };
-    let mut rules = RuleSet::parse(files).map_err(refuse)?;
+    let rules = RuleSet::parse(files).map_err(refuse)?;
     let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
     rules.check_receivers(&receivers).map_err(refuse)?;
     settings.routing.check_labels(&rules).map_err(refuse)?;

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::store::outbox::Backlog;
 use crate::store::{self, StoreError};
-use crate::tasks::Faults;
+use crate::tasks::{Faults, grouping};
 use crate::tasks::catalog::error_chain;
 use crate::tasks::evaluator::due_windows;
 
