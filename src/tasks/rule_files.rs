@@ -272,7 +272,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let pattern = path("*.yaml").display().to_string();
-        let settings = Settings { rules: vec![pattern], ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.rules = vec![pattern];
         assert!(matches!(look(&settings).0, Look::Unreadable(why) if why.contains("matches no file")));
         std::fs::write(path("a.yaml"), "x").unwrap();
         let first = look(&settings).0;

@@ -158,10 +158,10 @@ async fn queue(pool: &PgPool, message: Message) {
 /// A message about a model's alert.
 fn message(id: u128) -> Message {
     let found = [(Fault::CanaryFailed, "x".to_owned())].into();
-    let mut message = judge_faults(&[], &found, &["oncall".to_owned()], start()).messages.remove(0);
-    message.id = uuid::Uuid::from_u128(id);
-    message.alerts[0].model = model();
-    message
+    let mut notice = *judge_faults(&[], &found, start()).alerts.remove(0).notice.unwrap();
+    notice.model = model();
+    let sample = sample("oncall", start());
+    Message { id: uuid::Uuid::from_u128(id), alerts: vec![notice], ..sample }
 }
 
 #[tokio::test]
@@ -232,6 +232,7 @@ async fn record(
     let part = ProfilePart {
         model: model(),
         model_version: String::new(),
+        segment: String::new(),
         baseline: baseline.version().to_owned(),
         minute: window.start,
         replica: "test".into(),

@@ -56,10 +56,10 @@ fn start() -> DateTime<Utc> {
 /// A watch whose present is `clock`, in seconds from [`start`].
 fn watch(pool: &PgPool, clock: fn() -> DateTime<Utc>) -> (Watch, Settings) {
     let settings = Settings::parse("models: [{name: m, window: 1h}]", "driftline.yaml").unwrap();
-    let mut rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
-    rules.bind_receivers(&["oncall".to_owned()]).unwrap();
+    let rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
+    let (_, rules) = tokio::sync::watch::channel(Arc::new(rules));
     let watch =
-        Watch::new(pool.clone(), Arc::new(settings.clone()), Arc::new(rules), Arc::new(Notify::new()), clock);
+        Watch::new(pool.clone(), Arc::new(settings.clone()), rules, Arc::new(Notify::new()), clock);
     (watch, settings)
 }
 
