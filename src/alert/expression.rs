@@ -15,7 +15,7 @@ use cel::{Context, Value};
 
 use super::satisfiable;
 use super::traffic_names;
-use super::vocabulary::{Fact, ForEach, Kind, Names, Subject, VIOLATIONS, variable_named};
+use super::vocabulary::{Fact, ForEach, Kind, Names, Scope, Subject, VIOLATIONS, variable_named};
 use crate::yaml::hint;
 
 /// Longest source, in bytes.
@@ -145,7 +145,7 @@ impl Expression {
     pub(super) fn evaluate<'a>(&self, engine: &Engine, subject: impl Into<Subject<'a>>) -> Outcome {
         let subject = subject.into();
         let window = subject.window();
-        if !self.decides_inconclusive && window.is_some_and(|scope| scope.is_inconclusive()) {
+        if !self.decides_inconclusive && window.is_some_and(Scope::is_inconclusive) {
             return Outcome::Inconclusive;
         }
         let mut context = engine.root.new_inner_scope();
@@ -166,7 +166,7 @@ impl Expression {
             Ok(Value::Bool(true)) => Outcome::Breach,
             Err(_) if self.names.iter().any(waits) => Outcome::Inconclusive,
             // That no check was violated says nothing when none could be decided.
-            _ if self.looks_at_checks() && window.is_some_and(|scope| scope.checks_are_silent()) => {
+            _ if self.looks_at_checks() && window.is_some_and(Scope::checks_are_silent) => {
                 Outcome::Inconclusive
             }
             _ => Outcome::Clear,

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::alert::example;
-use crate::alert::vocabulary::Scope;
 use crate::drift::{DriftReport, Verdict};
 
 fn outcome(source: &str, for_each: ForEach, report: &DriftReport) -> Outcome {

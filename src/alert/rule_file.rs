@@ -109,15 +109,15 @@ impl Reader<'_> {
         let name = fields.required(self, "alert").and_then(|node| self.name(node, "alert"));
         let for_each = fields.required(self, "for_each").and_then(|node| self.for_each(node));
         let watch = self.watch(&fields, for_each);
-        let names = match &watch {
+        let vocabulary = match &watch {
             Some(None) => for_each.map(Names::Window),
             Some(Some(_)) => Some(Names::Look),
             None => None,
         };
         let expr = fields.required(self, "expr");
-        let expression = expr.zip(names).and_then(|(node, names)| {
+        let expression = expr.zip(vocabulary).and_then(|(node, vocabulary)| {
             let text = self.text(node, "expr")?;
-            self.keep(node.line, "expr", Expression::parse_with(text, names))
+            self.keep(node.line, "expr", Expression::parse_with(text, vocabulary))
         });
         let watches = fields.get("every").is_some();
         let times = self.hold(&fields, "for", watches).zip(self.hold(&fields, "keep_firing_for", watches));
@@ -126,7 +126,7 @@ impl Reader<'_> {
             .texts(fields.get("annotations"), "annotations")
             .into_iter()
             .filter_map(|(key, (line, text))| {
-                let template = Template::parse_with(&text, names?);
+                let template = Template::parse_with(&text, vocabulary?);
                 Some((key.clone(), self.keep(line, &format!("annotations.{key}"), template)?))
             })
             .collect();

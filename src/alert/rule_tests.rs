@@ -149,17 +149,28 @@ fn single_mistakes() {
     }
 }
 
+/// A file with one rule over the model, of which these are the further lines.
+fn model(lines: &str) -> String {
+    with_rule(&format!("    for_each: model\n{lines}"))
+}
+
+#[track_caller]
+fn check_refused(cases: impl IntoIterator<Item = (String, &'static str)>) {
+    for (text, expected) in cases {
+        let problems = parse(&[&text]).expect_err(&text);
+        let found = problems.join("\n");
+        assert!(found.contains(expected), "{text:.500}\nexpected {expected}\nfound    {found}");
+        assert!(problems.iter().all(|problem| problem.starts_with("rules/0.yaml:")), "{found}");
+    }
+}
+
 #[test]
 fn bad_input_is_refused_with_its_place_and_a_hint() {
-    let model = |lines: &str| with_rule(&format!("    for_each: model\n{lines}"));
-    let bomb = "x: &a [1,1,1,1,1,1,1,1,1]\n".to_owned()
-        + &(0..9)
-            .map(|level| {
-                let (name, before) = (char::from(b'b' + level), char::from(b'a' + level));
-                format!("x{level}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(","))
-            })
-            .collect::<String>();
-    for (text, expected) in [
+    let bomb = (b'a'..b'j').fold("x: &a [1,1,1,1,1,1,1,1,1]\n".to_owned(), |text, level| {
+        let (before, name) = (char::from(level), char::from(level + 1));
+        format!("{text}x{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(","))
+    });
+    check_refused([
         ("groups:\n- name: g\n\trules: []".to_owned(), "; line 3 is indented with a tab, use spaces"),
         (
             "groups:\n- name: g\n  rules:\n\t- alert: A".to_owned(),
@@ -209,6 +220,12 @@ fn bad_input_is_refused_with_its_place_and_a_hint() {
             model("    expr: rows > 1\n    annotations: {summary: \"{{rows\"}"),
             "`annotations.summary`: expected `}}`",
         ),
+    ]);
+}
+
+#[test]
+fn bad_rules_between_windows_are_refused_with_their_place_and_a_hint() {
+    check_refused([
         (
             model("    every: 1m\n    expr: rows > 1"),
             "0.yaml:7: group \"g\", rule \"r\": `expr`: `rows` is known only with a window's report; leave out `every`",
@@ -260,12 +277,7 @@ fn bad_input_is_refused_with_its_place_and_a_hint() {
             model("    expr: rows > 1\n  - {alert: r, for_each: model, expr: rows > 2}"),
             "0.yaml:7: group \"g\", rule \"r\": expected a name of its own for each rule of a model, but rules/0.yaml:4 has the same",
         ),
-    ] {
-        let problems = parse(&[&text]).expect_err(&text);
-        let found = problems.join("\n");
-        assert!(found.contains(expected), "{text:.500}\nexpected {expected}\nfound    {found}");
-        assert!(problems.iter().all(|problem| problem.starts_with("rules/0.yaml:")), "{found}");
-    }
+    ]);
 }
 
 #[test]

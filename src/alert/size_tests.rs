@@ -27,16 +27,16 @@ fn ten_thousand_rules_are_judged_and_remembered() {
     let began = Instant::now();
     let rules = many(10_000);
     let loaded = began.elapsed();
-    let columns = ["a", "b", "c", "d"].map(|name| (name, 0.3));
+    let columns = ["a", "b"].map(|name| (name, 0.3));
     let began = Instant::now();
     let first = evaluate(&rules, &report(&columns), Uuid::from_u128(1), &[], window_end(0));
     let judged = began.elapsed();
-    // Five in ten rules look at features; each has an alert for each of the four.
-    assert_eq!(first.alerts.len(), 20_000);
+    // Five in ten rules look at features; each has an alert for both.
+    assert_eq!(first.alerts.len(), 10_000);
     let began = Instant::now();
     let later = report_at(1, &columns);
     let second = evaluate(&rules, &later, Uuid::from_u128(2), &first.alerts, window_end(1));
-    assert_eq!((second.alerts.len(), second.transitions.len()), (20_000, 0));
+    assert_eq!((second.alerts.len(), second.transitions.len()), (10_000, 0));
     println!("10,000 rules: loaded in {loaded:?}, judged in {judged:?}, again in {:?}", began.elapsed());
 }
 

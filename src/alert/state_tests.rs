@@ -131,9 +131,9 @@ proptest! {
     fn so_many_of_the_last_windows_are_what_a_list_says(
         windows in prop::collection::vec(prop::sample::select(vec!['x', '.', '?']), 0..150),
         of in 1..=64_u32,
-        share in 0.0..1.0_f64,
+        asked in 0..64_u32,
     ) {
-        let needed = 1 + (f64::from(of - 1) * share) as u32;
+        let needed = 1 + asked % of;
         let times = HoldTimes { hold: Hold::OutOf { needed, of }, keep_firing: Hold::default() };
         let (mut state, mut history) = (AlertState::Inactive, History::default());
         let mut judged: Vec<bool> = Vec::new();

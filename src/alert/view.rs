@@ -48,6 +48,11 @@ impl Look {
     }
 
     /// Exchanges in the traffic that is looked at.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a figure that is a number of exchanges"
+    )]
     pub(super) fn requests(&self) -> u64 {
         self.figures.get(&Figure::Requests).map_or(0, |requests| requests.value as u64)
     }

@@ -112,7 +112,10 @@ impl Watch {
             })
             .map(|(rule, _, over)| (rule, over))
             .collect();
-        if !due.is_empty() {
+        if due.is_empty() {
+            // Now, and not when the connection is next used: others wait for the lock.
+            transaction.rollback().await?;
+        } else {
             let looks = self.looks(&mut transaction, model, at, due.iter().map(|(_, over)| *over)).await?;
             let paired: Vec<(&Rule, &Look)> =
                 due.iter().filter_map(|(rule, over)| Some((*rule, looks.get(over)?))).collect();
@@ -124,9 +127,6 @@ impl Watch {
             if told {
                 self.wake.notify_one();
             }
-        } else {
-            // Now, and not when the connection is next used: others wait for the lock.
-            transaction.rollback().await?;
         }
         self.done.insert(model.name.clone(), at);
         Ok(due.len())
