@@ -94,16 +94,8 @@ pub(super) struct Build {
     /// same hour; by default the model's in the settings
     #[arg(long, value_parser = parse_season, requires = "time")]
     season: Option<Season>,
-    /// Columns by whose values the rows are also counted, so that a segment is compared with its like; by default those of
-    /// the settings. They are watched, too, unless they are left out by `--exclude`
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["part", "no_segments"])]
-    segments: Vec<String>,
-    /// Values of such a column with a segment of their own, the most frequent ones; by default as in the settings, else 20
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
-    segment_values: Option<u16>,
-    /// Do not count by segment, whatever the settings say
-    #[arg(long)]
-    no_segments: bool,
+    #[command(flatten)]
+    segmented: Segmented,
     /// Cells that a numeric column is counted on
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(100..=4096))]
     grid_cells: u16,
@@ -128,6 +120,20 @@ pub(super) struct Build {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Segmented {
+    /// Columns by whose values the rows are also counted, so that a segment is compared with its like; by default those of
+    /// the settings. They are watched, too, unless they are left out by `--exclude`
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["part", "no_segments"])]
+    segments: Vec<String>,
+    /// Values of such a column with a segment of their own, the most frequent ones; by default as in the settings, else 20
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    segment_values: Option<u16>,
+    /// Do not count by segment, whatever the settings say
+    #[arg(long)]
+    no_segments: bool,
 }
 
 #[derive(Debug, Args)]
@@ -198,7 +204,7 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     let configured = settings.model(&arguments.model);
     let mut table = frames::read_table(&arguments.data, None)?;
     let named = arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time);
-    for name in named.chain(&arguments.segments) {
+    for name in named.chain(&arguments.segmented.segments) {
         table.column(name)?;
     }
     for (name, _) in &arguments.kind {
@@ -273,8 +279,8 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
         }
         return Ok(());
     }
-    let by = segment_columns(arguments, configured, &table, &kind_of)?;
-    let values = arguments.segment_values.map(usize::from);
+    let by = segment_columns(arguments, configured, &table, kind_of)?;
+    let values = arguments.segmented.segment_values.map(usize::from);
     let values = values.or(configured.map(|model| model.segment_values)).unwrap_or(DEFAULT_SEGMENT_VALUES);
     let segments = SegmentSources { by: &by, values };
     let built = baseline::build_segmented(&columns, blocks, segments, options).with_context(context)?;
@@ -294,10 +300,10 @@ fn segment_columns<'t>(
     kind_of: impl Fn(&str) -> Option<FeatureKind>,
 ) -> anyhow::Result<Vec<SourceColumn<'t>>> {
     let of_settings = configured.map_or(&[][..], |model| &model.segments);
-    let names = match (arguments.no_segments, arguments.segments.is_empty()) {
+    let names = match (arguments.segmented.no_segments, arguments.segmented.segments.is_empty()) {
         (true, _) => &[][..],
         (false, true) => of_settings,
-        (false, false) => &arguments.segments,
+        (false, false) => &arguments.segmented.segments,
     };
     if names.len() > MAX_SEGMENT_COLUMNS {
         bail!("`--segments` has {} columns, the most are {MAX_SEGMENT_COLUMNS}", names.len());

@@ -83,10 +83,135 @@ fn verdicts(report: &DriftReport) -> Vec<(&str, Verdict)> {
     report.segments.iter().map(|segment| (segment.segment.as_str(), segment.verdict)).collect()
 }
 
+/// Sidecars of one model with one database, and the webhook that they tell.
+struct Fleet {
+    admins: Vec<String>,
+    received: Arc<Mutex<Vec<Wire>>>,
+    shutdown: CancellationToken,
+    running: JoinSet<anyhow::Result<()>>,
+    hook: JoinSet<()>,
+}
+
+impl Fleet {
+    /// Starts `count` of them with these settings.
+    async fn start(folder: &Path, settings: &str, hook: TcpListener, count: usize) -> Self {
+        let shutdown = CancellationToken::new();
+        let received: Arc<Mutex<Vec<Wire>>> = Arc::default();
+        let inbox = Arc::clone(&received);
+        let take = move |Json(body): Json<Wire>| {
+            inbox.lock().unwrap().push(body);
+            async { "" }
+        };
+        let (hooks, stop) = (Router::new().route("/hook", post(take)), shutdown.clone());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            axum::serve(hook, hooks).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
+        });
+        let (mut running, mut admins) = (JoinSet::new(), Vec::new());
+        for _ in 0..count {
+            let mut parsed = Settings::parse(settings, "driftline.yaml").unwrap();
+            parsed.resolve_paths(folder);
+            let sidecar = App::build(parsed).await.unwrap();
+            admins.push(format!("http://{}", sidecar.admin_address()));
+            running.spawn(sidecar.run(shutdown.clone().cancelled_owned()));
+        }
+        Self { admins, received, shutdown, running, hook: serving }
+    }
+
+    /// Waits until each counts on the baseline.
+    async fn wait(&self, client: &reqwest::Client, pool: &store::PgPool) {
+        for (at, admin) in self.admins.iter().enumerate() {
+            support::wait_for("the baseline in the recorder", || async {
+                push(client, admin, "2026-01-01T00:10:00Z", 0..1, "").await;
+                let found: (i64,) = sqlx::query_as("select count(distinct replica) from profile_part")
+                    .fetch_one(pool)
+                    .await
+                    .unwrap();
+                (found.0 > i64::try_from(at).unwrap()).then_some(())
+            })
+            .await;
+        }
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap().unwrap();
+        }
+        self.hook.join_all().await;
+    }
+}
+
+/// Checks the report of the second window: one region drifts.
+fn check_drifted(report: &DriftReport) {
+    assert_eq!((report.verdict, report.rows), (Verdict::Ok, 3000), "{}", report.reason);
+    assert_eq!(
+        verdicts(report),
+        [
+            ("region=eu", Verdict::Ok),
+            ("region=us", Verdict::Ok),
+            ("region=asia", Verdict::Drift),
+            ("region=(other)", Verdict::Ok)
+        ]
+    );
+    let asia = &report.segments[2];
+    assert_eq!((asia.rows, asia.rows_reference), (360, 1440));
+    assert_eq!(asia.compared_with, ComparedWith::Segment);
+    assert_eq!(asia.features[0].name, "amount");
+    // Half of the budget is the segments'.
+    let shared = report.criteria.segments.as_ref().unwrap();
+    assert!((shared.alpha - report.criteria.alpha).abs() < 1e-12);
+}
+
+/// Checks that both replicas counted every segment, and together exactly the rows of the window.
+async fn check_counted(pool: &store::PgPool) {
+    let mut counted: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select segment, count(distinct replica), sum(row_count)::bigint from profile_part
+         where minute >= '2026-01-01T01:00:00Z' and minute < '2026-01-01T02:00:00Z' group by segment",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    counted.sort_unstable();
+    let counted: Vec<(&str, i64, i64)> = counted.iter().map(|(s, n, rows)| (s.as_str(), *n, *rows)).collect();
+    let expected = [
+        ("", 2, 3000),
+        ("region=(other)", 2, 240),
+        ("region=asia", 2, 360),
+        ("region=eu", 2, 1500),
+        ("region=us", 2, 900),
+    ];
+    assert_eq!(counted, expected);
+}
+
+/// Checks what the commands say of the report `id`.
+async fn check_commands(folder: &Path, settings: &str, pool: &store::PgPool, id: &str) {
+    let (status, printed, noted) = driftline(folder, &["drift", "show", id]).await;
+    assert_eq!(status, Some(0), "{noted}");
+    assert!(printed.contains("region=asia") && printed.contains("strongest"), "{printed}");
+    let (status, printed, _) = driftline(folder, &["drift", "list", "-m", "m"]).await;
+    assert_eq!((status, printed.contains("1 of 4 drifted")), (Some(1), true), "{printed}");
+    let (status, printed, noted) = driftline(folder, &["drift", "explain", id]).await;
+    assert_eq!(status, Some(0), "{printed}{noted}");
+    assert!(printed.contains("every number agrees"), "{printed}");
+    // What the active baseline cannot be segmented by is a problem of `check`.
+    let numeric = settings.replace("segments: [region]", "segments: [region, amount, regoin]");
+    std::fs::write(folder.join("driftline.yaml"), numeric).unwrap();
+    let (status, printed, _) = driftline(folder, &["check"]).await;
+    assert_eq!(status, Some(1), "{printed}");
+    assert!(printed.contains("model `m`: `amount` is numeric, and a segment needs categories"), "{printed}");
+    assert!(printed.contains("no input `regoin`") && printed.contains("did you mean `region`?"), "{printed}");
+    // A part of a segment that is gone is noticed.
+    sqlx::query("delete from profile_part where segment = 'region=asia'").execute(pool).await.unwrap();
+    let (status, printed, _) = driftline(folder, &["drift", "explain", id]).await;
+    assert_eq!((status, printed.contains("in: the segments;")), (Some(1), true), "{printed}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_drifts_while_all_rows_do_not() {
     app::install_crypto();
     let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
     let (pool, url) = support::database_with_url().await;
     let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let settings = format!(
@@ -96,59 +221,26 @@ async fn a_region_drifts_while_all_rows_do_not() {
          receivers: {{platform: {{webhook: {{url: 'http://{}/hook'}}}}}}\n",
         hook.local_addr().unwrap()
     );
-    std::fs::write(folder.path().join("rules.yaml"), RULES).unwrap();
-    std::fs::write(folder.path().join("driftline.yaml"), &settings).unwrap();
-    write_reference(folder.path());
-    let build = ["baseline", "build", "reference.csv", "-m", "m"];
-    let (status, printed, noted) = driftline(folder.path(), &build).await;
+    std::fs::write(folder.join("rules.yaml"), RULES).unwrap();
+    std::fs::write(folder.join("driftline.yaml"), &settings).unwrap();
+    write_reference(folder);
+    let (status, printed, noted) =
+        driftline(folder, &["baseline", "build", "reference.csv", "-m", "m"]).await;
     assert_eq!(status, Some(0), "{noted}");
-    assert!(
-        printed.contains(
-            "segments by region: region=(other) (960), region=asia (1440), region=eu (6000), region=us (3600)"
-        ),
-        "{printed}"
-    );
+    let rows =
+        "segments by region: region=(other) (960), region=asia (1440), region=eu (6000), region=us (3600)";
+    assert!(printed.contains(rows), "{printed}");
 
-    let shutdown = CancellationToken::new();
-    let received: Arc<Mutex<Vec<Wire>>> = Arc::default();
-    let inbox = Arc::clone(&received);
-    let take = move |Json(body): Json<Wire>| {
-        inbox.lock().unwrap().push(body);
-        async { "" }
-    };
-    let mut tasks = JoinSet::new();
-    let (hooks, stop) = (Router::new().route("/hook", post(take)), shutdown.clone());
-    tasks.spawn(async move {
-        axum::serve(hook, hooks).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
-    });
     // Two sidecars of one model, each with half of the rows.
+    let fleet = Fleet::start(folder, &settings, hook, 2).await;
     let client = reqwest::Client::new();
-    let mut running = JoinSet::new();
-    let mut admins = Vec::new();
-    for _ in 0..2 {
-        let mut parsed = Settings::parse(&settings, "driftline.yaml").unwrap();
-        parsed.resolve_paths(folder.path());
-        let sidecar = App::build(parsed).await.unwrap();
-        admins.push(format!("http://{}", sidecar.admin_address()));
-        running.spawn(sidecar.run(shutdown.clone().cancelled_owned()));
-    }
-    for (at, admin) in admins.iter().enumerate() {
-        support::wait_for("the baseline in the recorder", || async {
-            push(&client, admin, "2026-01-01T00:10:00Z", 0..1, "").await;
-            let found: (i64,) = sqlx::query_as("select count(distinct replica) from profile_part")
-                .fetch_one(&pool)
-                .await
-                .unwrap();
-            (found.0 > i64::try_from(at).unwrap()).then_some(())
-        })
-        .await;
-    }
+    fleet.wait(&client, &pool).await;
     for (time, moved) in [("2026-01-01T00:20:00Z", ""), ("2026-01-01T01:20:00Z", "asia")] {
-        for (part, admin) in (0_u32..).zip(admins.iter().cycle()).take(6) {
+        for (part, admin) in (0_u32..).zip(fleet.admins.iter().cycle()).take(6) {
             push(&client, admin, time, part * 500..(part + 1) * 500, moved).await;
         }
     }
-    push(&client, &admins[0], "2026-01-01T03:30:00Z", 0..1, "").await;
+    push(&client, &fleet.admins[0], "2026-01-01T03:30:00Z", 0..1, "").await;
 
     let model = ModelName::parse("m").unwrap();
     let reports = support::wait_for("two reports", || async {
@@ -160,47 +252,11 @@ async fn a_region_drifts_while_all_rows_do_not() {
     assert_eq!(calm.verdict, Verdict::Ok, "{}", calm.reason);
     assert_eq!(calm.drifted_segments().count(), 0, "{:?}", verdicts(calm));
     let (id, drifted) = &reports[0];
-    assert_eq!((drifted.verdict, drifted.rows), (Verdict::Ok, 3000), "{}", drifted.reason);
-    assert_eq!(
-        verdicts(drifted),
-        [
-            ("region=eu", Verdict::Ok),
-            ("region=us", Verdict::Ok),
-            ("region=asia", Verdict::Drift),
-            ("region=(other)", Verdict::Ok)
-        ]
-    );
-    let asia = &drifted.segments[2];
-    assert_eq!((asia.rows, asia.rows_reference), (360, 1440));
-    assert_eq!(asia.compared_with, ComparedWith::Segment);
-    assert_eq!(asia.features[0].name, "amount");
-    // Half of the budget is the segments'.
-    let shared = drifted.criteria.segments.as_ref().unwrap();
-    assert!((shared.alpha - drifted.criteria.alpha).abs() < 1e-12);
-
-    // Both replicas counted every segment, and together exactly the rows of the window.
-    let counted: Vec<(String, i64, i64)> = sqlx::query_as(
-        "select segment, count(distinct replica), sum(row_count)::bigint from profile_part
-         where minute >= '2026-01-01T01:00:00Z' and minute < '2026-01-01T02:00:00Z' group by segment order by 1",
-    )
-    .fetch_all(&pool)
-    .await
-    .unwrap();
-    let counted: Vec<(&str, i64, i64)> = counted.iter().map(|(s, n, rows)| (s.as_str(), *n, *rows)).collect();
-    let mut expected = [
-        ("", 2, 3000),
-        ("region=(other)", 2, 240),
-        ("region=asia", 2, 360),
-        ("region=eu", 2, 1500),
-        ("region=us", 2, 900),
-    ];
-    expected.sort_unstable();
-    let mut found = counted.clone();
-    found.sort_unstable();
-    assert_eq!(found, expected);
+    check_drifted(drifted);
+    check_counted(&pool).await;
 
     let messages = support::wait_for("a message", || async {
-        let messages = received.lock().unwrap().clone();
+        let messages = fleet.received.lock().unwrap().clone();
         (!messages.is_empty()).then_some(messages)
     })
     .await;
@@ -210,7 +266,7 @@ async fn a_region_drifts_while_all_rows_do_not() {
     assert!(text.contains("\"SegmentDrift\"") && !text.contains("ModelDrift"), "{text}");
     let line = "driftline_segment_verdict{model=\"m\",segment=\"region=asia\"} 1\n";
     support::wait_for("the verdict among the metrics of who judged", || async {
-        for admin in &admins {
+        for admin in &fleet.admins {
             let metrics = client.get(format!("{admin}/metrics")).send().await.unwrap().text().await.unwrap();
             if metrics.contains(line) {
                 return Some(());
@@ -219,32 +275,8 @@ async fn a_region_drifts_while_all_rows_do_not() {
         None
     })
     .await;
-    shutdown.cancel();
-    while let Some(ended) = running.join_next().await {
-        ended.unwrap().unwrap();
-    }
-    tasks.join_all().await;
-
-    let id = id.to_string();
-    let (status, printed, noted) = driftline(folder.path(), &["drift", "show", &id]).await;
-    assert_eq!(status, Some(0), "{noted}");
-    assert!(printed.contains("region=asia") && printed.contains("strongest"), "{printed}");
-    let (status, printed, _) = driftline(folder.path(), &["drift", "list", "-m", "m"]).await;
-    assert_eq!((status, printed.contains("1 of 4 drifted")), (Some(1), true), "{printed}");
-    let (status, printed, noted) = driftline(folder.path(), &["drift", "explain", &id]).await;
-    assert_eq!(status, Some(0), "{printed}{noted}");
-    assert!(printed.contains("every number agrees"), "{printed}");
-    // What the active baseline cannot be segmented by is a problem of `check`.
-    let numeric = settings.replace("segments: [region]", "segments: [region, amount, regoin]");
-    std::fs::write(folder.path().join("driftline.yaml"), numeric).unwrap();
-    let (status, printed, _) = driftline(folder.path(), &["check"]).await;
-    assert_eq!(status, Some(1), "{printed}");
-    assert!(printed.contains("model `m`: `amount` is numeric, and a segment needs categories"), "{printed}");
-    assert!(printed.contains("no input `regoin`") && printed.contains("did you mean `region`?"), "{printed}");
-    // A part of a segment that is gone is noticed.
-    sqlx::query("delete from profile_part where segment = 'region=asia'").execute(&pool).await.unwrap();
-    let (status, printed, _) = driftline(folder.path(), &["drift", "explain", &id]).await;
-    assert_eq!((status, printed.contains("in: the segments;")), (Some(1), true), "{printed}");
+    fleet.stop().await;
+    check_commands(folder, &settings, &pool, &id.to_string()).await;
 }
 
 #[tokio::test]
@@ -253,7 +285,7 @@ async fn a_baseline_is_segmented_by_columns_with_categories() {
     write_reference(folder.path());
     let settings = "privacy: {drop: [email]}\nmodels: [{name: m, segments: [region]}, {name: other, segments: [site]}]\n";
     std::fs::write(folder.path().join("driftline.yaml"), settings).unwrap();
-    let build = |model, rest: &[&'static str]| {
+    let attempt = |model, rest: &[&'static str]| {
         let first = ["baseline", "build", "reference.csv", "--no-register", "--json", "-m", model];
         let arguments = [&first, rest].concat();
         let folder = folder.path().to_owned();
@@ -268,17 +300,17 @@ async fn a_baseline_is_segmented_by_columns_with_categories() {
         ("m", &["--segments", "region", "--part", "p.json"], "cannot be used with"),
         ("m", &["--segment-values", "101"], "101 is not in 1..=100"),
     ] {
-        let (status, _, noted) = build(model, rest).await;
+        let (status, _, noted) = attempt(model, rest).await;
         assert_eq!((status, noted.contains(expected)), (Some(2), true), "{rest:?}: {noted}");
     }
     assert!(!folder.path().join("baselines").exists());
 
-    let (status, printed, noted) = build("other", &["--no-segments"]).await;
+    let (status, printed, noted) = attempt("other", &["--no-segments"]).await;
     assert_eq!(status, Some(0), "{noted}");
     let printed: Wire = serde_json::from_str(&printed).unwrap();
     assert_eq!(printed["segments"], json!([]));
     // The column need not be watched, and the rest of the content is what it is without segments.
-    let (status, printed, noted) = build("m", &["--exclude", "region", "--segment-values", "2"]).await;
+    let (status, printed, noted) = attempt("m", &["--exclude", "region", "--segment-values", "2"]).await;
     assert_eq!(status, Some(0), "{noted}");
     let printed: Wire = serde_json::from_str(&printed).unwrap();
     let rows = json!({ "region=eu": 6000, "region=us": 3600, "region=(other)": 2400 });
