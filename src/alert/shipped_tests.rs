@@ -31,8 +31,7 @@ fn shipped() -> RuleSet {
         .iter()
         .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
         .collect();
-    let rules = RuleSet::parse(&files).unwrap();
-    rules
+    RuleSet::parse(&files).unwrap()
 }
 
 /// What a case does to a calm report.

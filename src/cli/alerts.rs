@@ -328,7 +328,7 @@ fn print_event(event: &EventRow, out: &mut impl Write) -> anyhow::Result<()> {
             }
         }
         Happening::Suppressed { why } => {
-            writeln!(out, "  {at}  not told: {} (group {group})", why.sentence())?
+            writeln!(out, "  {at}  not told: {} (group {group})", why.sentence())?;
         }
         Happening::Released => writeln!(out, "  {at}  may be told again (group {group})")?,
         Happening::Acknowledged { who, reason } => writeln!(out, "  {at}  acknowledged by {who}: {reason}")?,

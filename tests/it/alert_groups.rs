@@ -36,8 +36,11 @@ async fn judge(pool: &PgPool, settings: &Settings, window: i64, psi: f64) {
     transaction.commit().await.unwrap();
 }
 
+/// What a process takes the time from.
+type Clock = fn() -> DateTime<Utc>;
+
 /// A process that looks at timers, with its own clock.
-fn process(pool: &PgPool, settings: &Settings, clock: fn() -> DateTime<Utc>) -> Grouping {
+fn process(pool: &PgPool, settings: &Settings, clock: Clock) -> Grouping {
     Grouping::new(pool.clone(), Arc::new(settings.clone()), Arc::new(Notify::new()), clock)
 }
 
@@ -63,7 +66,7 @@ async fn of_many_processes_one_tells_each_step() {
         settings(", group_wait: 5m, repeat_interval: 2h, escalate: [{after: 30m, receivers: [lead]}]");
     judge(&pool, &settings, 1, 0.3).await;
     assert_eq!(occasions(&outbox_messages(&pool).await), []);
-    let steps: [(fn() -> DateTime<Utc>, usize); 5] = [
+    let steps: [(Clock, usize); 5] = [
         (|| after(TimeDelta::minutes(4)), 0),
         (|| after(TimeDelta::minutes(5)), 1),
         (|| after(TimeDelta::minutes(34)), 0),
@@ -166,7 +169,7 @@ async fn silences_and_acknowledgements_are_kept_and_seen_by_every_process() {
     };
     let stored = silence::insert(&pool, wanted.clone(), start()).await.unwrap();
     assert_eq!(stored, wanted);
-    assert_eq!(silence::standing(&pool, start()).await.unwrap(), [wanted.clone()]);
+    assert_eq!(silence::standing(&pool, start()).await.unwrap(), std::slice::from_ref(&wanted));
     judge(&pool, &settings, 1, 0.3).await;
     assert_eq!(occasions(&outbox_messages(&pool).await), []);
     let view = alert_life::list(&pool, None, false).await.unwrap().remove(0);

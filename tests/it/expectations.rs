@@ -182,6 +182,21 @@ impl Client {
     }
 }
 
+/// The evidence of the alert is the report `id`, which can be recomputed.
+async fn the_alert_rests_on(folder: &Path, id: &str) {
+    let (status, printed, noted) = driftline(folder, &["alerts", "list", "--json"]).await;
+    assert_eq!(status, Some(1), "{noted}");
+    let listed: Wire = serde_json::from_str(&printed).unwrap();
+    let fingerprint = listed["alerts"][0]["fingerprint"].as_str().unwrap();
+    let (status, printed, noted) = driftline(folder, &["alerts", "show", &fingerprint[..12], "--json"]).await;
+    assert_eq!(status, Some(0), "{noted}");
+    let shown: Wire = serde_json::from_str(&printed).unwrap();
+    let transition = &shown["alerts"][0]["transitions"][0];
+    assert_eq!(transition["report"], id, "{shown}");
+    assert!(transition["evidence"]["rule_text"].as_str().unwrap().contains("expr: violations > "), "{shown}");
+    assert_eq!(transition["evidence"]["baseline"], reference().version());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_violated_limit_raises_an_alert() {
     app::install_crypto();
@@ -271,20 +286,8 @@ async fn a_violated_limit_raises_an_alert() {
     running.join_next().await.unwrap().unwrap().unwrap();
     tasks.join_all().await;
 
-    // The evidence of an alert is a report that can be recomputed, as it is below.
-    let (status, printed, noted) = driftline(folder.path(), &["alerts", "list", "--json"]).await;
-    assert_eq!(status, Some(1), "{noted}");
-    let listed: Wire = serde_json::from_str(&printed).unwrap();
-    let fingerprint = listed["alerts"][0]["fingerprint"].as_str().unwrap();
-    let (status, printed, noted) =
-        driftline(folder.path(), &["alerts", "show", &fingerprint[..12], "--json"]).await;
-    assert_eq!(status, Some(0), "{noted}");
-    let shown: Wire = serde_json::from_str(&printed).unwrap();
-    let transition = &shown["alerts"][0]["transitions"][0];
     let id = id.to_string();
-    assert_eq!(transition["report"], id, "{shown}");
-    assert!(transition["evidence"]["rule_text"].as_str().unwrap().contains("expr: violations > "), "{shown}");
-    assert_eq!(transition["evidence"]["baseline"], reference().version());
+    the_alert_rests_on(folder.path(), &id).await;
     let (status, printed, noted) = driftline(folder.path(), &["drift", "show", &id]).await;
     assert_eq!(status, Some(0), "{noted}");
     assert!(printed.contains("expectations: violated (2 of 4 checks violated)"), "{printed}");

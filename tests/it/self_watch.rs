@@ -160,8 +160,8 @@ fn message(id: u128) -> Message {
     let found = [(Fault::CanaryFailed, "x".to_owned())].into();
     let mut notice = *judge_faults(&[], &found, start()).alerts.remove(0).notice.unwrap();
     notice.model = model();
-    let sample = sample("oncall", start());
-    Message { id: uuid::Uuid::from_u128(id), alerts: vec![notice], ..sample }
+    let told = sample("oncall", &model(), uuid::Uuid::from_u128(id), start());
+    Message { alerts: vec![notice], ..told }
 }
 
 #[tokio::test]
