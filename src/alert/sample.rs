@@ -29,7 +29,7 @@ pub fn sample(receiver: &str, model: &ModelName, id: Uuid, now: DateTime<Utc>) -
             ]),
             since: now - TimeDelta::hours(1),
         },
-        summary: "a test of this receiver with made-up data, nothing is wrong".to_owned(),
+        summary: "a test of this receiver with made-up data".to_owned(),
         alerts: vec![first, second],
         more: 0,
         next: vec![command("See all receivers", "driftline receivers list")],

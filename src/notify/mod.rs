@@ -255,7 +255,7 @@ fn checked_against() -> Vec<Message> {
     // A name that is always valid; without it there is nothing to check against.
     let Ok(model) = ModelName::parse("example") else { return Vec::new() };
     let mut message = sample("example", &model, Uuid::nil(), DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
-    message.summary = "\"temperature\" <b>&</b> 'humidity'".to_owned();
+    "\"temperature\" <b>&</b> 'humidity'".clone_into(&mut message.summary);
     let occasions = [
         (Occasion::Began, Status::Firing),
         (Occasion::Changed, Status::Firing),
@@ -267,7 +267,7 @@ fn checked_against() -> Vec<Message> {
     occasions
         .into_iter()
         .map(|(occasion, status)| {
-            let mut message = Message { occasion, status, ..message.clone() };
+            let mut message = Message { status, occasion, ..message.clone() };
             if occasion != Occasion::Began {
                 message.alerts.iter_mut().for_each(|notice| notice.status = status);
             }

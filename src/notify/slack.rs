@@ -59,7 +59,7 @@ fn body(message: &Message, template: Option<String>) -> Json {
         (_, false) => (":white_check_mark:", "#15803d"),
     };
     if let Some(text) = template {
-        let block = section(cut(&text));
+        let block = section(&cut(&text));
         return json!({ "text": fallback, "attachments": [{ "color": colour, "blocks": [block] }] });
     }
     let mut head = format!("{emoji} *{}*: {}", outline.word, escape(&outline.headline));
@@ -67,12 +67,12 @@ fn body(message: &Message, template: Option<String>) -> Json {
         head.push('\n');
         head.push_str(&escape(note));
     }
-    let mut blocks = vec![section(cut(&head))];
+    let mut blocks = vec![section(&cut(&head))];
     let facts: Vec<String> =
         outline.facts.iter().map(|(name, value)| format!("{name}: {}", escape(value))).collect();
-    blocks.push(json!({ "type": "context", "elements": [text(cut(&facts.join("   "))) ] }));
+    blocks.push(json!({ "type": "context", "elements": [text(&cut(&facts.join("   "))) ] }));
     // Under the 50 blocks that Slack takes, as a message describes few alerts.
-    blocks.extend(outline.sections.iter().map(|alert| section(cut(&lines(alert)))));
+    blocks.extend(outline.sections.iter().map(|alert| section(&cut(&lines(alert)))));
     let mut rest: Vec<String> = outline.over.iter().map(|over| escape(over)).collect();
     if outline.more > 0 {
         rest.push(format!("and {} more", outline.more));
@@ -81,7 +81,7 @@ fn body(message: &Message, template: Option<String>) -> Json {
         outline.next.iter().map(|step| format!("{}: {}", escape(&step.purpose), code(&step.command))),
     );
     if !rest.is_empty() {
-        blocks.push(section(cut(&rest.join("\n"))));
+        blocks.push(section(&cut(&rest.join("\n"))));
     }
     json!({ "text": fallback, "attachments": [{ "color": colour, "blocks": blocks }] })
 }
@@ -110,12 +110,12 @@ fn lines(alert: &Section) -> String {
     lines.join("\n")
 }
 
-fn section(mrkdwn: String) -> Json {
+fn section(mrkdwn: &str) -> Json {
     json!({ "type": "section", "text": text(mrkdwn) })
 }
 
 /// `verbatim` keeps Slack from making links and mentions out of what it finds in the text.
-fn text(mrkdwn: String) -> Json {
+fn text(mrkdwn: &str) -> Json {
     json!({ "type": "mrkdwn", "text": mrkdwn, "verbatim": true })
 }
 

@@ -125,7 +125,7 @@ impl Template {
     /// Renders examples of all occasions with missing names as errors.
     fn check(&self) -> Result<(), String> {
         let examples = checked_against();
-        let known = examples.first().map(|example| context(example)).unwrap_or_default();
+        let known = examples.first().map(context).unwrap_or_default();
         let parsed = self.environment.template_from_named_str(&self.name, &self.source);
         let parsed = parsed.map_err(|error| self.describe(&error, &known))?;
         let names: Vec<&str> =

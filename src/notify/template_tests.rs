@@ -34,7 +34,7 @@ fn what_is_wrong_is_found_on_loading_with_its_line() {
         ("x\n{% for a in alerts %}", "t.txt:2: unexpected end of input"),
         ("{{ summary | shout }}", "t.txt:1: filter shout is unknown"),
         ("{% include 'x' %}", "t.txt:1: unknown statement include"),
-        ("{% for i in range(99999) %}{{ i }}{% endfor %}", "t.txt:1: unknown name `range`"),
+        ("{% for i in range(99999) %}{{ i }}{% endfor %}", "t.txt:1: takes more than 200000 steps"),
     ] {
         let problem = load(source, Form::Plain).map(drop).unwrap_err();
         assert!(problem.starts_with(expected), "{source}: {problem}");
@@ -46,7 +46,7 @@ fn what_is_wrong_is_found_on_loading_with_its_line() {
 #[test]
 fn a_template_cannot_run_for_long_or_write_much() {
     let nested = |depth: usize| {
-        let open = (0..depth).map(|at| format!("{{% for a{at} in alerts %}}")).collect::<String>();
+        let open = "{% for a in alerts %}".repeat(depth);
         format!("{open}x{}", "{% endfor %}".repeat(depth))
     };
     let problem = load(&nested(20), Form::Plain).unwrap_err();

@@ -53,7 +53,7 @@ impl Notifier {
     ///
     /// When a delivery panics.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut running: JoinSet<(String, Result<Option<DateTime<Utc>>, StoreError>)> = JoinSet::new();
+        let mut running: JoinSet<Ended> = JoinSet::new();
         let mut busy: BTreeSet<String> = BTreeSet::new();
         // Receivers that have had as much as they may, and until when.
         let mut held: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
@@ -118,6 +118,9 @@ impl Notifier {
     }
 }
 
+/// A receiver that has been served, and until when it gets no more if it is at its limit.
+type Ended = (String, Result<Option<DateTime<Utc>>, StoreError>);
+
 /// Sends what is due for one receiver; stops at the first failure that says the receiver itself is down, and at its
 /// limit, whose end it returns.
 async fn deliver_batch(
@@ -126,7 +129,7 @@ async fn deliver_batch(
     receiver: String,
     clock: fn() -> DateTime<Utc>,
     shutdown: CancellationToken,
-) -> (String, Result<Option<DateTime<Utc>>, StoreError>) {
+) -> Ended {
     for _ in 0..BATCH {
         if shutdown.is_cancelled() {
             break;

@@ -68,7 +68,7 @@ h2{font-size:16px;margin:22px 0 6px;overflow-wrap:anywhere}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:3px 8px 3px 0}\
 .facts td{overflow-wrap:anywhere}\
 .facts th{font-weight:400;color:#6b7280;white-space:nowrap;width:1%;padding-right:14px}\
-.bins{font-size:13px;margin-top:6px}.bins th{font-weight:400;color:#6b7280}\
+.bins{font-size:13px;margin-top:6px;max-width:560px}.bins th{font-weight:400;color:#6b7280}\
 .bins .bar{width:45%}.label{overflow-wrap:anywhere}.share{white-space:nowrap;text-align:right}\
 .track{height:7px;border-radius:2px;margin:2px 0}.picture{display:block;max-width:100%;height:auto;margin-top:8px}\
 ul{margin:4px 0;padding-left:20px}li{overflow-wrap:anywhere}\

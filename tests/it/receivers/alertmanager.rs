@@ -27,9 +27,9 @@ impl Alertmanager {
         std::fs::write(&config, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n").unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let given = std::env::var("DRIFTLINE_ALERTMANAGER").ok();
-        let programs = given.iter().map(String::as_str).chain(["prometheus-alertmanager", "alertmanager"]);
+        let mut programs = given.iter().map(String::as_str).chain(["prometheus-alertmanager", "alertmanager"]);
         let child = programs
-            .filter_map(|program| {
+            .find_map(|program| {
                 Command::new(program)
                     .arg(format!("--config.file={}", config.display()))
                     .arg(format!("--storage.path={}", folder.path().display()))
@@ -39,7 +39,6 @@ impl Alertmanager {
                     .spawn()
                     .ok()
             })
-            .next()
             .expect("prometheus-alertmanager is installed; `make setup` does it");
         let alertmanager = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
         let ready = format!("{}/-/ready", alertmanager.url);

@@ -27,7 +27,7 @@ async fn a_slack_channel_gets_blocks() {
         file.display()
     ));
     let mut message = message("chat", "g", 1, Occasion::Began);
-    message.alerts[0].item.summary = "<!channel> drifted".to_owned();
+    "<!channel> drifted".clone_into(&mut message.alerts[0].item.summary);
     receivers.send(&message, None, later()).await.unwrap();
     let got = hook.got().remove(0);
     assert_eq!(
@@ -146,9 +146,9 @@ async fn texts_of_ones_own_are_sent() {
         hook.url("/hook")
     ));
     let mut odd = message("hook", "g", 1, Occasion::Began);
-    odd.summary = "\"temp\" <& co>".to_owned();
+    "\"temp\" <& co>".clone_into(&mut odd.summary);
     receivers.send(&odd, None, later()).await.unwrap();
-    odd.receiver = "chat".to_owned();
+    "chat".clone_into(&mut odd.receiver);
     receivers.send(&odd, None, later()).await.unwrap();
     let got = hook.got();
     assert_eq!(got[0].json(), json!({"title": "\"temp\" <& co>", "alerts": 2}));

@@ -83,7 +83,7 @@ async fn a_process_killed_at_any_step_delivers_at_least_once_under_the_same_id()
     let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sidecar = Sidecar::new(&url, &hook);
     let sent = message("hook", "a", 1, Occasion::Began);
-    queue(&pool, &[sent.clone()]).await;
+    queue(&pool, std::slice::from_ref(&sent)).await;
 
     // Claimed and not sent: the connection is there, not a byte of it was read.
     let mut process = sidecar.start();
@@ -142,6 +142,6 @@ async fn a_process_killed_at_any_step_delivers_at_least_once_under_the_same_id()
     answer(&mut stream).await;
     assert_eq!(id, message("hook", "b", 2, Occasion::Began).id.to_string(), "the next one is another");
     let counts = outbox::counts(&pool).await.unwrap();
-    assert!(counts.iter().map(|count| count.messages).sum::<i64>() == 2, "{counts:?}");
+    assert_eq!(counts.iter().map(|count| count.messages).sum::<i64>(), 2, "{counts:?}");
     drop(process);
 }

@@ -140,7 +140,7 @@ async fn messages_from_before_this_version_are_still_delivered() {
 async fn alerts_that_still_fire_are_known() {
     let pool = support::database().await;
     let mut first = message("prom", "a", 1, Occasion::Began);
-    first.alerts[1].fingerprint = "other".to_owned();
+    "other".clone_into(&mut first.alerts[1].fingerprint);
     queue(
         &pool,
         &[first, message("prom", "b", 2, Occasion::Began), message("prom", "b", 3, Occasion::Resolved)],
