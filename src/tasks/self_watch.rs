@@ -16,9 +16,9 @@ use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::store::outbox::Backlog;
 use crate::store::{self, StoreError};
-use crate::tasks::{Faults, grouping};
 use crate::tasks::catalog::error_chain;
 use crate::tasks::evaluator::due_windows;
+use crate::tasks::{Faults, grouping};
 
 /// How often the watch is looked at, if nothing calls before.
 const EVERY: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use driftline::alert::{Fault, Message, RuleSet, judge_faults};
+use driftline::alert::{Fault, Message, RuleSet, judge_faults, sample};
 use driftline::app;
 use driftline::baseline::{self, Baseline, Blocks, BuildOptions, CutOptions, SourceColumn};
 use driftline::config::Settings;

@@ -58,8 +58,7 @@ fn watch(pool: &PgPool, clock: fn() -> DateTime<Utc>) -> (Watch, Settings) {
     let settings = Settings::parse("models: [{name: m, window: 1h}]", "driftline.yaml").unwrap();
     let rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
     let (_, rules) = tokio::sync::watch::channel(Arc::new(rules));
-    let watch =
-        Watch::new(pool.clone(), Arc::new(settings.clone()), rules, Arc::new(Notify::new()), clock);
+    let watch = Watch::new(pool.clone(), Arc::new(settings.clone()), rules, Arc::new(Notify::new()), clock);
     (watch, settings)
 }
 
