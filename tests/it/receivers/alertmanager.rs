@@ -27,7 +27,8 @@ impl Alertmanager {
         std::fs::write(&config, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n").unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let given = std::env::var("DRIFTLINE_ALERTMANAGER").ok();
-        let mut programs = given.iter().map(String::as_str).chain(["prometheus-alertmanager", "alertmanager"]);
+        let mut programs =
+            given.iter().map(String::as_str).chain(["prometheus-alertmanager", "alertmanager"]);
         let child = programs
             .find_map(|program| {
                 Command::new(program)
