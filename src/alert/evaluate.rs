@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
             state: after,
             history,
             episode: after.firing_since().map(|_| episode),
-            labels: rule.labels.clone(),
+            labels: labels(rule, subject),
             receivers,
             summary: item.summary.clone(),
             report: self.view.report_id(),
@@ -435,7 +435,7 @@ impl<'a> Run<'a> {
             status,
             model: view.model().clone(),
             rule: name.to_owned(),
-            labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
+            labels: rule.map(|rule| labels(rule, subject)).unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
             expression: rule.map(|rule| rule.expression.source().to_owned()).unwrap_or_default(),
             firing_since,
@@ -474,6 +474,15 @@ impl<'a> Run<'a> {
         let key = self.view.key();
         derived_id(self.now, &[&[key.as_str()], parts].concat())
     }
+}
+
+/// The rule's labels, and `segment` where the subject is one.
+fn labels(rule: &Rule, subject: Subject<'_>) -> BTreeMap<String, String> {
+    let mut labels = rule.labels.clone();
+    if rule.for_each == ForEach::Segment {
+        labels.insert("segment".to_owned(), subject.name().to_owned());
+    }
+    labels
 }
 
 /// A version 7 id that is the same for the same time and parts.

@@ -53,6 +53,7 @@ fn each_segment_is_an_alert_of_its_own() {
         "region=eu of bike-demand: temp PSI 0.40, 1 of 7 over 300 rows"
     );
     assert_eq!((notice.item.subject.as_str(), notice.item.n), ("region=eu", 300));
+    assert_eq!(first.alerts[0].labels["segment"], "region=eu", "routes and silences can name it");
     assert_eq!(notice.item.n_reference, 4000);
     assert_eq!(notice.item.moved[0], "1 of 7 columns drifted: temp");
     assert!(notice.item.moved[1].starts_with("temp: its mean moved up by"), "{:?}", notice.item.moved);
