@@ -1,5 +1,6 @@
 //! Settings of the tap in front of the model server.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use crate::model::ModelName;
 
 /// HTTP/1 heads are read into a buffer that cannot be smaller.
 const MIN_HEADER_BYTES: usize = 8 << 10;
+
+/// Threads past which each has next to nothing to do.
+const MAX_DECODE_THREADS: usize = 64;
 
 /// The tap.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,6 +38,9 @@ pub struct Tap {
     /// Bytes of copied bodies held at once. Over half of it, predictions are shed by hash of their id, ever more the
     /// fuller it is; what does not fit is dropped. Both are counted.
     pub queue_bytes: ByteSize,
+    /// Threads that decode and count copied bodies, at a lower priority than those of the proxy; absent: one less than
+    /// there are cores, and at most eight.
+    pub decode_threads: Option<NonZeroUsize>,
     /// Longest copied body; longer ones pass untouched, their copy is cut and counted.
     pub body_limit: ByteSize,
     /// Limit for reaching a model server, its TLS handshake included; there is no limit on its answer.
@@ -135,6 +142,7 @@ impl Default for Tap {
             tls: None,
             sample: Share::ALL,
             queue_bytes: ByteSize(64 << 20),
+            decode_threads: None,
             body_limit: ByteSize(8 << 20),
             connect_timeout: Span(Duration::from_secs(5)),
             upstream_idle_timeout: Span(Duration::from_millis(1_500)),
@@ -194,6 +202,11 @@ impl Tap {
                     "`tap.{key}` is 0, which nothing can keep; leave it out or set it to null for no limit"
                 ));
             }
+        }
+        if self.decode_threads.is_some_and(|threads| threads.get() > MAX_DECODE_THREADS) {
+            problems.push(format!(
+                "`tap.decode_threads` is more than {MAX_DECODE_THREADS}; leave it out for one less than there are cores"
+            ));
         }
         if self.max_connections == Some(0) {
             problems.push(

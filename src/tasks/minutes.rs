@@ -1,7 +1,8 @@
 //! The minutes being counted: profiles and captured rows that are not yet in the database.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,11 +25,22 @@ const MAX_CAPTURED: usize = 20_000;
 const LINGER_MINUTES: i64 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ProfileKey {
+pub(super) struct ProfileKey {
     model: ModelName,
     model_version: String,
     baseline: String,
     minute: DateTime<Utc>,
+}
+
+impl ProfileKey {
+    fn new(exchange: &Exchange, baseline: &str, minute: DateTime<Utc>) -> Self {
+        Self {
+            model: exchange.model.clone(),
+            model_version: exchange.model_version.clone().unwrap_or_default(),
+            baseline: baseline.to_owned(),
+            minute,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -44,7 +56,7 @@ struct OpenProfile {
 #[derive(Debug, Default)]
 pub(super) struct Flush {
     /// Profiles.
-    pub profiles: Vec<ProfilePart>,
+    pub profiles: Vec<Arc<ProfilePart>>,
     /// Rows for training, by model.
     pub captured: BTreeMap<ModelName, Vec<CapturedRow>>,
 }
@@ -62,6 +74,10 @@ pub(super) struct Minutes {
     replica: String,
     next_part: i32,
     profiles: HashMap<ProfileKey, OpenProfile>,
+    /// Minutes that are over and not yet written, encoded: a tenth of what they take while they are open.
+    over: Vec<Arc<ProfilePart>>,
+    /// Minutes that threads have opened and not yet handed over.
+    admitted: HashSet<ProfileKey>,
     captured: BTreeMap<ModelName, Vec<CapturedRow>>,
     latest: HashMap<ModelName, DateTime<Utc>>,
 }
@@ -74,10 +90,10 @@ fn storable(exchange: &Exchange) -> Cow<'_, Exchange> {
         return Cow::Borrowed(exchange);
     }
     let mut changed = exchange.clone();
-    let without = |text: &mut String| *text = text.replace('\0', "\u{fffd}");
-    changed.model_version.iter_mut().for_each(without);
+    let without = |text: &str| text.replace('\0', "\u{fffd}");
+    changed.model_version = changed.model_version.as_deref().map(without);
     let Batch { features, outputs, .. } = &mut changed.batch;
-    features.iter_mut().chain(outputs).for_each(|column| without(&mut column.name));
+    features.iter_mut().chain(outputs).for_each(|column| column.name = without(&column.name).into());
     Cow::Owned(changed)
 }
 
@@ -92,6 +108,8 @@ impl Minutes {
             replica,
             next_part: 0,
             profiles: HashMap::new(),
+            over: Vec::new(),
+            admitted: HashSet::new(),
             captured: BTreeMap::new(),
             latest: HashMap::new(),
         }
@@ -99,7 +117,7 @@ impl Minutes {
 
     /// Minutes held.
     pub(super) fn open(&self) -> usize {
-        self.profiles.len()
+        self.profiles.len() + self.over.len() + self.admitted.len()
     }
 
     fn part(&mut self) -> i32 {
@@ -121,17 +139,11 @@ impl Minutes {
     ) -> Result<usize, Behind> {
         let exchange = &*storable(exchange);
         let minute = minute(exchange.event_time);
-        let latest = self.latest.entry(exchange.model.clone()).or_insert(minute);
-        *latest = minute.max(*latest);
+        self.passed(&exchange.model, minute);
         if let Some((version, layout)) = baseline {
-            let key = ProfileKey {
-                model: exchange.model.clone(),
-                model_version: exchange.model_version.clone().unwrap_or_default(),
-                baseline: version.to_owned(),
-                minute,
-            };
+            let key = ProfileKey::new(exchange, version, minute);
             if !self.profiles.contains_key(&key) {
-                if self.profiles.len() >= MAX_OPEN {
+                if self.open() >= MAX_OPEN {
                     return Err(Behind);
                 }
                 let part = self.part();
@@ -151,61 +163,90 @@ impl Minutes {
                 open.dirty = true;
             }
         }
-        Ok(if captures.rows { self.capture(exchange, captures.key.as_deref()) } else { 0 })
+        Ok(if captures.rows { capture(&mut self.captured, exchange, captures.key.as_deref()) } else { 0 })
     }
 
-    /// Keeps the rows for training and labels as far as there is room; returns how many were left out.
-    fn capture(&mut self, exchange: &Exchange, key: Option<&str>) -> usize {
-        let rows = self.captured.entry(exchange.model.clone()).or_default();
-        let batch = &exchange.batch;
-        let room = MAX_CAPTURED.saturating_sub(rows.len()).min(batch.rows);
-        let key = key.and_then(|key| batch.features.iter().chain(&batch.outputs).find(|c| c.name == key));
-        let ids = (!exchange.other_ids.is_empty()).then(|| {
-            Arc::new(ExchangeIds {
-                exchange: exchange.id.clone(),
-                rows: batch.rows,
-                others: exchange.other_ids.iter().take(MAX_OTHER_IDS).cloned().collect(),
-            })
-        });
-        rows.extend((0..room).map(|row| CapturedRow {
-            row_id: exchange.row_id(row),
-            event_time: exchange.event_time,
-            model_version: exchange.model_version.clone().unwrap_or_default(),
-            features: captured::row(&batch.features, row),
-            outputs: captured::row(&batch.outputs, row),
-            business_key: key.and_then(|key| key.values.get(row)).and_then(captured::business_key),
-            ids: ids.clone(),
-        }));
-        batch.rows - room
+    fn passed(&mut self, model: &ModelName, minute: DateTime<Utc>) {
+        match self.latest.get_mut(model) {
+            Some(latest) => *latest = minute.max(*latest),
+            None => {
+                self.latest.insert(model.clone(), minute);
+            }
+        }
+    }
+
+    /// Whether a thread may open this minute; it is taken for open until the thread hands it over.
+    pub(super) fn admit(&mut self, key: &ProfileKey) -> bool {
+        if self.profiles.contains_key(key) || self.admitted.contains(key) {
+            return true;
+        }
+        let room = self.open() < MAX_OPEN;
+        if room {
+            self.admitted.insert(key.clone());
+        }
+        room
+    }
+
+    /// Adds what a thread has counted; returns by model how many rows there was no room to keep.
+    pub(super) fn absorb(&mut self, counts: Counts) -> BTreeMap<ModelName, usize> {
+        for (key, counted) in counts.profiles {
+            self.admitted.remove(&key);
+            self.passed(&key.model, key.minute);
+            if let Some(open) = self.profiles.get_mut(&key) {
+                if Arc::make_mut(&mut open.profile).merge(&counted.profile).is_ok() {
+                    Arc::make_mut(&mut open.seen).merge(&counted.seen);
+                    open.dirty = true;
+                    continue;
+                }
+                // Counted on other cells, which one version of a baseline does not have: nothing is lost all the same.
+                self.end(&key);
+            }
+            let part = self.part();
+            let Counted { profile, seen } = counted;
+            let open = OpenProfile { profile: Arc::new(profile), seen: Arc::new(seen), part, dirty: true };
+            self.profiles.insert(key, open);
+        }
+        let mut left_out = BTreeMap::new();
+        for (model, mut rows) in counts.captured {
+            let held = self.captured.entry(model.clone()).or_default();
+            let room = MAX_CAPTURED.saturating_sub(held.len());
+            if rows.len() > room {
+                left_out.insert(model, rows.len() - room);
+                rows.truncate(room);
+            }
+            held.append(&mut rows);
+        }
+        left_out
+    }
+
+    /// Ends a minute, which waits to be written if it has changed.
+    fn end(&mut self, key: &ProfileKey) {
+        if let Some(open) = self.profiles.remove(key).filter(|open| open.dirty) {
+            self.over.push(Arc::new(open.stored(key, &self.replica)));
+        }
     }
 
     /// Everything that has changed, with every minute let go of: later rows re-open them as other parts.
     pub(super) fn close(&mut self) -> Flush {
         let flush = self.flush();
         self.profiles.clear();
+        self.over.clear();
         self.captured.clear();
         flush
     }
 
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush
-    /// holds it again: counts are absolute, so writing twice is harmless.
-    pub(super) fn flush(&self) -> Flush {
-        let profiles = self
-            .profiles
-            .iter()
-            .filter(|(_, open)| open.dirty)
-            .map(|(key, open)| ProfilePart {
-                model: key.model.clone(),
-                model_version: key.model_version.clone(),
-                baseline: key.baseline.clone(),
-                minute: key.minute,
-                replica: self.replica.clone(),
-                part: open.part,
-                rows: open.profile.rows(),
-                content: profile::encode(&open.profile),
-                seen: Seen::clone(&open.seen),
-            })
-            .collect();
+    /// holds it again: counts are absolute, so writing twice is harmless. Minutes that are over end.
+    pub(super) fn flush(&mut self) -> Flush {
+        let linger = TimeDelta::minutes(LINGER_MINUTES);
+        let is_over = |key: &ProfileKey| {
+            self.latest.get(&key.model).is_some_and(|&latest| key.minute + linger < latest)
+        };
+        let over: Vec<ProfileKey> = self.profiles.keys().filter(|key| is_over(key)).cloned().collect();
+        over.iter().for_each(|key| self.end(key));
+        let changed = self.profiles.iter().filter(|(_, open)| open.dirty);
+        let changed = changed.map(|(key, open)| Arc::new(open.stored(key, &self.replica)));
+        let profiles = self.over.iter().cloned().chain(changed).collect();
         let captured = self
             .captured
             .iter()
@@ -215,34 +256,120 @@ impl Minutes {
         Flush { profiles, captured }
     }
 
-    /// Notes that `flush` is in the database, and lets go of minutes that are over.
+    /// Notes that `flush` is in the database, and lets go of what was over.
     ///
     /// What was counted between the flush and this call stays marked as changed.
     pub(super) fn written(&mut self, flush: &Flush) {
-        for part in &flush.profiles {
-            let key = ProfileKey {
-                model: part.model.clone(),
-                model_version: part.model_version.clone(),
-                baseline: part.baseline.clone(),
-                minute: part.minute,
-            };
-            if let Some(open) = self.profiles.get_mut(&key)
-                && open.part == part.part
-                && open.profile.rows() == part.rows
-            {
-                open.dirty = false;
-            }
+        let parts: HashSet<i32> = flush.profiles.iter().map(|part| part.part).collect();
+        self.over.retain(|part| !parts.contains(&part.part));
+        let rows: HashMap<i32, u64> = flush.profiles.iter().map(|part| (part.part, part.rows)).collect();
+        for open in self.profiles.values_mut() {
+            open.dirty &= rows.get(&open.part) != Some(&open.profile.rows());
         }
         for (model, rows) in &flush.captured {
             if let Some(held) = self.captured.get_mut(model) {
                 held.drain(..rows.len().min(held.len()));
             }
         }
-        let linger = TimeDelta::minutes(LINGER_MINUTES);
-        let latest = &self.latest;
-        let over = |model: &ModelName, minute: DateTime<Utc>| {
-            latest.get(model).is_some_and(|&latest| minute + linger < latest)
-        };
-        self.profiles.retain(|key, open| open.dirty || !over(&key.model, key.minute));
     }
 }
+
+impl OpenProfile {
+    fn stored(&self, key: &ProfileKey, replica: &str) -> ProfilePart {
+        ProfilePart {
+            model: key.model.clone(),
+            model_version: key.model_version.clone(),
+            baseline: key.baseline.clone(),
+            minute: key.minute,
+            replica: replica.to_owned(),
+            part: self.part,
+            rows: self.profile.rows(),
+            content: profile::encode(&self.profile),
+            seen: Seen::clone(&self.seen),
+        }
+    }
+}
+
+/// What one thread has counted since it last handed over to the [`Minutes`] of its process.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    profiles: HashMap<ProfileKey, Counted>,
+    captured: BTreeMap<ModelName, Vec<CapturedRow>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    profile: Profile,
+    seen: Seen,
+}
+
+impl Counts {
+    /// Minutes held.
+    pub(super) fn open(&self) -> usize {
+        self.profiles.len()
+    }
+
+    /// Counts and keeps rows as [`Minutes::record`] does; `admit` says whether there is room for one more minute.
+    ///
+    /// # Errors
+    ///
+    /// [`Behind`] when there is none; nothing is counted then.
+    pub(super) fn record(
+        &mut self,
+        exchange: &Exchange,
+        baseline: Option<(&str, &Layout)>,
+        captures: &Captures,
+        admit: impl FnOnce(&ProfileKey) -> bool,
+    ) -> Result<usize, Behind> {
+        let exchange = &*storable(exchange);
+        if let Some((version, layout)) = baseline {
+            let key = ProfileKey::new(exchange, version, minute(exchange.event_time));
+            let counted = match self.profiles.entry(key) {
+                Entry::Occupied(held) => held.into_mut(),
+                Entry::Vacant(free) => {
+                    if !admit(free.key()) {
+                        return Err(Behind);
+                    }
+                    free.insert(Counted { profile: Profile::empty(layout), seen: Seen::default() })
+                }
+            };
+            counted.profile.record_exchange(layout, exchange);
+            counted.profile.seen_at(exchange.event_time);
+            counted.seen.record(layout, &exchange.batch);
+        }
+        Ok(if captures.rows { capture(&mut self.captured, exchange, captures.key.as_deref()) } else { 0 })
+    }
+}
+
+/// Keeps the rows for training and labels as far as there is room; returns how many were left out.
+fn capture(
+    captured: &mut BTreeMap<ModelName, Vec<CapturedRow>>,
+    exchange: &Exchange,
+    key: Option<&str>,
+) -> usize {
+    let rows = captured.entry(exchange.model.clone()).or_default();
+    let batch = &exchange.batch;
+    let room = MAX_CAPTURED.saturating_sub(rows.len()).min(batch.rows);
+    let key = key.and_then(|key| batch.features.iter().chain(&batch.outputs).find(|c| c.name == key));
+    let ids = (!exchange.other_ids.is_empty()).then(|| {
+        Arc::new(ExchangeIds {
+            exchange: exchange.id.clone(),
+            rows: batch.rows,
+            others: exchange.other_ids.iter().take(MAX_OTHER_IDS).cloned().collect(),
+        })
+    });
+    rows.extend((0..room).map(|row| CapturedRow {
+        row_id: exchange.row_id(row),
+        event_time: exchange.event_time,
+        model_version: exchange.model_version.clone().unwrap_or_default(),
+        features: captured::row(&batch.features, row),
+        outputs: captured::row(&batch.outputs, row),
+        business_key: key.and_then(|key| key.values.get(row)).and_then(captured::business_key),
+        ids: ids.clone(),
+    }));
+    batch.rows - room
+}
+
+#[cfg(test)]
+#[path = "minutes_tests.rs"]
+mod tests;
