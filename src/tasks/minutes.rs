@@ -226,6 +226,16 @@ impl Minutes {
         }
     }
 
+    /// Ends the minutes that are over, so that they take little while they wait.
+    pub(super) fn end_over(&mut self) {
+        let linger = TimeDelta::minutes(LINGER_MINUTES);
+        let is_over = |key: &ProfileKey| {
+            self.latest.get(&key.model).is_some_and(|&latest| key.minute + linger < latest)
+        };
+        let over: Vec<ProfileKey> = self.profiles.keys().filter(|key| is_over(key)).cloned().collect();
+        over.iter().for_each(|key| self.end(key));
+    }
+
     /// Everything that has changed, with every minute let go of: later rows re-open them as other parts.
     pub(super) fn close(&mut self) -> Flush {
         let flush = self.flush();
@@ -238,12 +248,7 @@ impl Minutes {
     /// Everything that has changed since the last written flush. Until [`Self::written`] is called, the next flush
     /// holds it again: counts are absolute, so writing twice is harmless. Minutes that are over end.
     pub(super) fn flush(&mut self) -> Flush {
-        let linger = TimeDelta::minutes(LINGER_MINUTES);
-        let is_over = |key: &ProfileKey| {
-            self.latest.get(&key.model).is_some_and(|&latest| key.minute + linger < latest)
-        };
-        let over: Vec<ProfileKey> = self.profiles.keys().filter(|key| is_over(key)).cloned().collect();
-        over.iter().for_each(|key| self.end(key));
+        self.end_over();
         let changed = self.profiles.iter().filter(|(_, open)| open.dirty);
         let changed = changed.map(|(key, open)| Arc::new(open.stored(key, &self.replica)));
         let profiles = self.over.iter().cloned().chain(changed).collect();
@@ -260,9 +265,8 @@ impl Minutes {
     ///
     /// What was counted between the flush and this call stays marked as changed.
     pub(super) fn written(&mut self, flush: &Flush) {
-        let parts: HashSet<i32> = flush.profiles.iter().map(|part| part.part).collect();
-        self.over.retain(|part| !parts.contains(&part.part));
         let rows: HashMap<i32, u64> = flush.profiles.iter().map(|part| (part.part, part.rows)).collect();
+        self.over.retain(|part| rows.get(&part.part) != Some(&part.rows));
         for open in self.profiles.values_mut() {
             open.dirty &= rows.get(&open.part) != Some(&open.profile.rows());
         }

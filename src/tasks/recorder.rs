@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -97,6 +98,7 @@ impl Shared {
                 self.not_captured(&model, rows);
             }
         }
+        minutes.end_over();
     }
 
     fn not_captured(&self, model: &ModelName, rows: usize) {
@@ -346,7 +348,17 @@ impl Writer {
         if losses.is_empty() && flush.is_empty() && labels.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.write(&losses, &flush, &labels).await {
+        let written = {
+            let mut writing = pin!(self.write(&losses, &flush, &labels));
+            loop {
+                tokio::select! {
+                    written = &mut writing => break written,
+                    // A database that does not answer must not have minutes stay open that are over.
+                    () = tokio::time::sleep(FLUSH) => self.shared.collect(),
+                }
+            }
+        };
+        if let Err(error) = written {
             self.ledger.mark_changed(&losses);
             let mut held = self.shared.labels.lock();
             for (model, mut labels) in labels {
