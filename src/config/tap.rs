@@ -292,13 +292,14 @@ mod tests {
             &["`tap.routes` has no effect without", "`tap.tls` has no effect without"],
         );
         check(
-            "  upstream: http://a:1\n  upstream_tls: {server_name: n}\n  header_bytes: 4KiB\n  max_connections: 0\n  idle_timeout: 0s\n  max_streams: 0\n",
+            "  upstream: http://a:1\n  upstream_tls: {server_name: n}\n  header_bytes: 4KiB\n  max_connections: 0\n  idle_timeout: 0s\n  max_streams: 0\n  decode_threads: 65\n",
             &[
                 "`tap.upstream_tls` has no effect on",
                 "is 4096, which",
                 "nobody could connect",
                 "`tap.idle_timeout` is 0",
                 "`tap.max_streams` is 0",
+                "`tap.decode_threads` is more than 64",
             ],
         );
         check(
