@@ -87,9 +87,8 @@ pub(super) fn continuing(columns: &[Column], name: &str) -> Option<NameList> {
 pub(super) fn remember(columns: &[Column]) {
     let names = columns.iter().map(|column| column.name.as_str());
     if is_small(names.clone()) {
-        LISTS.with_borrow_mut(|held| {
-            hold(&mut held.plain, columns.iter().map(|column| column.name.clone()).collect())
-        });
+        let list = columns.iter().map(|column| column.name.clone()).collect();
+        LISTS.with_borrow_mut(|held| hold(&mut held.plain, list));
     }
 }
 

@@ -233,7 +233,9 @@ impl Minutes {
             self.latest.get(&key.model).is_some_and(|&latest| key.minute + linger < latest)
         };
         let over: Vec<ProfileKey> = self.profiles.keys().filter(|key| is_over(key)).cloned().collect();
-        over.iter().for_each(|key| self.end(key));
+        for key in over {
+            self.end(&key);
+        }
     }
 
     /// Everything that has changed, with every minute let go of: later rows re-open them as other parts.
