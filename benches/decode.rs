@@ -7,7 +7,12 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use chrono::DateTime;
+use driftline::baseline::{BuildOptions, CutOptions, SourceColumn, build};
 use driftline::decode::{Headers, Naming, Protocol, RawExchange, Route, decode};
+use driftline::model::{Exchange, ModelName, Role, Value as Cell};
+use driftline::profile::{Layout, Profile};
+use driftline::schema::Seen;
 use serde_json::Value;
 
 /// Columns of a row.
@@ -205,6 +210,10 @@ fn cases(rows: usize) -> Vec<Case> {
 }
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--count-only") {
+        count();
+        return;
+    }
     println!(
         "decoding an exchange of {WIDTH} numbers per row; the alternative is `serde_json::Value` and its columns,"
     );
@@ -217,6 +226,103 @@ fn main() {
         for case in cases(rows) {
             measure(rows, &case);
         }
+    }
+    count();
+}
+
+/// Columns of the row that is decoded and counted.
+const COUNTED: usize = 100;
+
+/// A baseline's columns: normal inputs and a score, with or without principal components.
+fn layout(joint: bool) -> Layout {
+    let mut random = Random(3);
+    let mut normal = || (0..12).map(|_| random.even()).sum::<f64>() - 6.0;
+    let names: Vec<String> = (0..COUNTED).map(|j| format!("f{j}")).chain(["score".to_owned()]).collect();
+    let columns: Vec<Vec<Cell>> =
+        names.iter().map(|_| (0..2_000).map(|_| Cell::Number(normal())).collect()).collect();
+    let role = |name: &str| if name == "score" { Role::Output } else { Role::Feature };
+    let source: Vec<SourceColumn<'_>> = names
+        .iter()
+        .zip(&columns)
+        .map(|(name, values)| SourceColumn { name, role: role(name), kind: None, values })
+        .collect();
+    let options = BuildOptions {
+        model: ModelName::parse("m").unwrap(),
+        source: "bench".to_owned(),
+        cut: CutOptions::default(),
+        joint,
+    };
+    build(&source, None, options).unwrap().layout().clone()
+}
+
+/// One V2 request of 2 KB, decoded and counted against a baseline as a decode thread does it.
+fn count() {
+    let mut random = Random(11);
+    let row = list((0..COUNTED).map(|_| (0..12).map(|_| random.even()).sum::<f64>() - 6.0));
+    let request = format!(
+        r#"{{"id":"bench","inputs":[{{"name":"x","shape":[1,{COUNTED}],"datatype":"FP64","data":{row}}}]}}"#
+    );
+    let response = r#"{"model_name":"m","model_version":"1","id":"bench","outputs":[{"name":"score","shape":[1],"datatype":"FP64","data":[0.25]}]}"#;
+    let route = Route { protocol: Protocol::OpenInference, model: Some("m".to_owned()), version: None };
+    let headers = Headers::default();
+    let raw = RawExchange {
+        route: &route,
+        request_headers: &headers,
+        request: request.as_bytes(),
+        request_truncated: false,
+        status: 200,
+        response_headers: &headers,
+        response: response.as_bytes(),
+        response_truncated: false,
+    };
+    let (plain, joint) = (layout(false), layout(true));
+    let naming = Naming { features: plain.feature_names().into(), ..Naming::default() };
+    let exchange = |n: usize| Exchange {
+        id: n.to_string(),
+        model: ModelName::parse("m").unwrap(),
+        model_version: None,
+        event_time: DateTime::UNIX_EPOCH,
+        batch: decode(black_box(&raw), &naming).unwrap().batch,
+        other_ids: Vec::new(),
+    };
+    println!("\none V2 JSON request of {} bytes with {COUNTED} numbers, \u{b5}s", request.len());
+    println!("{:<42} {:>7}", "work", "\u{b5}s");
+    let each = 50_usize;
+    let show = |work: &str, time: Duration| {
+        println!("{work:<42} {:>7.2}", time.as_secs_f64() * 1e6 / each as f64);
+    };
+    show(
+        "`serde_json::Value`, request and answer",
+        least(400, || {
+            for _ in 0..each {
+                black_box(serde_json::from_slice::<Value>(black_box(request.as_bytes()))).unwrap();
+                black_box(serde_json::from_slice::<Value>(black_box(response.as_bytes()))).unwrap();
+            }
+        }),
+    );
+    show(
+        "decode",
+        least(400, || {
+            for n in 0..each {
+                black_box(exchange(n));
+            }
+        }),
+    );
+    for (work, layout) in
+        [("decode and count", &plain), ("decode and count, principal components too", &joint)]
+    {
+        let (mut profile, mut seen) = (Profile::empty(layout), Seen::default());
+        let mut n = 0;
+        let time = least(400, || {
+            for _ in 0..each {
+                n += 1;
+                let exchange = exchange(n);
+                profile.record_exchange(layout, &exchange);
+                seen.record(layout, &exchange.batch);
+            }
+        });
+        assert_eq!(profile.rows(), n as u64);
+        show(work, time);
     }
 }
 

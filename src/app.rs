@@ -361,7 +361,14 @@ impl App {
             settings.sink.clone(),
             metrics.clone(),
         );
-        let recorder = Recorder::new(pool.clone(), receiver, ledger, catalog_receiver, metrics.clone());
+        let recorder = Recorder::new(
+            pool.clone(),
+            receiver,
+            ledger,
+            catalog_receiver,
+            metrics.clone(),
+            settings.tap.decode_threads,
+        );
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),

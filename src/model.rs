@@ -1,6 +1,10 @@
 //! Names, kinds and values: the words that every other module speaks.
 
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::de::Error as _;
@@ -190,11 +194,154 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
+/// The name of a column, shared by all exchanges that have it: a copy takes no memory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Name {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&String> for Name {
+    fn from(name: &String) -> Self {
+        Self(name.as_str().into())
+    }
+}
+
+impl From<String> for Name {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl PartialEq<String> for Name {
+    fn eq(&self, other: &String) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl PartialEq<Name> for String {
+    fn eq(&self, other: &Name) -> bool {
+        **self == *other.0
+    }
+}
+
+/// Names of columns in their order, shared as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Name>", into = "Vec<Name>")]
+pub struct NameList {
+    names: Arc<[Name]>,
+    /// Found out once, and not for every exchange.
+    repeats: bool,
+}
+
+impl NameList {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether a name occurs twice.
+    pub fn repeats(&self) -> bool {
+        self.repeats
+    }
+
+    /// The same names, shared with nobody: threads that count references to the same names wait for each other.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        let names = self.names.iter().map(|name| Name::from(name.as_str())).collect();
+        Self { names, repeats: self.repeats }
+    }
+}
+
+impl Deref for NameList {
+    type Target = [Name];
+
+    fn deref(&self) -> &[Name] {
+        &self.names
+    }
+}
+
+impl<N: Into<Name>> From<Vec<N>> for NameList {
+    fn from(names: Vec<N>) -> Self {
+        names.into_iter().collect()
+    }
+}
+
+impl From<NameList> for Vec<Name> {
+    fn from(names: NameList) -> Self {
+        names.names.to_vec()
+    }
+}
+
+impl<N: Into<Name>> FromIterator<N> for NameList {
+    fn from_iter<I: IntoIterator<Item = N>>(names: I) -> Self {
+        let names: Arc<[Name]> = names.into_iter().map(Into::into).collect();
+        let mut seen = HashSet::with_capacity(names.len());
+        let repeats = !names.iter().all(|name| seen.insert(name.as_str()));
+        Self { names, repeats }
+    }
+}
+
 /// One column of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// Name as configured, on the wire or in the file.
-    pub name: String,
+    pub name: Name,
     /// One value per row.
     pub values: Vec<Value>,
 }
@@ -246,6 +393,18 @@ mod tests {
         for bad in ["", ".hidden", "a/b", "a b", "é", &"x".repeat(129)] {
             assert!(ModelName::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_list_of_names_knows_whether_one_comes_twice() {
+        assert!(!NameList::default().repeats());
+        assert!(!NameList::from(vec!["a", "b"]).repeats());
+        let twice = NameList::from(vec!["a", "b", "a"]);
+        assert!(twice.repeats() && twice.unshared().repeats());
+        assert_eq!(twice.unshared(), twice);
+        let text = serde_json::to_string(&twice).unwrap();
+        assert_eq!(text, r#"["a","b","a"]"#);
+        assert_eq!(serde_json::from_str::<NameList>(&text).unwrap(), twice);
     }
 
     #[test]

@@ -227,7 +227,8 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
         let hashed = policy.hashes(name).then_some(FeatureKind::Categorical);
         hashed.or(flag).or_else(|| configured?.kinds.get(name).copied())
     };
-    let watched = |name: &String| !arguments.exclude.contains(name) && arguments.time.as_ref() != Some(name);
+    let named = |names: &[String], name: &str| names.iter().any(|other| other == name);
+    let watched = |name: &str| !named(&arguments.exclude, name) && arguments.time.as_deref() != Some(name);
     let columns: Vec<SourceColumn<'_>> = [Role::Feature, Role::Output]
         .into_iter()
         .flat_map(|role| {
@@ -235,7 +236,7 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
                 .columns
                 .iter()
                 .filter(move |column| {
-                    (role == Role::Output) == arguments.output.contains(&column.name) && watched(&column.name)
+                    (role == Role::Output) == named(&arguments.output, &column.name) && watched(&column.name)
                 })
                 .map(move |column| SourceColumn {
                     name: &column.name,

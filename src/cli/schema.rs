@@ -162,7 +162,7 @@ async fn from_database(settings: &Settings, arguments: &Learn) -> anyhow::Result
 fn exchange(model: &ModelName, row: CapturedRow) -> Exchange {
     let columns = |members: &serde_json::Map<String, Json>| -> Vec<Column> {
         let column = |(name, value): (&String, &Json)| Column {
-            name: name.clone(),
+            name: name.into(),
             values: vec![captured::value(value)],
         };
         members.iter().map(column).collect()
@@ -214,7 +214,7 @@ async fn from_proxy(
         proxy.local_addr()
     )?;
     let naming = Naming {
-        features: configured.map(|model| model.features.clone()).unwrap_or_default(),
+        features: configured.map(|model| model.features.clone().into()).unwrap_or_default(),
         format: configured.and_then(|model| model.format.clone()).map(Arc::new),
     };
     let bar = ProgressBar::new(arguments.predictions);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::decode::{Columns, Format, Mapping, Pointer, Protocol, Side};
+use crate::model::Name;
 
 /// What in `format` cannot be meant together; `features` are the names that the model's settings give to columns.
 pub(super) fn contradictions(format: &Format, features: &[String]) -> Vec<String> {
@@ -27,7 +28,7 @@ pub(super) fn contradictions(format: &Format, features: &[String]) -> Vec<String
         of_mapping(side, mapping, &mut problems);
     }
     let named = &format.request.names;
-    if !named.is_empty() && !features.is_empty() && named != features {
+    if !named.is_empty() && !features.is_empty() && !features.iter().eq(named.iter()) {
         problems.push(
             "features and format.request.names give the columns different names; give one of them".to_owned(),
         );
@@ -50,8 +51,7 @@ fn of_mapping(side: Side, mapping: &Mapping, problems: &mut Vec<String>) {
             columns.iter().map(|(name, _)| name.as_str()).collect()
         }
     };
-    for (field, names) in
-        [("columns", columns), ("names", mapping.names.iter().map(String::as_str).collect())]
+    for (field, names) in [("columns", columns), ("names", mapping.names.iter().map(Name::as_str).collect())]
     {
         let mut seen = HashSet::new();
         for name in names {

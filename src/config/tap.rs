@@ -1,5 +1,6 @@
 //! Settings of the tap in front of the model server.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::model::ModelName;
 const MAX_THREADS: u32 = 256;
 /// HTTP/1 heads are read into a buffer that cannot be smaller.
 const MIN_HEADER_BYTES: usize = 8 << 10;
+
+/// Threads past which each has next to nothing to do.
+const MAX_DECODE_THREADS: usize = 64;
 
 /// The tap.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,6 +40,9 @@ pub struct Tap {
     /// Bytes of copied bodies held at once. Over half of it, predictions are shed by hash of their id, ever more the
     /// fuller it is; what does not fit is dropped. Both are counted.
     pub queue_bytes: ByteSize,
+    /// Threads that decode and count copied bodies, at a lower priority than those of the proxy; absent: one less than
+    /// there are cores, and at most eight.
+    pub decode_threads: Option<NonZeroUsize>,
     /// Longest copied body; longer ones pass untouched, their copy is cut and counted.
     pub body_limit: ByteSize,
     /// Limit for reaching a model server, its TLS handshake included; there is no limit on its answer.
@@ -136,6 +143,7 @@ impl Default for Tap {
             tls: None,
             sample: Share::ALL,
             queue_bytes: ByteSize(64 << 20),
+            decode_threads: None,
             body_limit: ByteSize(8 << 20),
             connect_timeout: Span(Duration::from_secs(5)),
             upstream_idle_timeout: Span(Duration::from_millis(1_500)),
@@ -195,6 +203,11 @@ impl Tap {
                     "`tap.{key}` is 0, which nothing can keep; leave it out or set it to null for no limit"
                 ));
             }
+        }
+        if self.decode_threads.is_some_and(|threads| threads.get() > MAX_DECODE_THREADS) {
+            problems.push(format!(
+                "`tap.decode_threads` is more than {MAX_DECODE_THREADS}; leave it out for one less than there are cores"
+            ));
         }
         if self.max_connections == Some(0) {
             problems.push(
@@ -285,13 +298,14 @@ mod tests {
             &["`tap.routes` has no effect without", "`tap.tls` has no effect without"],
         );
         check(
-            "  upstream: http://a:1\n  upstream_tls: {server_name: n}\n  header_bytes: 4KiB\n  max_connections: 0\n  idle_timeout: 0s\n  max_streams: 0\n",
+            "  upstream: http://a:1\n  upstream_tls: {server_name: n}\n  header_bytes: 4KiB\n  max_connections: 0\n  idle_timeout: 0s\n  max_streams: 0\n  decode_threads: 65\n",
             &[
                 "`tap.upstream_tls` has no effect on",
                 "is 4096, which",
                 "nobody could connect",
                 "`tap.idle_timeout` is 0",
                 "`tap.max_streams` is 0",
+                "`tap.decode_threads` is more than 64",
             ],
         );
         check(

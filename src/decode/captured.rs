@@ -224,7 +224,7 @@ fn triton_decodes() {
     assert_eq!(wrong_shape, Err("error_status"));
 
     // With names for four numbers the raw request is a row.
-    let naming = Naming { features: ["a", "b", "c", "d"].map(str::to_owned).to_vec(), ..Naming::default() };
+    let naming = Naming { features: vec!["a", "b", "c", "d"].into(), ..Naming::default() };
     let raw = decode_capture_as(capture, &naming).remove(7).1.unwrap();
     let row = [("a", vec![1.0]), ("b", vec![2.0]), ("c", vec![3.0]), ("d", vec![4.0])];
     assert_eq!(columns(&raw.batch.features), row);

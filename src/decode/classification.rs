@@ -34,7 +34,7 @@ fn rank(name: &str) -> (&str, usize) {
 fn split(column: &Column, asked: bool) -> Option<Vec<Column>> {
     let (name, rank) = rank(&column.name);
     let named = |what: &str| Column {
-        name: format!("{name}.top{rank}_{what}"),
+        name: format!("{name}.top{rank}_{what}").into(),
         values: Vec::with_capacity(column.values.len()),
     };
     let (mut values, mut indexes, mut labels) = (named("value"), named("index"), named("label"));

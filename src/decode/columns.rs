@@ -1,12 +1,10 @@
 //! Tensors into columns, by the one rule that all formats share: `[N]` and `[N,1]` are a column, `[N,K]` are K.
 
-use std::collections::HashSet;
-
 use super::json::Node;
 use super::side::Part;
 use super::table::{Items, Table, is_bytes, scalar};
-use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Naming, Notes};
-use crate::model::{Column, Value};
+use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Naming, Notes, signature};
+use crate::model::{Column, Name, NameList, Value};
 
 /// What became of a value that stands where one row has one column.
 pub(super) enum Cell<'n> {
@@ -31,8 +29,8 @@ pub(super) fn set_cells(table: &mut Table, row: usize, name: &str, node: &Node) 
     match cell(node) {
         Cell::One(value) => table.set(row, name, value),
         Cell::Vector(items) => {
-            for j in 0..items.len() {
-                table.set(row, &format!("{name}[{j}]"), items.value(j))?;
+            for (j, name) in signature::numbered(name, items.len()).iter().enumerate() {
+                table.set(row, name, items.value(j))?;
             }
             Ok(())
         }
@@ -69,20 +67,23 @@ pub(super) fn push_tensor(
             if let Some(columns) = even_rows(nodes) {
                 return push_columns(table, columns, names);
             }
-            let width = nodes.iter().filter_map(Node::list_len).max().unwrap_or(1);
+            let widths = nodes.iter().filter_map(Node::list_len).filter(|width| *width <= MAX_COLUMNS);
+            let width = widths.max().unwrap_or(1);
+            let (alone, all) = (names.all(1), names.all(width));
             for (row, node) in nodes.iter().enumerate() {
-                match cell(node) {
-                    Cell::One(value) => table.set(row, &names.column(1, 0), value)?,
-                    Cell::Vector(items) => {
-                        for j in 0..items.len() {
-                            table.set(row, &names.column(width, j), items.value(j))?;
+                match (cell(node), alone.first()) {
+                    (Cell::One(value), Some(alone)) => table.set(row, alone, value)?,
+                    (Cell::One(_), None) => {}
+                    (Cell::Vector(items), _) => {
+                        for (j, name) in all.iter().enumerate().take(items.len()) {
+                            table.set(row, name, items.value(j))?;
                         }
                     }
                 }
             }
             Ok(())
         }
-        flat => table.push_column(&names.column(1, 0), flat.values()),
+        flat => table.push_column(&names.single(), flat.values()),
     }
 }
 
@@ -90,32 +91,32 @@ pub(super) fn push_tensor(
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names<'a> {
     /// Used where there are as many as columns.
-    pub(super) given: &'a [String],
+    pub(super) given: Option<&'a NameList>,
     /// Of several columns, before `[j]`.
     pub(super) prefix: &'a str,
     /// Of a single column.
     pub(super) alone: &'a str,
 }
 
-impl Names<'_> {
-    /// The name of column `j` of `width`.
-    pub(super) fn column(self, width: usize, j: usize) -> String {
-        match self.given.get(j) {
-            Some(name) if self.given.len() == width => name.clone(),
-            _ if width == 1 => self.alone.to_owned(),
-            _ => format!("{}[{j}]", self.prefix),
+impl<'a> Names<'a> {
+    /// The names that are given, where they are as many as `width`.
+    pub(super) fn fitting(self, width: usize) -> Option<&'a NameList> {
+        self.given.filter(|given| given.len() == width)
+    }
+
+    /// The name of a single column.
+    pub(super) fn single(self) -> Name {
+        self.all(1).first().cloned().unwrap_or_default()
+    }
+
+    /// The names of `width` columns; none when they are more than columns can be.
+    pub(super) fn all(self, width: usize) -> NameList {
+        match self.fitting(width) {
+            _ if width > MAX_COLUMNS => NameList::default(),
+            Some(given) => given.clone(),
+            None if width == 1 => signature::list([self.alone].into_iter()),
+            None => signature::numbered(self.prefix, width),
         }
-    }
-
-    /// Whether two of `width` columns may have the same name.
-    fn may_repeat(self, width: usize) -> bool {
-        let mut seen = HashSet::with_capacity(self.given.len());
-        self.given.len() == width && !self.given.iter().all(|name| seen.insert(name.as_str()))
-    }
-
-    /// The names of all columns; none when they are more than columns can be.
-    pub(super) fn all(self, width: usize) -> Vec<String> {
-        if width > MAX_COLUMNS { Vec::new() } else { (0..width).map(|j| self.column(width, j)).collect() }
     }
 
     /// The name of everything together.
@@ -129,7 +130,7 @@ pub(super) fn add_positional(
     table: &mut Table,
     row: usize,
     node: &Node,
-    positional: &[String],
+    positional: &[Name],
     names: Names<'_>,
     notes: &mut Notes,
 ) -> Result<(), DecodeFailure> {
@@ -154,11 +155,8 @@ pub(super) fn push_columns(
     columns: Vec<Vec<Value>>,
     names: Names<'_>,
 ) -> Result<(), DecodeFailure> {
-    let width = columns.len();
-    for (j, values) in columns.into_iter().enumerate() {
-        table.push_column(&names.column(width, j), values)?;
-    }
-    Ok(())
+    let all = names.all(columns.len());
+    all.iter().zip(columns).try_for_each(|(name, values)| table.push_column(name, values))
 }
 
 /// Adds the columns of a tensor called `name` in row-major order; see [`named_tensor`].
@@ -168,7 +166,7 @@ pub(super) fn tensor_part(
     naming: Option<&Naming>,
     values: impl FnOnce(&mut dyn FnMut(Value)),
 ) -> Result<Part, DecodeFailure> {
-    let given = naming.map_or(&[] as &[String], |naming| &naming.features);
+    let given = naming.map(|naming| &naming.features);
     named_tensor(shape, Names { given, prefix: name, alone: name }, values)
 }
 
@@ -216,17 +214,16 @@ pub(super) fn named_columns(
     columns: Vec<Vec<Value>>,
     names: Names<'_>,
 ) -> Result<Part, DecodeFailure> {
-    let width = columns.len();
-    if names.may_repeat(width) {
+    let all = names.all(columns.len());
+    if all.repeats() {
         let mut table = Table::default();
         table.add_rows(rows)?;
         push_columns(&mut table, columns, names)?;
         return Ok(Part::new(table));
     }
-    let fitting = names.given.iter().filter(|_| names.given.len() == width);
-    fitting.map(String::as_str).chain([names.whole()]).try_for_each(Table::check_name)?;
-    let column = |(j, values)| Column { name: names.column(width, j), values };
-    Ok(Part { rows, columns: columns.into_iter().enumerate().map(column).collect(), runs: None })
+    all.iter().try_for_each(|name| Table::check_name(name))?;
+    let columns = all.iter().zip(columns).map(|(name, values)| Column { name: name.clone(), values });
+    Ok(Part { rows, columns: columns.collect(), runs: None })
 }
 
 /// The elements of an array of scalars.

@@ -1,10 +1,13 @@
 //! CSV, with and without a header: `MLflow`'s requests, `SageMaker`'s requests and answers.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::columns::Names;
 use super::side::Part;
 use super::table::Table;
-use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Notes};
-use crate::model::Value;
+use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Notes, decimal, signature};
+use crate::model::{Name, NameList, Value};
 
 /// Whether the first line names the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,54 +27,59 @@ pub(super) fn request(
     names: Names<'_>,
     notes: &mut Notes,
 ) -> Result<Part, DecodeFailure> {
-    let mut lines = records(body)?;
+    let lines = records(body)?;
     let header = match header {
         Header::Present => true,
         Header::Absent => false,
-        Header::Told => lines.first().is_some_and(|line| is_header(line, names.given)),
-    };
-    if !header || lines.is_empty() {
-        let width = lines.iter().map(Vec::len).max().unwrap_or(0);
-        return table(lines, width, &names.all(width), notes);
-    }
-    let mut names: Vec<String> = lines.remove(0).into_iter().map(|field| field.text).collect();
-    // pandas writes its index first, under no name.
-    let index = names.len() > 1 && names.first().is_some_and(String::is_empty);
-    if index {
-        names.remove(0);
-        lines.iter_mut().filter(|line| !line.is_empty()).for_each(|line| drop(line.remove(0)));
-    }
-    for (j, name) in names.iter_mut().enumerate() {
-        if name.is_empty() {
-            *name = format!("[{j}]");
+        Header::Told => {
+            let given = names.given.map_or(&[] as &[Name], |given| given);
+            lines.first().is_some_and(|line| is_header(line, given))
         }
-    }
-    table(lines, names.len(), &names, notes)
+    };
+    let Some((first, rows)) = lines.lines.split_first().filter(|_| header) else {
+        return table(&lines.fields, &lines.lines, &names.all(lines.width()), (0, lines.width()), notes);
+    };
+    let titles = lines.fields.get(first.clone()).unwrap_or_default();
+    // pandas writes its index first, under no name.
+    let index = usize::from(titles.len() > 1 && titles.first().is_some_and(|title| title.text.is_empty()));
+    let titles = titles.get(index..).unwrap_or_default();
+    let names = if titles.iter().any(|title| title.text.is_empty()) {
+        let title = |(j, title): (usize, &Field<'_>)| match &*title.text {
+            "" => format!("[{j}]"),
+            text => text.to_owned(),
+        };
+        titles.iter().enumerate().map(title).collect()
+    } else {
+        signature::list(titles.iter().map(|title| &*title.text))
+    };
+    table(&lines.fields, rows, &names, (index, names.len()), notes)
 }
 
 /// Reads the rows of an answer; a single line of many numbers may be many rows of one, as
 /// `XGBoost`'s container writes.
 pub(super) fn response(body: &[u8], names: Names<'_>, notes: &mut Notes) -> Result<Part, DecodeFailure> {
-    let mut lines = records(body)?;
-    let width = lines.iter().map(Vec::len).max().unwrap_or(0);
-    if lines.len() == 1 && width > 1 && names.given.len() != width {
+    let lines = records(body)?;
+    let width = lines.width();
+    if lines.lines.len() == 1 && width > 1 && names.fitting(width).is_none() {
         if width > MAX_ROWS {
             return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
         }
-        let values = lines.swap_remove(0).into_iter().map(Field::value).collect();
+        let values = lines.fields.iter().map(Field::value).collect();
         let mut part = Part::vector(names.whole(), values);
         if let Some(runs) = &mut part.runs {
             runs.preferred = true;
         }
         return Ok(part);
     }
-    table(lines, width, &names.all(width), notes)
+    table(&lines.fields, &lines.lines, &names.all(width), (0, width), notes)
 }
 
+/// The columns of lines of `width` fields, each without its first `skipped`.
 fn table(
-    lines: Vec<Vec<Field>>,
-    width: usize,
-    names: &[String],
+    fields: &[Field<'_>],
+    lines: &[Range<usize>],
+    names: &NameList,
+    (skipped, width): (usize, usize),
     notes: &mut Notes,
 ) -> Result<Part, DecodeFailure> {
     if width > MAX_COLUMNS {
@@ -84,8 +92,9 @@ fn table(
     }
     let mut columns: Vec<Vec<Value>> = names.iter().map(|_| Vec::with_capacity(lines.len())).collect();
     for line in lines {
+        let line = fields.get(line.clone()).and_then(|line| line.get(skipped..)).unwrap_or_default();
         notes.ragged_rows += u64::from(line.len() != names.len());
-        let mut fields = line.into_iter();
+        let mut fields = line.iter();
         for column in &mut columns {
             column.push(fields.next().map_or(Value::Missing, Field::value));
         }
@@ -97,9 +106,9 @@ fn table(
 }
 
 /// A first line of names: those that are known, or nothing that is a number.
-fn is_header(line: &[Field], names: &[String]) -> bool {
-    let known = |field: &Field| names.contains(&field.text);
-    let is_name = |(at, field): (usize, &Field)| match field.clone().value() {
+fn is_header(line: &[Field<'_>], names: &[Name]) -> bool {
+    let known = |field: &Field<'_>| names.iter().any(|name| **name == *field.text);
+    let is_name = |(at, field): (usize, &Field<'_>)| match field.value() {
         Value::Text(_) => true,
         // The place of the index of pandas.
         Value::Missing => at == 0 && line.len() > 1,
@@ -109,37 +118,57 @@ fn is_header(line: &[Field], names: &[String]) -> bool {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Field {
-    text: String,
+struct Field<'b> {
+    text: Cow<'b, str>,
     quoted: bool,
     /// It is no text, so that its bytes are not looked at.
     opaque: bool,
 }
 
-impl Field {
+impl Field<'_> {
     /// A number or a truth value where it reads as one; quotes do not make it a text, since pandas and others quote all.
-    fn value(self) -> Value {
+    fn value(&self) -> Value {
         let text = self.text.trim();
+        match decimal::scan(text.as_bytes()) {
+            Some((number, length)) if length == text.len() => return Value::Number(number),
+            _ if self.opaque => return Value::Opaque,
+            _ => {}
+        }
         match text {
-            _ if self.opaque => Value::Opaque,
             "" if self.quoted => Value::Text(String::new()),
             "" => Value::Missing,
             "True" | "true" => Value::Bool(true),
             "False" | "false" => Value::Bool(false),
-            _ => match text.parse() {
-                Ok(number) => Value::Number(number),
-                Err(_) if text.len() == self.text.len() => Value::Text(self.text),
-                Err(_) => Value::Text(text.to_owned()),
-            },
+            _ => text.parse().map_or_else(|_| Value::Text(text.to_owned()), Value::Number),
         }
     }
 }
 
+/// The lines of a body that are not empty.
+#[derive(Default)]
+struct Lines<'b> {
+    /// The fields of all lines.
+    fields: Vec<Field<'b>>,
+    /// Which fields are those of a line.
+    lines: Vec<Range<usize>>,
+}
+
+impl<'b> Lines<'b> {
+    fn first(&self) -> Option<&[Field<'b>]> {
+        self.fields.get(self.lines.first()?.clone())
+    }
+
+    /// Fields of the longest line.
+    fn width(&self) -> usize {
+        self.lines.iter().map(Range::len).max().unwrap_or(0)
+    }
+}
+
 /// The lines that are not empty, as fields (RFC 4180; a lone `\n` or `\r` ends a line too).
-fn records(body: &[u8]) -> Result<Vec<Vec<Field>>, DecodeFailure> {
+fn records(body: &[u8]) -> Result<Lines<'_>, DecodeFailure> {
     let mut rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let mut lines = Vec::new();
-    let mut line = Vec::new();
+    let mut lines = Lines::default();
+    let mut start = 0;
     let mut cells = 0_usize;
     while !rest.is_empty() {
         let (field, after) = field(rest);
@@ -147,20 +176,23 @@ fn records(body: &[u8]) -> Result<Vec<Vec<Field>>, DecodeFailure> {
         if cells > MAX_CELLS {
             return Err(DecodeFailure::TooLarge { what: "values", limit: MAX_CELLS });
         }
-        line.push(field);
+        lines.fields.push(field);
         let ends = after.first() != Some(&b',');
         rest = after.get(1..).unwrap_or_default();
         if after == b"," {
-            line.push(Field::default());
+            lines.fields.push(Field::default());
         }
         if ends || rest.is_empty() {
-            let empty = matches!(line.as_slice(), [only] if only.text.trim().is_empty() && !only.quoted && !only.opaque);
-            if !empty {
-                lines.push(std::mem::take(&mut line));
+            let line = lines.fields.get(start..).unwrap_or_default();
+            let empty = matches!(line, [only] if only.text.trim().is_empty() && !only.quoted && !only.opaque);
+            if empty {
+                lines.fields.truncate(start);
+            } else {
+                lines.lines.push(start..lines.fields.len());
             }
-            line.clear();
+            start = lines.fields.len();
         }
-        if lines.len() > MAX_ROWS + 1 {
+        if lines.lines.len() > MAX_ROWS + 1 {
             return Err(DecodeFailure::TooLarge { what: "rows", limit: MAX_ROWS });
         }
     }
@@ -168,31 +200,31 @@ fn records(body: &[u8]) -> Result<Vec<Vec<Field>>, DecodeFailure> {
 }
 
 /// The field that `rest` begins with, and what follows it, its separator included.
-fn field(rest: &[u8]) -> (Field, &[u8]) {
-    let plain_end =
-        |rest: &[u8]| rest.iter().position(|byte| matches!(byte, b',' | b'\n' | b'\r')).unwrap_or(rest.len());
-    let mut bytes = Vec::new();
-    let mut quoted = false;
-    let mut after = rest;
-    if let Some(mut inside) = rest.strip_prefix(b"\"") {
-        quoted = true;
-        loop {
-            let end = inside.iter().position(|byte| *byte == b'"').unwrap_or(inside.len());
-            bytes.extend_from_slice(inside.get(..end).unwrap_or_default());
-            after = inside.get(end + 1..).unwrap_or_default();
-            let Some(more) = after.strip_prefix(b"\"") else { break };
-            bytes.push(b'"');
-            inside = more;
-        }
-    }
-    let end = plain_end(after);
-    bytes.extend_from_slice(after.get(..end).unwrap_or_default());
-    let after = after.get(end..).unwrap_or_default();
-    let field = match String::from_utf8(bytes) {
-        Ok(text) => Field { text, quoted, opaque: false },
-        Err(_) => Field { text: String::new(), quoted, opaque: true },
+fn field(rest: &[u8]) -> (Field<'_>, &[u8]) {
+    let split = |rest: &'_ [u8]| {
+        rest.iter().position(|byte| matches!(byte, b',' | b'\n' | b'\r')).unwrap_or(rest.len())
     };
-    (field, after)
+    let Some(mut inside) = rest.strip_prefix(b"\"") else {
+        let (bytes, after) = rest.split_at(split(rest));
+        let text = std::str::from_utf8(bytes);
+        let field = Field { text: text.unwrap_or_default().into(), quoted: false, opaque: text.is_err() };
+        return (field, after);
+    };
+    let mut bytes = Vec::new();
+    let mut after;
+    loop {
+        let end = inside.iter().position(|byte| *byte == b'"').unwrap_or(inside.len());
+        bytes.extend_from_slice(inside.get(..end).unwrap_or_default());
+        after = inside.get(end + 1..).unwrap_or_default();
+        let Some(more) = after.strip_prefix(b"\"") else { break };
+        bytes.push(b'"');
+        inside = more;
+    }
+    let (more, after) = after.split_at(split(after));
+    bytes.extend_from_slice(more);
+    let text = String::from_utf8(bytes);
+    let opaque = text.is_err();
+    (Field { text: text.unwrap_or_default().into(), quoted: true, opaque }, after)
 }
 
 #[cfg(test)]
@@ -202,13 +234,13 @@ mod tests {
     use super::super::tests::show;
     use super::*;
 
-    fn unnamed(names: &[String]) -> Names<'_> {
-        Names { given: names, prefix: "", alone: "[0]" }
+    fn unnamed(names: &NameList) -> Names<'_> {
+        Names { given: Some(names), prefix: "", alone: "[0]" }
     }
 
     #[track_caller]
     fn check(body: &[u8], header: Header, names: &[&str], expected: &str) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = names.to_vec().into();
         let part = request(body, header, unnamed(&names), &mut Notes::default()).unwrap();
         assert_eq!(show(&part.columns), expected, "{}", String::from_utf8_lossy(body));
     }
@@ -245,10 +277,10 @@ mod tests {
         #[test]
         fn any_bytes_are_columns_of_equal_length(body in "[a1,\"\n\r. é]{0,60}") {
             for header in [Header::Present, Header::Absent, Header::Told] {
-                let part = request(body.as_bytes(), header, unnamed(&["a".into()]), &mut Notes::default()).unwrap();
+                let part = request(body.as_bytes(), header, unnamed(&vec!["a"].into()), &mut Notes::default()).unwrap();
                 prop_assert!(part.columns.iter().all(|column| column.values.len() == part.rows));
             }
-            let part = response(body.as_bytes(), unnamed(&[]), &mut Notes::default()).unwrap();
+            let part = response(body.as_bytes(), unnamed(&NameList::default()), &mut Notes::default()).unwrap();
             prop_assert!(part.columns.iter().all(|column| column.values.len() == part.rows));
         }
 
@@ -257,7 +289,7 @@ mod tests {
             let lines: Vec<String> = rows.iter()
                 .map(|row| row.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
                 .collect();
-            let part = request(lines.join("\n").as_bytes(), Header::Absent, unnamed(&[]), &mut Notes::default()).unwrap();
+            let part = request(lines.join("\n").as_bytes(), Header::Absent, unnamed(&NameList::default()), &mut Notes::default()).unwrap();
             prop_assert_eq!(part.rows, rows.len());
             for (i, row) in rows.iter().enumerate() {
                 for (j, number) in row.iter().enumerate() {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::json::Node;
 use super::{Protocol, Side};
+use crate::model::NameList;
 
 /// Longest pointer, in steps.
 const MAX_STEPS: usize = 32;
@@ -38,7 +39,7 @@ pub struct Mapping {
     /// `auto`, or pointers by column, relative to a row: `{age: /person/age}`.
     pub columns: Columns,
     /// Names of the values of a row that is an array, in order; tensors and columns that have a name keep it.
-    pub names: Vec<String>,
+    pub names: NameList,
 }
 
 impl Format {

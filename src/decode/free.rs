@@ -7,7 +7,7 @@ use super::format::{Columns, Mapping, Place, Pointer};
 use super::json::Node;
 use super::side::{Part, RequestSide, ResponseSide, Runs};
 use super::table::{Items, Table, scalar};
-use super::{DecodeFailure, MAX_COLUMNS, MAX_ROWS, Naming, Notes, Side};
+use super::{DecodeFailure, MAX_COLUMNS, MAX_ROWS, Naming, Notes, Side, signature};
 use crate::model::Value;
 
 /// Levels of objects in which arrays that look like rows are looked for.
@@ -148,8 +148,8 @@ fn set_pointed(
         if found.len() > MAX_COLUMNS {
             return table.set(row, name, Value::Opaque);
         }
-        for (j, place) in found.into_iter().enumerate() {
-            table.set(row, &format!("{name}[{j}]"), place.map_or(Value::Missing, value))?;
+        for (name, place) in signature::numbered(name, found.len()).iter().zip(found) {
+            table.set(row, name, place.map_or(Value::Missing, value))?;
         }
         return Ok(());
     }
@@ -255,10 +255,10 @@ fn frame(object: &[(String, Node)], side: Side, names: Names<'_>) -> Result<Part
     let mut part = Part::new(table);
     if rows > 1 {
         let alone = object.len() == 1;
-        let fits = alone && names.given.len() == rows;
+        let fits = names.fitting(rows).filter(|_| alone);
         part.runs = Some(Runs {
             lengths: vec![rows],
-            names: if fits { names.given.to_vec() } else { Vec::new() },
+            names: fits.cloned().unwrap_or_default(),
             preferred: alone && side == Side::Request,
         });
     }

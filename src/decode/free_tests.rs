@@ -134,14 +134,13 @@ fn pointers_say_where_rows_and_columns_are() {
     // Columns without a place for rows are those of the document.
     let flat = format(Mapping { columns: map(&[("a", "/a")]), ..Mapping::default() }, Mapping::default());
     pointed(&flat, r#"{"a":1,"rows":[{"b":1},{"b":2}]}"#, r#"{"y":1}"#, "a=1 -> y=1");
-    let named =
-        format(Mapping { names: vec!["a".into(), "b".into()], ..rows_at("/rows") }, Mapping::default());
+    let named = format(Mapping { names: vec!["a", "b"].into(), ..rows_at("/rows") }, Mapping::default());
     pointed(&named, r#"{"rows":[[1,"x"],[2,"y"]]}"#, "[8,9]", "a=1,2 b='x','y' -> prediction=8,9");
 }
 
 #[test]
 fn outputs_take_the_names_of_the_settings() {
-    let named = Mapping { names: vec!["no".into(), "yes".into()], ..Mapping::default() };
+    let named = Mapping { names: vec!["no", "yes"].into(), ..Mapping::default() };
     let naming = format(Mapping::default(), named);
     let two = r#"{"instances":[[1],[2]]}"#;
     pointed(&naming, two, r#"{"predictions":[[0.1,0.9],[0.8,0.2]]}"#, "[0]=1,2 -> no=0.1,0.8 yes=0.9,0.2");

@@ -64,7 +64,7 @@ pub(super) fn rows(
     let ambiguous = lengths.iter().any(|length| *length > 1);
     let mut part = Part::new(table);
     part.runs = ambiguous.then(|| Runs { lengths, ..Runs::default() });
-    part.name_runs(&naming.features);
+    part.name_runs(Some(&naming.features));
     Ok(part)
 }
 
@@ -172,7 +172,7 @@ pub(super) fn columns(inputs: &[(String, Node)]) -> Result<Vec<Part>, DecodeFail
         if name.ends_with("_bytes") {
             table.push_column(name, vec![Value::Opaque; items.len()])?;
         } else {
-            push_tensor(&mut table, Names { given: &[], prefix: name, alone: name }, items)?;
+            push_tensor(&mut table, Names { given: None, prefix: name, alone: name }, items)?;
         }
         parts.push(Part::new(table));
     }
@@ -185,7 +185,7 @@ pub(super) fn predictions(answer: &Node, naming: &Naming) -> Result<Vec<Part>, D
     let Node::Object(tensors) = answer else {
         return tensor(naming.positional(Side::Response), answer).map(|part| vec![part]);
     };
-    let named = |name| Names { given: &[], prefix: name, alone: name };
+    let named = |name| Names { given: None, prefix: name, alone: name };
     let parts = tensors.iter().map(|(name, node)| tensor(named(name), node));
     let parts = parts.collect::<Result<Vec<_>, DecodeFailure>>()?;
     check_size(&parts)?;
@@ -197,7 +197,7 @@ fn tensor(names: Names<'_>, node: &Node) -> Result<Part, DecodeFailure> {
     let mut table = Table::default();
     let Some(items) = Items::of(node) else {
         let row = table.add_row()?;
-        table.set(row, &names.column(1, 0), scalar(node))?;
+        table.set(row, &names.single(), scalar(node))?;
         return Ok(Part::new(table));
     };
     table.add_rows(items.len())?;
@@ -223,7 +223,7 @@ fn tensor(names: Names<'_>, node: &Node) -> Result<Part, DecodeFailure> {
             Ok(Part::new(table))
         }
         _ => {
-            let mut part = Part::vector(&names.column(1, 0), items.values());
+            let mut part = Part::vector(names.single(), items.values());
             part.name_runs(names.given);
             Ok(part)
         }

@@ -5,7 +5,8 @@ use super::json::Node;
 use super::kserve_v1;
 use super::side::{Part, RequestSide};
 use super::table::{Items, Table};
-use super::{DecodeFailure, MAX_COLUMNS, Naming, Notes, Side};
+use super::{DecodeFailure, MAX_COLUMNS, Naming, Notes, Side, signature};
+use crate::model::NameList;
 
 /// Reads the rows of a request; `params` are no features.
 pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
@@ -38,17 +39,17 @@ fn split_frame(split: &Node, field: &str, naming: &Naming, notes: &mut Notes) ->
     let names = match split.get_set("columns") {
         None => unnamed(data, naming),
         Some(columns) => {
-            names(columns).ok_or_else(|| DecodeFailure::MissingField(format!("{field}.columns")))?
+            Some(names(columns).ok_or_else(|| DecodeFailure::MissingField(format!("{field}.columns")))?)
         }
     };
-    let names = Names { given: &names, ..naming.positional(Side::Request) };
+    let names = Names { given: names.as_ref(), ..naming.positional(Side::Request) };
     match data {
         Node::List(elements) => kserve_v1::plain_rows(elements, names, &format!("{field}.data"), notes),
         // One column, whose rows are bare numbers.
         Node::Numbers(numbers) => {
             let mut table = Table::default();
             table.add_rows(numbers.len())?;
-            table.push_column(&names.column(1, 0), Items::Numbers(numbers).values())?;
+            table.push_column(&names.single(), Items::Numbers(numbers).values())?;
             Ok(Part::new(table))
         }
         _ => Err(DecodeFailure::MissingField(format!("{field}.data"))),
@@ -56,22 +57,25 @@ fn split_frame(split: &Node, field: &str, naming: &Naming, notes: &mut Notes) ->
 }
 
 /// Names that are known from elsewhere where they fit, else the numbers that pandas gives.
-fn unnamed(data: &Node, naming: &Naming) -> Vec<String> {
+fn unnamed(data: &Node, naming: &Naming) -> Option<NameList> {
     let width = match data {
         Node::List(rows) => rows.iter().filter_map(Node::list_len).max().unwrap_or(0),
         _ => 1,
     };
-    let known = naming.positional(Side::Request).given;
-    if known.len() == width || width > MAX_COLUMNS {
-        return known.to_vec();
+    let known = naming.positional(Side::Request);
+    if known.fitting(width).is_some() || width > MAX_COLUMNS {
+        return known.given.cloned();
     }
-    (0..width).map(|j| j.to_string()).collect()
+    Some((0..width).map(|j| j.to_string()).collect())
 }
 
 /// Names of columns; pandas writes those that are numbers as numbers.
-fn names(columns: &Node) -> Option<Vec<String>> {
+fn names(columns: &Node) -> Option<NameList> {
     match columns {
         Node::Numbers(numbers) => Some(numbers.iter().map(ToString::to_string).collect()),
+        Node::List(nodes) if nodes.iter().all(|node| node.text().is_some()) => {
+            Some(signature::list(nodes.iter().map(|node| node.text().unwrap_or_default())))
+        }
         Node::List(nodes) => nodes
             .iter()
             .map(|node| match node {
@@ -79,7 +83,8 @@ fn names(columns: &Node) -> Option<Vec<String>> {
                 Node::Number(number) => Some(number.to_string()),
                 _ => None,
             })
-            .collect(),
+            .collect::<Option<Vec<_>>>()
+            .map(NameList::from),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ mod body;
 mod classification;
 mod columns;
 mod datatype;
+mod decimal;
 mod delimited;
 pub mod events;
 mod examples;
@@ -19,7 +20,6 @@ mod ids;
 pub mod inflate;
 mod json;
 mod kserve_v1;
-mod lenient;
 mod messages;
 mod mlflow;
 mod open_inference;
@@ -29,6 +29,7 @@ pub mod protobuf;
 mod route;
 mod seldon;
 mod side;
+mod signature;
 mod sniff;
 mod sse;
 mod table;
@@ -49,7 +50,7 @@ pub use self::json::MAX_DEPTH;
 use self::json::{Document, JsonProblem, Node};
 pub use self::route::{Protocol, Recognised, Route};
 pub use self::side::{Part, RequestSide, ResponseSide, Runs, join};
-use crate::model::Batch;
+use crate::model::{Batch, NameList};
 
 /// Rows that one exchange may have.
 pub const MAX_ROWS: usize = 100_000;
@@ -119,12 +120,18 @@ pub struct RawSide<'a> {
 pub struct Naming {
     /// Names for the columns of an unnamed tensor, in its order: configured, or those of the baseline. Used where the
     /// width matches; else columns are `name[j]`.
-    pub features: Vec<String>,
+    pub features: NameList,
     /// How messages are to be read, where settings say so.
     pub format: Option<Arc<Format>>,
 }
 
 impl Naming {
+    /// The same, sharing no name with any other: for a thread that decodes beside others.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        Self { features: self.features.unshared(), format: self.format.clone() }
+    }
+
     /// The protocol of a message that came by `route`: what settings force goes before the path.
     fn protocol(&self, route: &Route) -> Protocol {
         let Some(format) = &self.format else { return route.protocol };
@@ -137,10 +144,10 @@ impl Naming {
 
     /// How the columns of one side are called where the message does not say it.
     fn positional(&self, side: Side) -> Names<'_> {
-        let configured: &[String] = self.format.as_deref().map_or(&[], |format| &format.mapping(side).names);
+        let configured = self.format.as_deref().map(|format| &format.mapping(side).names);
         match side {
-            Side::Request if configured.is_empty() => {
-                Names { given: &self.features, prefix: "", alone: "[0]" }
+            Side::Request if configured.is_none_or(NameList::is_empty) => {
+                Names { given: Some(&self.features), prefix: "", alone: "[0]" }
             }
             Side::Request => Names { given: configured, prefix: "", alone: "[0]" },
             Side::Response => {

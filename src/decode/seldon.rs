@@ -6,8 +6,8 @@ use super::kserve_v1;
 use super::side::{Part, RequestSide, ResponseSide};
 use super::table::{Items, Table};
 use super::tensor::product;
-use super::{DecodeFailure, Naming, Notes, Side, free, open_inference};
-use crate::model::Value;
+use super::{DecodeFailure, Naming, Notes, Side, free, open_inference, signature};
+use crate::model::{NameList, Value};
 
 /// Reads a request.
 pub(super) fn request(root: &Node, naming: &Naming) -> Result<RequestSide, DecodeFailure> {
@@ -58,7 +58,7 @@ fn message(root: &Node, side: Side, naming: &Naming, notes: &mut Notes) -> Resul
     let own = names(data);
     let mut known = naming.positional(side);
     if !own.is_empty() {
-        known.given = &own;
+        known.given = Some(&own);
     }
     if let Some(tensor) = data.get_set("tensor") {
         return Ok(vec![prefer(self::tensor(tensor, known)?, &own)]);
@@ -80,19 +80,17 @@ fn opaque(name: &str) -> Result<Part, DecodeFailure> {
     Ok(Part::new(table))
 }
 
-fn names(data: &Node) -> Vec<String> {
+fn names(data: &Node) -> NameList {
     match data.get("names") {
-        Some(Node::List(names)) => {
-            names.iter().map(|name| name.text().unwrap_or_default().to_owned()).collect()
-        }
-        _ => Vec::new(),
+        Some(Node::List(names)) => signature::list(names.iter().map(|name| name.text().unwrap_or_default())),
+        _ => NameList::default(),
     }
 }
 
 /// A bare list with a name for each of its values is one row.
-fn prefer(mut part: Part, own: &[String]) -> Part {
+fn prefer(mut part: Part, own: &NameList) -> Part {
     if let Some(runs) = &mut part.runs {
-        runs.preferred = !own.is_empty() && runs.names == own;
+        runs.preferred = !own.is_empty() && runs.names == *own;
     }
     part
 }

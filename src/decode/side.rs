@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
-use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes, turns};
-use crate::model::{Batch, Column, Value};
+use super::{DecodeFailure, Decoded, MAX_COLUMNS, Naming, Notes, signature, turns};
+use crate::model::{Batch, Column, Name, NameList, Value};
 
 /// Columns that have their rows in common: a tensor, a data frame, a list of records.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -25,8 +25,8 @@ pub struct Runs {
     /// Length of each run, in order; together all rows of the part.
     pub lengths: Vec<usize>,
     /// Names of the values of a run, where there is a single column and every run has as many; empty: `name[j]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
+    #[serde(default, skip_serializing_if = "NameList::is_empty")]
+    pub names: NameList,
     /// Whether a run is one row where the other side says nothing.
     #[serde(default)]
     pub preferred: bool,
@@ -39,14 +39,14 @@ impl Part {
     }
 
     /// A single column whose rows may also be the values of one row.
-    pub(crate) fn vector(name: &str, values: Vec<Value>) -> Self {
+    pub(crate) fn vector(name: impl Into<Name>, values: Vec<Value>) -> Self {
         let rows = values.len();
         let runs = (rows > 1).then(|| Runs { lengths: vec![rows], ..Runs::default() });
-        Self { rows, columns: vec![Column { name: name.to_owned(), values }], runs }
+        Self { rows, columns: vec![Column { name: name.into(), values }], runs }
     }
 
     /// Says that the rows of a single column may be the values of one row, called `names` where they fit.
-    pub(crate) fn may_be_one_row(&mut self, names: &[String]) {
+    pub(crate) fn may_be_one_row(&mut self, names: Option<&NameList>) {
         if self.rows > 1 {
             self.runs = Some(Runs { lengths: vec![self.rows], ..Runs::default() });
             self.name_runs(names);
@@ -54,12 +54,12 @@ impl Part {
     }
 
     /// Calls the values of runs `names`, where the part is a single column and all runs are as long.
-    pub(crate) fn name_runs(&mut self, names: &[String]) {
-        if let (Some(runs), [_]) = (&mut self.runs, self.columns.as_slice())
+    pub(crate) fn name_runs(&mut self, names: Option<&NameList>) {
+        if let (Some(names), Some(runs), [_]) = (names, &mut self.runs, self.columns.as_slice())
             && runs.names.is_empty()
             && runs.lengths.iter().all(|length| *length == names.len())
         {
-            runs.names = names.to_vec();
+            runs.names = names.clone();
         }
     }
 
@@ -125,6 +125,8 @@ fn fold(columns: Vec<Column>, runs: &Runs) -> Result<Vec<Column>, DecodeFailure>
     for column in columns {
         // The only column of something without names is called like the first of several.
         let prefix = if column.name == "[0]" { "" } else { &column.name };
+        let longest = runs.lengths.iter().copied().filter(|length| *length <= MAX_COLUMNS).max().unwrap_or(0);
+        let numbered = signature::numbered(prefix, longest);
         let mut values = column.values.into_iter();
         for (row, &length) in runs.lengths.iter().enumerate() {
             let run = values.by_ref().take(length);
@@ -133,12 +135,10 @@ fn fold(columns: Vec<Column>, runs: &Runs) -> Result<Vec<Column>, DecodeFailure>
                 table.set(row, &column.name, Value::Opaque)?;
                 continue;
             }
-            for (j, value) in run.enumerate() {
-                match runs.names.get(j) {
-                    Some(name) if alone && runs.names.len() == length => table.set(row, name, value)?,
-                    _ if length == 1 => table.set(row, &column.name, value)?,
-                    _ => table.set(row, &format!("{prefix}[{j}]"), value)?,
-                }
+            let names = if alone && runs.names.len() == length { &runs.names } else { &numbered };
+            for (name, value) in names.iter().zip(run) {
+                let is_whole = length == 1 && !(alone && runs.names.len() == 1);
+                table.set(row, if is_whole { &column.name } else { name }, value)?;
             }
         }
     }
@@ -288,7 +288,7 @@ pub fn join(
     notes.add(&response.notes);
     // A baseline with names may have become active since the request was read.
     if let [only] = parts.as_mut_slice() {
-        only.name_runs(&naming.features);
+        only.name_runs(Some(&naming.features));
     }
     let rows = settle(&parts, &response.parts)?;
     if rows == 0 {

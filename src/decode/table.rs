@@ -3,18 +3,26 @@
 use std::collections::HashMap;
 
 use super::json::Node;
-use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS};
-use crate::model::{Column, Value};
+use super::{DecodeFailure, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, signature};
+use crate::model::{Column, Name, NameList, Value};
 
 /// Longest name of a column.
 const MAX_NAME_BYTES: usize = 1024;
+
+/// Columns that are looked through one by one rather than in an index.
+const FEW: usize = 8;
 
 /// Columns under construction; a cell that nobody set is missing.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: usize,
     columns: Vec<Column>,
-    index: HashMap<String, usize>,
+    /// Columns of an earlier message, of which those here are the beginning as long as there is no `index`.
+    expected: NameList,
+    /// Made when the columns are many and not those that were expected.
+    index: Option<HashMap<Name, usize>>,
+    /// The column behind the one that was last found: rows mostly have their values in one order.
+    next: usize,
     /// How often a name came again, so that the next copy is found at once.
     copies: HashMap<String, usize>,
 }
@@ -58,19 +66,70 @@ impl Table {
         Ok(())
     }
 
-    fn column(&mut self, name: &str) -> Result<&mut Column, DecodeFailure> {
-        let at = if let Some(at) = self.index.get(name) {
-            *at
+    /// The place of a column; absent when there is none of this name.
+    fn find(&mut self, name: &str) -> Option<usize> {
+        let is = |columns: &[Column], at: usize| columns.get(at).is_some_and(|column| column.name == name);
+        let at = if is(&self.columns, self.next) {
+            self.next
+        } else if is(&self.columns, 0) {
+            0
+        } else if let Some(index) = &self.index {
+            *index.get(name)?
+        } else if self.expects(name) {
+            return None;
+        } else if self.columns.len() < FEW {
+            self.columns.iter().position(|column| column.name == name)?
         } else {
-            Self::check_name(name)?;
-            if self.columns.len() >= MAX_COLUMNS {
-                return Err(DecodeFailure::TooLarge { what: "columns", limit: MAX_COLUMNS });
+            let names = self.columns.iter().enumerate().map(|(at, column)| (column.name.clone(), at));
+            *self.index.insert(names.collect()).get(name)?
+        };
+        self.next = at + 1;
+        Some(at)
+    }
+
+    /// Whether `name` is the next column of an earlier message that had all columns so far, and so is not among them.
+    fn expects(&mut self, name: &str) -> bool {
+        let next = self.columns.len();
+        if self.expected.get(next).is_some_and(|expected| *expected == name) {
+            return true;
+        }
+        match signature::continuing(&self.columns, name) {
+            Some(expected) => {
+                self.expected = expected;
+                true
             }
-            let at = self.columns.len();
-            self.index.insert(name.to_owned(), at);
-            self.columns.push(Column { name: name.to_owned(), values: Vec::new() });
-            self.check_cells()?;
-            at
+            None => false,
+        }
+    }
+
+    /// Adds a column that is not there yet.
+    fn add(&mut self, name: &str) -> Result<usize, DecodeFailure> {
+        Self::check_name(name)?;
+        let at = self.columns.len();
+        if at >= MAX_COLUMNS {
+            return Err(DecodeFailure::TooLarge { what: "columns", limit: MAX_COLUMNS });
+        }
+        let name = match self.expected.get(at) {
+            Some(expected) if *expected == name => expected.clone(),
+            _ => {
+                // Another message than the one that was expected.
+                self.expected = NameList::default();
+                name.into()
+            }
+        };
+        if let Some(index) = &mut self.index {
+            index.insert(name.clone(), at);
+        }
+        self.columns.push(Column { name, values: Vec::new() });
+        self.check_cells()?;
+        self.next = at + 1;
+        Ok(at)
+    }
+
+    fn column(&mut self, name: &str) -> Result<&mut Column, DecodeFailure> {
+        let at = match self.find(name) {
+            Some(at) => at,
+            None => self.add(name)?,
         };
         self.columns.get_mut(at).ok_or(DecodeFailure::TooLarge { what: "columns", limit: MAX_COLUMNS })
     }
@@ -89,13 +148,13 @@ impl Table {
 
     /// Adds a whole column; a name that comes twice is told apart by a number.
     pub(crate) fn push_column(&mut self, name: &str, values: Vec<Value>) -> Result<(), DecodeFailure> {
-        if !self.index.contains_key(name) {
+        if self.find(name).is_none() {
             self.column(name)?.values = values;
             return Ok(());
         }
         let mut copy = self.copies.get(name).copied().unwrap_or(2);
         let mut free = format!("{name}#{copy}");
-        while self.index.contains_key(&free) {
+        while self.find(&free).is_some() {
             copy += 1;
             free = format!("{name}#{copy}");
         }
@@ -108,6 +167,9 @@ impl Table {
     pub(crate) fn finish(mut self) -> Vec<Column> {
         for column in &mut self.columns {
             column.values.resize(self.rows, Value::Missing);
+        }
+        if self.columns.len() > 1 && (self.index.is_some() || self.expected.len() != self.columns.len()) {
+            signature::remember(&self.columns);
         }
         self.columns
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::side::{RequestSide, ResponseSide, join as join_sides};
 use super::{DecodeFailure, Decoded, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Naming};
-use crate::model::{Batch, Column, Value};
+use crate::model::{Batch, Column, Name, Value};
 
 impl RequestSide {
     /// The requests of a stream; a single one is as if there was no stream.
@@ -133,8 +133,8 @@ fn pair(requests: &[RequestSide], answers: Vec<ResponseSide>) -> (Vec<Option<Res
 #[derive(Default)]
 struct Rows {
     batch: Batch,
-    features: HashMap<String, usize>,
-    outputs: HashMap<String, usize>,
+    features: HashMap<Name, usize>,
+    outputs: HashMap<Name, usize>,
 }
 
 impl Rows {
@@ -167,7 +167,7 @@ impl Rows {
 
 fn append(
     columns: &mut Vec<Column>,
-    index: &mut HashMap<String, usize>,
+    index: &mut HashMap<Name, usize>,
     before: usize,
     more: Vec<Column>,
 ) -> Result<(), DecodeFailure> {

@@ -82,7 +82,7 @@ fn exchanges(rows: &Rows) -> Vec<Exchange> {
         let (some, rest) = left.split_at(sizes.next().unwrap().min(left.len()));
         left = rest;
         let features = rows.0.iter().enumerate().map(|(index, name)| Column {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             values: some.iter().map(|row| row[index].clone()).collect(),
         });
         exchanges.push(Exchange {

@@ -46,7 +46,7 @@ pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameE
         };
         let series = column.as_materialized_series();
         let values = series.iter().map(|value| plain(&value)).collect();
-        out.push(Column { name, values });
+        out.push(Column { name: name.into(), values });
     }
     Ok(Table { path: path.to_owned(), rows: frame.height(), columns: out })
 }
@@ -95,7 +95,7 @@ fn read_streamed(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameEr
             let [reading] = readings;
             reading.sink.0
         };
-        out.push(Column { name: name.to_owned(), values });
+        out.push(Column { name: name.into(), values });
     }
     Ok(Table { path: path.to_owned(), rows, columns: out })
 }
@@ -151,7 +151,7 @@ impl Table {
         self.columns.iter().find(|column| column.name == name).ok_or_else(|| FrameError::MissingColumn {
             path: self.path.clone(),
             column: name.to_owned(),
-            known: self.columns.iter().map(|column| column.name.clone()).collect(),
+            known: self.columns.iter().map(|column| column.name.to_string()).collect(),
         })
     }
 

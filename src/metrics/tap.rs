@@ -1,6 +1,6 @@
 //! What the tap saw, and what the proxy forwarded.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, OnceLock};
 
 use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
@@ -192,9 +192,21 @@ impl ProxyMetrics {
     }
 }
 
-/// The metrics of one monitored model, looked up once.
+/// The metrics of one monitored model, looked up once; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ModelMetrics {
+pub struct ModelMetrics(Arc<ModelSeries>);
+
+impl Deref for ModelMetrics {
+    type Target = ModelSeries;
+
+    fn deref(&self) -> &ModelSeries {
+        &self.0
+    }
+}
+
+/// The series of one monitored model.
+#[derive(Debug)]
+pub struct ModelSeries {
     name: String,
     tap: TapMetrics,
     proxy: ProxyMetrics,
@@ -216,7 +228,7 @@ impl ModelMetrics {
     /// The metrics of `model`, which must be one of the configured ones: its name becomes a label.
     pub fn new(metrics: &Metrics, model: &str) -> Self {
         let label = &[model];
-        Self {
+        Self(Arc::new(ModelSeries {
             name: model.to_owned(),
             seen: metrics.tap.seen.with_label_values(label),
             kept: metrics.tap.kept.with_label_values(label),
@@ -232,9 +244,11 @@ impl ModelMetrics {
             request_bytes: metrics.proxy.request_bytes.with_label_values(label),
             response_bytes: metrics.proxy.response_bytes.with_label_values(label),
             proxy: metrics.proxy.clone(),
-        }
+        }))
     }
+}
 
+impl ModelSeries {
     pub(crate) fn dropped(&self, reason: &'static str) {
         self.tap.dropped.with_label_values(&[self.name.as_str(), reason]).inc();
     }

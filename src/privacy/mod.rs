@@ -277,7 +277,7 @@ impl Policy {
                 free = format!("{masked}#{copy}");
                 copy += 1;
             }
-            columns[at].name = free;
+            columns[at].name = free.into();
         }
     }
 

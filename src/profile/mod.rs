@@ -87,6 +87,8 @@ pub struct ColumnLayout {
 pub struct Layout {
     columns: Vec<ColumnLayout>,
     by_name: HashMap<String, Vec<(Role, usize)>>,
+    /// Whether two columns have role and name in common.
+    repeats: bool,
     joint: Option<joint::Bound>,
     counting: Option<Arc<Counting>>,
     /// What rows are also counted by; attached when a process runs, never stored with the layout.
@@ -107,7 +109,11 @@ impl Layout {
         for (index, column) in columns.iter().enumerate() {
             by_name.entry(column.name.clone()).or_default().push((column.role, index));
         }
-        Self { columns, by_name, joint: None, counting: None, segmented_by: Arc::default() }
+        let twice = |found: &Vec<(Role, usize)>| {
+            found.iter().enumerate().any(|(at, (role, _))| found[..at].iter().any(|(other, _)| other == role))
+        };
+        let repeats = by_name.values().any(twice);
+        Self { columns, by_name, repeats, joint: None, counting: None, segmented_by: Arc::default() }
     }
 
     /// The same layout, with what its derived column is computed from.
@@ -184,9 +190,38 @@ impl Layout {
         self.columns.iter().filter(|column| column.role == role).count()
     }
 
+    /// The numbers of columns that are asked for one after the other.
+    pub(crate) fn finder(&self, role: Role) -> Finder<'_> {
+        Finder { layout: self, role, next: 0 }
+    }
+
     fn find(&self, role: Role, name: &str) -> Option<usize> {
         let of_name = self.by_name.get(name)?;
         of_name.iter().rev().find(|(held, _)| *held == role).map(|(_, index)| *index)
+    }
+}
+
+/// Finds columns by name; in the layout's order, which is that of most messages, without hashing.
+#[derive(Debug)]
+pub(crate) struct Finder<'l> {
+    layout: &'l Layout,
+    role: Role,
+    /// The column that is likely asked for next.
+    next: usize,
+}
+
+impl Finder<'_> {
+    /// The number of the column called `name`.
+    #[inline]
+    pub(crate) fn find(&mut self, name: &str) -> Option<usize> {
+        let is = |column: &ColumnLayout| column.role == self.role && column.name == name;
+        let at = if !self.layout.repeats && self.layout.columns.get(self.next).is_some_and(is) {
+            self.next
+        } else {
+            self.layout.find(self.role, name)?
+        };
+        self.next = at + 1;
+        Some(at)
     }
 }
 
@@ -278,10 +313,12 @@ impl Profile {
 
     fn record_rows(&mut self, layout: &Layout, batch: &Batch, exchange: Option<&str>, rows: &Rows) {
         let mut found: Vec<Option<&Column>> = vec![None; layout.columns.len()];
-        let inputs = batch.features.iter().map(|column| (Role::Feature, column));
-        for (role, column) in inputs.chain(batch.outputs.iter().map(|column| (Role::Output, column))) {
-            if let Some(index) = layout.find(role, &column.name) {
-                found[index] = Some(column);
+        for (role, side) in [(Role::Feature, &batch.features), (Role::Output, &batch.outputs)] {
+            let mut finder = layout.finder(role);
+            for column in side {
+                if let Some(index) = finder.find(&column.name) {
+                    found[index] = Some(column);
+                }
             }
         }
         let columns = self.columns.iter_mut().zip(&layout.columns).zip(&found).enumerate();

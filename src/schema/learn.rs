@@ -90,14 +90,17 @@ impl Learner {
             [(&exchange.batch.features, &mut self.features), (&exchange.batch.outputs, &mut self.outputs)]
         {
             for (position, column) in columns.iter().enumerate() {
-                if !side.contains_key(&column.name) {
+                if !side.contains_key(column.name.as_str()) {
                     if side.len() >= MAX_LEARNED {
                         self.left_out += 1;
                         continue;
                     }
-                    side.insert(column.name.clone(), Counted { position, whole: true, ..Counted::default() });
+                    side.insert(
+                        column.name.to_string(),
+                        Counted { position, whole: true, ..Counted::default() },
+                    );
                 }
-                if let Some(counted) = side.get_mut(&column.name) {
+                if let Some(counted) = side.get_mut(column.name.as_str()) {
                     counted.add(column, position);
                 }
             }

@@ -86,8 +86,9 @@ impl SeenSide {
         let rows = rows as u64;
         self.rows += rows;
         let mut known = 0;
+        let mut finder = layout.finder(role);
         for (position, column) in columns.iter().enumerate() {
-            if layout.has(role, &column.name) {
+            if finder.find(&column.name).is_some() {
                 known += 1;
             } else {
                 self.add_extra(column, position, rows);

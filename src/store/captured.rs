@@ -71,7 +71,7 @@ pub fn row(columns: &[Column], row: usize) -> Map<String, Json> {
                 Some(Value::Text(text)) => Json::from(text.replace('\0', "\u{fffd}")),
                 Some(Value::Missing | Value::Opaque) | None => Json::Null,
             };
-            (column.name.clone(), value)
+            (column.name.to_string(), value)
         })
         .collect()
 }

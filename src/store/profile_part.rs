@@ -1,5 +1,6 @@
 //! Tables `profile_part` and `tap_part`: what each replica saw of each minute of event time.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -69,7 +70,11 @@ fn uncount(value: i64) -> u64 {
 /// # Errors
 ///
 /// [`StoreError::Database`], also when a model is not registered.
-pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> Result<(), StoreError> {
+pub async fn upsert_profiles(
+    db: impl PgExecutor<'_>,
+    parts: &[impl Borrow<ProfilePart>],
+) -> Result<(), StoreError> {
+    let parts = || parts.iter().map(Borrow::borrow);
     sqlx::query(
         "insert into profile_part
            (model, model_version, baseline, minute, replica, part, row_count, content, columns_seen, segment)
@@ -79,16 +84,16 @@ pub async fn upsert_profiles(db: impl PgExecutor<'_>, parts: &[ProfilePart]) -> 
          do update set row_count = excluded.row_count, content = excluded.content,
                        columns_seen = excluded.columns_seen, updated_at = now()",
     )
-    .bind(parts.iter().map(|part| part.model.as_str()).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.model_version.as_str()).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.baseline.as_str()).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.minute).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.replica.as_str()).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.part).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| count(part.rows)).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.content.as_slice()).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| Json(&part.seen)).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.segment.as_str()).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.model.as_str()).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.model_version.as_str()).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.baseline.as_str()).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.minute).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.replica.as_str()).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.part).collect::<Vec<_>>())
+    .bind(parts().map(|part| count(part.rows)).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.content.as_slice()).collect::<Vec<_>>())
+    .bind(parts().map(|part| Json(&part.seen)).collect::<Vec<_>>())
+    .bind(parts().map(|part| part.segment.as_str()).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 
 use super::traffic::Traffic;
 use crate::drift::Losses;
@@ -68,7 +69,8 @@ struct Account {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     accounts: Arc<HashMap<ModelName, Arc<Account>>>,
-    metrics: Metrics,
+    /// Predictions of models that are not monitored.
+    unmonitored: IntCounter,
 }
 
 /// One exchange that was seen. Settled once; when dropped unsettled it counts as dropped for the reason it carries.
@@ -97,13 +99,14 @@ impl Ledger {
             };
             (model, Arc::new(account))
         };
-        Self { accounts: Arc::new(models.into_iter().map(account).collect()), metrics: metrics.clone() }
+        let accounts = Arc::new(models.into_iter().map(account).collect());
+        Self { accounts, unmonitored: metrics.tap.unmonitored.clone() }
     }
 
     /// Counts an exchange of `model` as seen. A model that is not monitored is counted as such, without its name.
     pub fn open(&self, model: &ModelName, event_time: DateTime<Utc>) -> Option<Ticket> {
         let Some(account) = self.accounts.get(model) else {
-            self.metrics.tap.unmonitored.inc();
+            self.unmonitored.inc();
             return None;
         };
         Some(account.open(event_time))

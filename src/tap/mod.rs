@@ -34,7 +34,7 @@ mod upstream;
 pub use self::ledger::{Ledger, MinuteLosses, Ticket};
 pub use self::names::Names;
 pub use self::proxy::{Proxy, ProxyError, TapSettings};
-pub use self::queue::{ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
+pub use self::queue::{Closed, ExchangeQueue, ExchangeReceiver, Received, Reservation, queue};
 pub use self::record::{DecodedExchange, Recorded};
 pub use self::sources::{SourceContext, Sources};
 pub use self::tls::TlsError;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 
 use super::record::Recorded;
@@ -74,11 +75,14 @@ pub struct ExchangeQueue {
     sender: mpsc::Sender<Recorded>,
 }
 
-/// The side that decodes.
+/// The side that decodes; several threads may ask at once.
 #[derive(Debug)]
 pub struct ExchangeReceiver {
-    receiver: mpsc::Receiver<Recorded>,
+    receiver: Mutex<mpsc::Receiver<Recorded>>,
 }
+
+/// Bytes of bodies past which a thread that takes several exchanges leaves the rest to others.
+const TAKEN_BYTES: usize = 256 << 10;
 
 /// What a wait for the next exchange came to.
 #[derive(Debug)]
@@ -91,11 +95,15 @@ pub enum Received {
     Closed,
 }
 
+/// Every sender is gone and the queue is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
 /// A queue that holds at most `limit_bytes`; `gauge` shows how many are held.
 pub fn queue(limit_bytes: usize, gauge: IntGauge) -> (ExchangeQueue, ExchangeReceiver) {
     let (sender, receiver) = mpsc::channel();
     let budget = Arc::new(Budget { limit: limit_bytes, used: AtomicUsize::new(0), gauge });
-    (ExchangeQueue { budget, sender }, ExchangeReceiver { receiver })
+    (ExchangeQueue { budget, sender }, ExchangeReceiver { receiver: Mutex::new(receiver) })
 }
 
 impl ExchangeQueue {
@@ -128,11 +136,33 @@ impl ExchangeQueue {
 impl ExchangeReceiver {
     /// Waits up to `timeout` for the next exchange.
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
-        match self.receiver.recv_timeout(timeout) {
+        match self.receiver.lock().recv_timeout(timeout) {
             Ok(recorded) => Received::Exchange(Box::new(recorded)),
             Err(mpsc::RecvTimeoutError::Timeout) => Received::Nothing,
             Err(mpsc::RecvTimeoutError::Disconnected) => Received::Closed,
         }
+    }
+
+    /// Waits up to `timeout` for an exchange, and takes those behind it too, up to `most` in all; none when nothing came.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when every sender is gone and the queue is empty.
+    pub fn recv_many(&self, timeout: Duration, most: usize) -> Result<Vec<Recorded>, Closed> {
+        let receiver = self.receiver.lock();
+        let first = match receiver.recv_timeout(timeout) {
+            Ok(first) => first,
+            Err(mpsc::RecvTimeoutError::Timeout) => return Ok(Vec::new()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Closed),
+        };
+        let mut bytes = first.reserved_bytes();
+        let mut taken = vec![first];
+        while taken.len() < most && bytes < TAKEN_BYTES {
+            let Ok(next) = receiver.try_recv() else { break };
+            bytes += next.reserved_bytes();
+            taken.push(next);
+        }
+        Ok(taken)
     }
 }
 

@@ -79,7 +79,7 @@ impl CatalogTask {
                 let captures = Captures { rows: model.keeps_rows(), key };
                 let policy = Arc::clone(policies.of(&model.name));
                 let format = model.format.clone().map(Arc::new);
-                let naming = Arc::new(Naming { features: model.features.clone(), format });
+                let naming = Arc::new(Naming { features: model.features.clone().into(), format });
                 let labels = Arc::new(Rules::new(model.labels.as_ref(), Policy::clone(&policy)));
                 (model.name.clone(), Entry { naming, policy, captures, labels, ..Entry::default() })
             })
@@ -116,7 +116,8 @@ impl CatalogTask {
             {
                 if model.features.is_empty() {
                     let format = entry.naming.format.clone();
-                    entry.naming = Arc::new(Naming { features: baseline.layout().feature_names(), format });
+                    entry.naming =
+                        Arc::new(Naming { features: baseline.layout().feature_names().into(), format });
                 }
                 tracing::info!(model = %model.name, baseline = version, "baseline active");
                 let expected = self.expectations.get(&model.name);

@@ -1,33 +1,47 @@
-//! From exchanges to stored minutes: decodes on a thread of its own, counts, and writes what has changed.
+//! From exchanges to stored minutes: decodes and counts on threads of its own, and writes what has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use sqlx::PgPool;
-use tokio::sync::{Notify, watch};
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::decode::Naming;
 use crate::metrics::Metrics;
 use crate::model::{Exchange, ModelName};
 use crate::store::label::Label;
 use crate::store::profile_part::TapPart;
 use crate::store::{self, StoreError};
-use crate::tap::{ExchangeReceiver, Ledger, MinuteLosses, Received, Recorded};
-use crate::tasks::catalog::{Catalog, error_chain};
-use crate::tasks::minutes::{Behind, Flush, Minutes};
+use crate::tap::{Closed, ExchangeReceiver, Ledger, MinuteLosses, Recorded};
+use crate::tasks::catalog::{Catalog, Entry, error_chain};
+use crate::tasks::minutes::{Behind, Counts, Flush, Minutes};
 use crate::traffic;
 
 /// How often changed minutes are written.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// Most decoding threads that are chosen unless the settings say how many.
+const MAX_THREADS: usize = 8;
+
+/// Exchanges that a thread takes from the queue at once.
+const TAKEN: usize = 16;
+
+/// Priority of decoding threads, of 100: a prediction that waits for the processor goes first.
+const PRIORITY: u8 = 25;
+
 /// Open minutes past which a flush does not wait for its time.
 const FLUSH_EARLY: usize = 256;
 
-/// How long the decoding thread waits for an exchange before it looks whether it should end.
+/// How long a decoding thread waits for an exchange before it looks whether it should end.
 const RECEIVE: Duration = Duration::from_millis(100);
 
 /// How long the last flush may take when the process ends.
@@ -42,7 +56,10 @@ const STORE_BEHIND: &str = "store_behind";
 /// What decoding and writing share.
 #[derive(Debug)]
 struct Shared {
+    /// What all threads have counted, as far as they have handed it over.
     minutes: Mutex<Minutes>,
+    /// What each thread has counted since; locked before `minutes`, never after it.
+    counts: Vec<Mutex<Counts>>,
     /// Labels that came as feedback through the proxy.
     labels: Mutex<BTreeMap<ModelName, Vec<Label>>>,
     catalog: watch::Receiver<Arc<Catalog>>,
@@ -51,25 +68,6 @@ struct Shared {
 }
 
 impl Shared {
-    /// Counts and keeps what may be kept of `exchange`; afterwards that is all it holds.
-    fn record(&self, exchange: &mut Exchange) -> Result<(), Behind> {
-        let catalog = Arc::clone(&self.catalog.borrow());
-        let Some(entry) = catalog.get(&exchange.model) else { return Ok(()) };
-        entry.policy.apply(exchange);
-        let mut minutes = self.minutes.lock();
-        let baseline =
-            entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
-        let left_out = minutes.record(exchange, baseline, &entry.captures)?;
-        if left_out > 0 {
-            let note = self.metrics.tap.notes.with_label_values(&[exchange.model.as_str(), "not_captured"]);
-            note.inc_by(left_out as u64);
-        }
-        if minutes.open() >= FLUSH_EARLY {
-            self.filling.notify_one();
-        }
-        Ok(())
-    }
-
     /// Keeps the labels of feedback for the next flush, as far as there is room.
     fn take_feedback(&self, recorded: Recorded) {
         let (model, known_at) = (recorded.model().clone(), recorded.event_time());
@@ -90,24 +88,73 @@ impl Shared {
         }
     }
 
-    fn take(&self, recorded: Recorded) {
+    /// Has what the threads have counted be part of the minutes.
+    fn collect(&self) {
+        let handed_over: Vec<Counts> =
+            self.counts.iter().map(|counts| std::mem::take(&mut *counts.lock())).collect();
+        let mut minutes = self.minutes.lock();
+        for counts in handed_over {
+            for (model, rows) in minutes.absorb(counts) {
+                self.not_captured(&model, rows);
+            }
+        }
+        minutes.end_over();
+    }
+
+    fn not_captured(&self, model: &ModelName, rows: usize) {
+        if rows > 0 {
+            let note = self.metrics.tap.notes.with_label_values(&[model.as_str(), "not_captured"]);
+            note.inc_by(rows as u64);
+        }
+    }
+}
+
+/// One decoding thread.
+struct Decoder {
+    shared: Arc<Shared>,
+    /// Which of the threads it is.
+    number: usize,
+    /// Of each model its names, and a copy of its own: threads do not wait for one another to count references.
+    namings: HashMap<ModelName, (Arc<Naming>, Naming)>,
+}
+
+impl Decoder {
+    /// Decodes until `stop` is cancelled and the queue is empty.
+    fn run(mut self, receiver: &ExchangeReceiver, stop: &CancellationToken) {
+        if let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY)
+            && let Err(error) = set_current_thread_priority(ThreadPriority::Crossplatform(priority))
+        {
+            tracing::debug!(?error, "a decoding thread keeps the usual priority");
+        }
+        loop {
+            match receiver.recv_many(RECEIVE, TAKEN) {
+                Ok(taken) if taken.is_empty() && stop.is_cancelled() => return,
+                Ok(taken) => taken.into_iter().for_each(|recorded| self.take(recorded)),
+                // Without a proxy nothing ever comes.
+                Err(Closed) if stop.is_cancelled() => return,
+                Err(Closed) => std::thread::sleep(RECEIVE),
+            }
+        }
+    }
+
+    fn take(&mut self, recorded: Recorded) {
         if recorded.is_feedback() {
-            self.take_feedback(recorded);
+            self.shared.take_feedback(recorded);
             return;
         }
-        let (naming, policy) = {
-            let catalog = self.catalog.borrow();
-            let entry = catalog.get(recorded.model());
-            let naming = entry.map(|entry| Arc::clone(&entry.naming));
-            (naming.unwrap_or_default(), entry.map(|entry| Arc::clone(&entry.policy)))
-        };
+        let catalog = Arc::clone(&self.shared.catalog.borrow());
+        let entry = catalog.get(recorded.model());
         let model = recorded.model().clone();
         // Only a log line needs it, and only at this level; it too has to be one that may be kept.
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| Some(policy?.id(recorded.known_id()?).into_owned()))
+            .then(|| Some(entry?.policy.id(recorded.known_id()?).into_owned()))
             .flatten();
-        match recorded.decode(&naming) {
-            Ok(mut decoded) => match self.record(&mut decoded.exchange) {
+        let decoded = match entry {
+            Some(entry) => recorded.decode(self.naming(&model, &entry.naming)),
+            None => recorded.decode(&Naming::default()),
+        };
+        match decoded {
+            Ok(mut decoded) => match self.record(entry, &mut decoded.exchange) {
                 Ok(()) => {
                     let (prediction, rows) = (&decoded.exchange.id, decoded.exchange.batch.rows);
                     tracing::debug!(%model, prediction, rows, "an exchange was profiled");
@@ -121,6 +168,85 @@ impl Shared {
             }
         }
     }
+
+    fn naming<'n>(&'n mut self, model: &ModelName, naming: &'n Arc<Naming>) -> &'n Naming {
+        if !self.namings.get(model).is_some_and(|(of, _)| Arc::ptr_eq(of, naming)) {
+            self.namings.insert(model.clone(), (Arc::clone(naming), naming.unshared()));
+        }
+        self.namings.get(model).map_or(naming, |(_, own)| own)
+    }
+
+    /// Counts and keeps what may be kept of `exchange`; afterwards that is all it holds.
+    fn record(&self, entry: Option<&Entry>, exchange: &mut Exchange) -> Result<(), Behind> {
+        let (Some(entry), Some(counts)) = (entry, self.shared.counts.get(self.number)) else { return Ok(()) };
+        entry.policy.apply(exchange);
+        let baseline =
+            entry.baseline.as_ref().map(|baseline| baseline.version()).zip(entry.layout.as_deref());
+        let mut counts = counts.lock();
+        let admit = |key: &_| self.shared.minutes.lock().admit(key);
+        let left_out = counts.record(exchange, baseline, &entry.captures, admit)?;
+        self.shared.not_captured(&exchange.model, left_out);
+        if counts.open() * self.shared.counts.len() >= FLUSH_EARLY {
+            self.shared.filling.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// The decoding threads of a process.
+struct Decoders {
+    threads: Vec<JoinHandle<()>>,
+    /// Has something for each that ends, and then ends itself.
+    ended: mpsc::UnboundedReceiver<()>,
+}
+
+/// Held by a thread; tells of its end, whether it returns or panics.
+struct Alive(mpsc::UnboundedSender<()>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // Nobody asks any more when the recorder has ended before.
+        self.0.send(()).ok();
+    }
+}
+
+impl Decoders {
+    fn start(
+        shared: &Arc<Shared>,
+        receiver: ExchangeReceiver,
+        stop: &CancellationToken,
+    ) -> std::io::Result<Self> {
+        let receiver = Arc::new(receiver);
+        let (alive, ended) = mpsc::unbounded_channel();
+        let mut threads = Vec::with_capacity(shared.counts.len());
+        for number in 0..shared.counts.len() {
+            let decoder = Decoder { shared: Arc::clone(shared), number, namings: HashMap::new() };
+            let (receiver, stop, alive) = (Arc::clone(&receiver), stop.clone(), Alive(alive.clone()));
+            // Threads of their own, as a priority is not given back.
+            threads.push(std::thread::Builder::new().name(format!("decode-{number}")).spawn(move || {
+                decoder.run(&receiver, &stop);
+                drop(alive);
+            })?);
+        }
+        Ok(Self { threads, ended })
+    }
+
+    /// Waits for all threads; whether every one ended as it should.
+    async fn join(mut self) -> anyhow::Result<()> {
+        while self.ended.recv().await.is_some() {}
+        for thread in self.threads {
+            if thread.join().is_err() {
+                anyhow::bail!("a decoding thread panicked");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As many threads as leave one core to predictions.
+fn usual_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    cores.saturating_sub(1).clamp(1, MAX_THREADS)
 }
 
 /// Counts exchanges and writes the minutes.
@@ -134,17 +260,20 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that reads `receiver`.
+    /// A recorder that reads `receiver` on `threads` threads; absent: one less than there are cores.
     pub fn new(
         db: PgPool,
         receiver: ExchangeReceiver,
         ledger: Ledger,
         catalog: watch::Receiver<Arc<Catalog>>,
         metrics: Metrics,
+        threads: Option<NonZeroUsize>,
     ) -> Self {
+        let threads = threads.map_or_else(usual_threads, NonZeroUsize::get);
         let replica = Uuid::now_v7().to_string();
         let shared = Arc::new(Shared {
             minutes: Mutex::new(Minutes::new(replica.clone())),
+            counts: (0..threads).map(|_| Mutex::default()).collect(),
             labels: Mutex::default(),
             catalog,
             filling: Notify::new(),
@@ -159,19 +288,21 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// When the decoding thread panicked, or the last flush did not succeed in time.
+    /// When a decoding thread panicked or cannot be started, or the last flush did not succeed in time.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { shared, ledger, receiver, db, replica } = self;
         let writer = Writer { shared: Arc::clone(&shared), ledger, db, replica };
-        // The thread also ends when this task is dropped, else it would hold up the end of the runtime.
+        // The threads also end when this task is dropped, or one of them panics.
         let stop = shutdown.child_token();
         let _ends_with_this_task = stop.clone().drop_guard();
-        let mut decoding = tokio::task::spawn_blocking(move || decode_all(&shared, &receiver, &stop));
+        let mut decoders = Decoders::start(&shared, receiver, &stop)?;
         let mut failing = false;
         loop {
             tokio::select! {
-                ended = &mut decoding => {
-                    ended?;
+                _ = decoders.ended.recv() => {
+                    if !stop.is_cancelled() {
+                        anyhow::bail!("a decoding thread panicked");
+                    }
                     break;
                 }
                 () = tokio::time::sleep(FLUSH) => {}
@@ -193,25 +324,9 @@ impl Recorder {
                 }
             }
         }
+        decoders.join().await?;
         tokio::time::timeout(LAST_FLUSH, writer.flush()).await??;
         Ok(())
-    }
-}
-
-fn decode_all(shared: &Shared, receiver: &ExchangeReceiver, stop: &CancellationToken) {
-    loop {
-        match receiver.recv_timeout(RECEIVE) {
-            Received::Exchange(recorded) => shared.take(*recorded),
-            Received::Nothing if stop.is_cancelled() => return,
-            Received::Nothing => {}
-            Received::Closed => {
-                // Without a proxy nothing ever comes.
-                if stop.is_cancelled() {
-                    return;
-                }
-                std::thread::sleep(RECEIVE);
-            }
-        }
     }
 }
 
@@ -225,13 +340,25 @@ struct Writer {
 impl Writer {
     /// Writes everything that has changed, in one transaction; on failure it stays marked as changed.
     async fn flush(&self) -> Result<(), StoreError> {
+        // What the ledger says was kept has been counted before.
         let losses = self.ledger.take_changed();
+        self.shared.collect();
         let flush = self.shared.minutes.lock().flush();
         let labels = std::mem::take(&mut *self.shared.labels.lock());
         if losses.is_empty() && flush.is_empty() && labels.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.write(&losses, &flush, &labels).await {
+        let written = {
+            let mut writing = pin!(self.write(&losses, &flush, &labels));
+            loop {
+                tokio::select! {
+                    written = &mut writing => break written,
+                    // A database that does not answer must not have minutes stay open that are over.
+                    () = tokio::time::sleep(FLUSH) => self.shared.collect(),
+                }
+            }
+        };
+        if let Err(error) = written {
             self.ledger.mark_changed(&losses);
             let mut held = self.shared.labels.lock();
             for (model, mut labels) in labels {

@@ -91,7 +91,7 @@ pub(crate) async fn database() -> (PgPool, String) {
 
 /// One row, ten to a minute.
 pub(crate) fn exchange(number: usize) -> Exchange {
-    let column = |name: &str| Column { name: name.to_owned(), values: vec![Value::Number(number as f64)] };
+    let column = |name: &str| Column { name: name.into(), values: vec![Value::Number(number as f64)] };
     let minute = i64::try_from(number / 10).unwrap();
     Exchange {
         id: format!("p-{number:05}"),

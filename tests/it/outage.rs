@@ -113,14 +113,15 @@ struct Loop {
 }
 
 impl Loop {
-    async fn start(pool: PgPool, door: Door, url: &str) -> Self {
+    /// Four threads decode, so that what holds of one holds of several; `tap` is more of that section.
+    async fn start(pool: PgPool, door: Door, url: &str, tap: &str) -> Self {
         app::install_crypto();
         let shutdown = CancellationToken::new();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let text = format!(
             "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\n\
              database: {{url: '{url}'}}\n\
-             tap: {{upstream: 'http://{}', event_time_header: x-event-time}}\n\
+             tap: {{upstream: 'http://{}', event_time_header: x-event-time, decode_threads: 4{tap}}}\n\
              models: [{{name: m, window: 1d, training: {{task: regression, target: y}}}}]\n",
             upstream.local_addr().unwrap()
         );
@@ -267,7 +268,7 @@ async fn a_sidecar_brings_an_empty_database_up_to_date() {
     let (pool, url) = bare_database().await;
     let (mut door, through) = Door::shut(&url);
     door.open();
-    let mut running = Loop::start(pool, door, &through).await;
+    let mut running = Loop::start(pool, door, &through, "").await;
     running.send(10).await;
     running.registered().await;
     running.all_captured().await;
@@ -278,7 +279,7 @@ async fn a_sidecar_brings_an_empty_database_up_to_date() {
 async fn a_sidecar_that_starts_before_its_database_loses_nothing() {
     let (pool, url) = bare_database().await;
     let (door, through) = Door::shut(&url);
-    let mut running = Loop::start(pool, door, &through).await;
+    let mut running = Loop::start(pool, door, &through, "").await;
 
     running.send(40).await;
     running.alive_without_database().await;
@@ -304,7 +305,7 @@ async fn an_outage_in_flight_loses_nothing_and_counts_nothing_twice() {
     app::register_baseline(&pool, &reference()).await.unwrap();
     let (mut door, through) = Door::shut(&url);
     door.open();
-    let mut running = Loop::start(pool, door, &through).await;
+    let mut running = Loop::start(pool, door, &through, "").await;
     running.profiling().await;
 
     running.send(40).await;
@@ -329,4 +330,62 @@ async fn an_outage_in_flight_loses_nothing_and_counts_nothing_twice() {
     let sent = running.sent.len();
     let pool = running.stop().await;
     assert_eq!(profiled(&pool).await, sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_that_a_shutdown_ends_is_settled_to_the_last_exchange() {
+    let (pool, url) = support::database_with_url().await;
+    app::register_baseline(&pool, &reference()).await.unwrap();
+    let (mut door, through) = Door::shut(&url);
+    door.open();
+    let running = Loop::start(pool, door, &through, ", queue_bytes: 64KiB").await;
+    running.profiling().await;
+    let mut clients = JoinSet::new();
+    for client in 0..16 {
+        let (http, address) = (running.client.clone(), format!("{}/v2/models/m/infer", running.proxy));
+        clients.spawn(async move {
+            let mut answered = 0;
+            for number in 0..150 {
+                let body = json!({ "pad": "x".repeat(4_000),
+                    "inputs": [{ "name": "x", "datatype": "FP64", "shape": [1], "data": [number] }] });
+                let time = begin() + TimeDelta::minutes(number % 5);
+                let request = http
+                    .post(&address)
+                    .header("x-request-id", format!("{client}-{number}"))
+                    .header("x-event-time", time.to_rfc3339());
+                match request.json(&body).send().await {
+                    Ok(answer) => answered += i64::from(answer.status() == 200),
+                    // The sidecar has gone.
+                    Err(_) => break,
+                }
+            }
+            answered
+        });
+    }
+    support::wait_for("a part of the flood in the database", || async {
+        running.number("select sum(kept)::bigint from tap_part").await.filter(|&kept| kept > 100)
+    })
+    .await;
+    running.shutdown.cancel();
+    let answered: i64 = clients.join_all().await.into_iter().sum();
+    running.sidecar.await.unwrap().unwrap();
+    running.model_server.await.unwrap();
+
+    let (seen, kept, sampled_out): (i64, i64, i64) = sqlx::query_as(
+        "select sum(seen)::bigint, sum(kept)::bigint, sum(sampled_out)::bigint from tap_part where minute >= $1",
+    )
+    .bind(begin())
+    .fetch_one(&running.pool)
+    .await
+    .unwrap();
+    let dropped: i64 = sqlx::query_scalar(
+        "select coalesce(sum(value::bigint), 0)::bigint from tap_part, jsonb_each_text(dropped) where minute >= $1",
+    )
+    .bind(begin())
+    .fetch_one(&running.pool)
+    .await
+    .unwrap();
+    assert_eq!(seen, kept + sampled_out + dropped);
+    assert!(answered <= seen && kept > 0, "{answered} answered, {seen} seen, {kept} kept");
+    assert_eq!(i64::try_from(profiled(&running.pool).await), Ok(kept));
 }

@@ -43,7 +43,7 @@ async fn infer(State(shelf): State<Shelf>, Json(request): Json<Wire>) -> Json<Wi
         .unwrap()
         .iter()
         .map(|tensor| Column {
-            name: tensor["name"].as_str().unwrap().to_owned(),
+            name: tensor["name"].as_str().unwrap().into(),
             values: vec![tensor["data"][0].as_f64().map_or(Value::Missing, Value::Number)],
         })
         .collect();

@@ -70,7 +70,7 @@ pub(crate) fn from_labelled(
                 .iter()
                 .map(|row| row.features.get(&name).map_or(Value::Missing, captured::value))
                 .collect();
-            Column { name, values }
+            Column { name: name.into(), values }
         })
         .collect();
     let targets = rows
@@ -151,7 +151,7 @@ fn typed(spec: &TrainingSpec, columns: &[Column]) -> Vec<FeatureSpec> {
             } else {
                 FeatureKind::Categorical
             };
-            FeatureSpec { name: column.name.clone(), kind }
+            FeatureSpec { name: column.name.to_string(), kind }
         })
         .collect()
 }

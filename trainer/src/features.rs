@@ -37,7 +37,7 @@ pub(crate) fn fit(features: &[FeatureSpec], columns: &[Column], journal: &Journa
 fn numeric(column: &Column) -> Option<Step> {
     let numbers: Vec<f64> = column.values.iter().filter_map(number).collect();
     let (mean, scale) = moments(&numbers)?;
-    Some(Step::Numeric { name: column.name.clone(), mean, scale })
+    Some(Step::Numeric { name: column.name.to_string(), mean, scale })
 }
 
 /// Mean and standard deviation; the latter 0 where it is nothing but rounding. None without numbers.
@@ -74,7 +74,7 @@ fn one_hot(column: &Column, kind: FeatureKind, journal: &Journal) -> Option<Step
     ranked.truncate(MAX_LEVELS);
     let mut levels: Vec<String> = ranked.into_iter().map(|(level, _)| level).collect();
     levels.sort();
-    Some(Step::OneHot { name: column.name.clone(), kind, levels })
+    Some(Step::OneHot { name: column.name.to_string(), kind, levels })
 }
 
 #[cfg(test)]

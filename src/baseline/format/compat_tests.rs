@@ -18,7 +18,7 @@ fn rows(layout: &Layout) -> Profile {
             Cut::Grid(_) => Value::Number(((row * 37 + at * 11) % 101) as f64 / 97.0),
             Cut::Categories(_) => Value::Text(["1", "2", "UP", "zzz"][row % 4].into()),
         };
-        (column.role, Column { name: column.name.clone(), values: (0..300).map(value).collect() })
+        (column.role, Column { name: column.name.as_str().into(), values: (0..300).map(value).collect() })
     });
     let (features, outputs): (Vec<_>, Vec<_>) = columns.partition(|(role, _)| *role == Role::Feature);
     let strip = |columns: Vec<(Role, Column)>| columns.into_iter().map(|(_, column)| column).collect();

@@ -83,7 +83,7 @@ async fn infer(
     let columns: Vec<Column> = request
         .inputs
         .into_iter()
-        .map(|tensor| Column { name: tensor.name, values: tensor.data.iter().map(value).collect() })
+        .map(|tensor| Column { name: tensor.name.into(), values: tensor.data.iter().map(value).collect() })
         .collect();
     let predictions = served.artifact.predict(rows, &columns);
     Json(json!({

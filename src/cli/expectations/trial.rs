@@ -89,7 +89,7 @@ fn layout_of(document: &Expectations, role: Role, column: &Column) -> ColumnLayo
         }
         _ => Cut::Categories(Categories::new(Vec::new(), Others::Names(BTreeSet::new()))),
     };
-    ColumnLayout { name: column.name.clone(), role, kind, cut, range: None }
+    ColumnLayout { name: column.name.to_string(), role, kind, cut, range: None }
 }
 
 fn print(rows: usize, results: &[CheckResult], out: &mut impl Write) -> anyhow::Result<()> {

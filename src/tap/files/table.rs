@@ -102,10 +102,10 @@ fn read(path: &Path, ignore: &[String], names: &[&Option<String>]) -> Result<Vec
     let rows = usize::try_from(told.rows).unwrap_or(usize::MAX);
     let mut columns: Vec<Column> = readings
         .into_iter()
-        .map(|reading| Column { name: reading.name.to_owned(), values: reading.sink.0 })
+        .map(|reading| Column { name: reading.name.into(), values: reading.sink.0 })
         .collect();
     for column in wanted.iter().filter(|column| !is_scalar(&column.holds)) {
-        columns.push(Column { name: column.name.clone(), values: vec![Value::Opaque; rows] });
+        columns.push(Column { name: column.name.as_str().into(), values: vec![Value::Opaque; rows] });
     }
     Ok(columns)
 }
@@ -131,7 +131,7 @@ pub(super) fn exchanges(path: &Path, meaning: Meaning<'_>) -> Result<Rows, Frame
         return Err(missing(path, name, &columns));
     }
     let (outputs, features): (Vec<Column>, Vec<Column>) =
-        columns.into_iter().partition(|column| outputs.contains(&column.name));
+        columns.into_iter().partition(|column| outputs.iter().any(|name| column.name == *name));
     let step = if ids.is_some() || times.is_some() || versions.is_some() { 1 } else { ROWS };
     let file = file_id(path);
     let mut found = Rows::default();
@@ -169,7 +169,7 @@ fn missing(path: &Path, name: &str, columns: &[Column]) -> FrameError {
     FrameError::MissingColumn {
         path: path.to_owned(),
         column: name.to_owned(),
-        known: columns.iter().map(|column| column.name.clone()).collect(),
+        known: columns.iter().map(|column| column.name.to_string()).collect(),
     }
 }
 
@@ -220,7 +220,7 @@ pub(super) fn events(path: &Path) -> Result<(Vec<u8>, usize), FrameError> {
             // Two columns hold documents.
             let document = ["metadata", "annotations"].contains(&column.name.as_str());
             let value = document.then(|| serde_json::from_str(&text).ok()).flatten();
-            event.insert(column.name.clone(), value.unwrap_or(serde_json::Value::String(text)));
+            event.insert(column.name.to_string(), value.unwrap_or(serde_json::Value::String(text)));
         }
         lines.extend_from_slice(serde_json::Value::Object(event).to_string().as_bytes());
         lines.push(b'\n');

@@ -49,7 +49,7 @@ pub(super) struct Counted {
     /// The minutes with the batch.
     pub staged: Staged,
     /// Parts that have changed.
-    pub profiles: Vec<ProfilePart>,
+    pub profiles: Vec<Arc<ProfilePart>>,
     /// Rows for training.
     pub captured: BTreeMap<ModelName, Vec<CapturedRow>>,
     /// Losses that have changed.

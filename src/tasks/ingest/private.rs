@@ -12,7 +12,7 @@ pub(super) fn parts(policy: &Policy, parts: &mut [Part]) {
         return;
     }
     for part in parts {
-        let names = part.runs.as_ref().map(|runs| runs.names.as_slice()).unwrap_or_default();
+        let names = part.runs.as_ref().map(|runs| runs.names.clone()).unwrap_or_default();
         if let [column] = part.columns.as_mut_slice()
             && !names.is_empty()
             && names.len() == column.values.len()
@@ -31,7 +31,7 @@ pub(super) fn parts(policy: &Policy, parts: &mut [Part]) {
                 }
             }
             if let Cow::Owned(name) = policy.text(&column.name) {
-                column.name = name;
+                column.name = name.into();
             }
         } else {
             policy.apply_to_columns(&mut part.columns);
@@ -65,7 +65,7 @@ mod tests {
         let mail = || Value::Text("a@mail.example".to_owned());
         let part = |name: &str, names: &[&str]| Part {
             rows: 2,
-            columns: vec![Column { name: name.to_owned(), values: vec![mail(), Value::Number(7.0)] }],
+            columns: vec![Column { name: name.into(), values: vec![mail(), Value::Number(7.0)] }],
             runs: Some(Runs {
                 lengths: vec![2],
                 names: names.iter().map(|name| (*name).to_owned()).collect(),

@@ -71,7 +71,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let (request_headers, response_headers) = (headers(*which), headers(which >> 4));
     let naming = Naming {
-        features: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
+        features: vec!["a", "b", "c", "d"].into(),
         ..Naming::default()
     };
     let exchange = RawExchange {
