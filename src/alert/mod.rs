@@ -14,6 +14,8 @@ mod template;
 mod traffic_names;
 mod vocabulary;
 
+pub mod trial;
+
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! Which test files are read, and what is said of the others.
