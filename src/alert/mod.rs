@@ -14,6 +14,7 @@ mod template;
 mod traffic_names;
 mod vocabulary;
 
+pub mod replay;
 pub mod trial;
 
 #[cfg(test)]

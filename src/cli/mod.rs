@@ -76,7 +76,7 @@ enum Command {
     /// Learn which columns a model's predictions have
     #[command(subcommand)]
     Schema(schema::Command),
-    /// Check rule files
+    /// Check and test rule files, and replay them over what is stored
     #[command(subcommand)]
     Rules(rules::Command),
     /// Import delayed labels
@@ -112,7 +112,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
         Command::Schema(command) => schema::run(command, load_settings(config)?, out).await,
-        Command::Rules(command) => rules::run(command, out),
+        Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;

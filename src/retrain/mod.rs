@@ -5,6 +5,7 @@ pub mod pipeline;
 pub mod artifact;
 pub mod policy;
 pub mod gate;
+pub mod rehearsal;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, Source, Task, TrainingSpec};

@@ -21,6 +21,7 @@ pub mod alert;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;
+pub mod history;
 pub mod ingested;
 pub mod model;
 pub mod outbox;
