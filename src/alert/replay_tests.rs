@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::alert::example::{report_at, window_end};
 
-const RULES: &str = r#"
+const RULES: &str = r"
 groups:
 - name: g
   rules:
@@ -13,7 +13,7 @@ groups:
   - {alert: Held, for_each: feature, expr: psi > 0.25, for: 2w, keep_firing_for: 1w}
   - {alert: Never, for_each: feature, expr: psi > 9}
   - {alert: Whole, for_each: model, expr: drifted >= 2}
-"#;
+";
 
 fn rules() -> RuleSet {
     RuleSet::parse(&[("r.yaml".into(), RULES.into())]).unwrap()
@@ -67,7 +67,10 @@ fn what_still_fires_counts_up_to_the_last_window() {
     assert_eq!(hours(&found.rules["Now"]), (1, 1, 1.0, 1.0, 1));
     assert_eq!(spells(&found.rules["Now"]), [(2, 3)]);
     let found = replay(&rules(), "...x", "....");
-    assert_eq!((hours(&found.rules["Now"]), spells(&found.rules["Now"])), ((1, 1, 0.0, 0.0, 1), vec![(3, 3)]));
+    assert_eq!(
+        (hours(&found.rules["Now"]), spells(&found.rules["Now"])),
+        ((1, 1, 0.0, 0.0, 1), vec![(3, 3)])
+    );
 }
 
 #[test]

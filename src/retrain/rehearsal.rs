@@ -69,7 +69,12 @@ impl Rehearsal {
     }
 
     /// What would become of `request` at `now`, with so many fresh labels; `None` where labels do not decide.
-    pub fn decide(&self, request: &RetrainRequest, now: DateTime<Utc>, fresh_labels: Option<u64>) -> Decision {
+    pub fn decide(
+        &self,
+        request: &RetrainRequest,
+        now: DateTime<Utc>,
+        fresh_labels: Option<u64>,
+    ) -> Decision {
         // Runs have no ids here; whoever reads the decision looks at its kind alone.
         let some = Some(Uuid::nil());
         let ended = self.started().map(|run| run.at + self.length);

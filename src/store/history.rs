@@ -17,10 +17,7 @@ use crate::retrain::rehearsal::PastRun;
 /// # Errors
 ///
 /// [`StoreError::Database`].
-pub async fn newest(
-    db: impl PgExecutor<'_>,
-    model: &ModelName,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
+pub async fn newest(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Option<DateTime<Utc>>, StoreError> {
     let (end,) = sqlx::query_as("select max(window_end) from drift_report where model = $1")
         .bind(model.as_str())
         .fetch_one(db)
@@ -70,10 +67,7 @@ pub async fn read(
 /// # Errors
 ///
 /// [`StoreError::Database`].
-pub async fn runs_of_people(
-    db: impl PgExecutor<'_>,
-    model: &ModelName,
-) -> Result<Vec<PastRun>, StoreError> {
+pub async fn runs_of_people(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Vec<PastRun>, StoreError> {
     let rows = sqlx::query(
         "select started_at, finished_at, reason_kind = 'bootstrap' as is_bootstrap from training_run
          where model = $1 and reason_kind <> 'rule' and started_at is not null order by started_at",

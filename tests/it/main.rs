@@ -16,6 +16,7 @@ mod labels;
 mod outage;
 mod privacy;
 mod retrain;
+mod rules_replay;
 mod schema;
 mod sink;
 mod smtp;

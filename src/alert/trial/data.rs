@@ -65,8 +65,8 @@ impl Reference {
     pub(super) fn baseline(&self, test: &RuleTest, files: &impl Files) -> Result<Baseline, Failed> {
         let failed = |message: String| (self.line, format!("`{}`: {message}", self.path));
         if self.path.ends_with(".json") {
-            let text = files.text(&self.path).map_err(|message| (self.line, message))?;
-            return Baseline::from_json(&text).map_err(|error| failed(error.to_string()));
+            let document = files.text(&self.path).map_err(|message| (self.line, message))?;
+            return Baseline::from_json(&document).map_err(|error| failed(error.to_string()));
         }
         let rows = files.rows(&self.path, self.time.as_deref()).map_err(|message| (self.line, message))?;
         let named = self.outputs.iter().chain(&self.exclude).chain(self.kinds.keys());
@@ -76,9 +76,8 @@ impl Reference {
                 return Err(failed(format!("there is no column `{name}`{near}")));
             }
         }
-        let of_row: Option<Vec<i64>> = rows
-            .times
-            .map(|times| times.into_iter().map(|time| window_index(time, test.window)).collect());
+        let of_row: Option<Vec<i64>> =
+            rows.times.map(|times| times.into_iter().map(|time| window_index(time, test.window)).collect());
         let watched = |column: &&Column| {
             !self.exclude.contains(&column.name) && self.time.as_ref() != Some(&column.name)
         };
@@ -120,8 +119,7 @@ impl DataWindows {
             let rows = files.rows(path, self.time.as_deref()).map_err(|message| (*line, message))?;
             if let Some(times) = &rows.times {
                 for (window, chosen) in rows_by_window(times, test.window) {
-                    let profile =
-                        windows.entry(window).or_insert_with(|| Profile::empty(baseline.layout()));
+                    let profile = windows.entry(window).or_insert_with(|| Profile::empty(baseline.layout()));
                     profile.record(baseline.layout(), &batch(&rows.columns, Some(&chosen), baseline));
                     if windows.len() > MAX_WINDOWS {
                         return Err((*line, format!("expected at most {MAX_WINDOWS} windows in a test")));
@@ -140,9 +138,8 @@ impl DataWindows {
             .map(|(window, profile)| {
                 let rows = profile.rows();
                 let losses = Losses { seen: rows, kept: rows, ..Losses::default() };
-                drift::evaluate(baseline, profile, losses, *window, &test.criteria).map_err(|error| {
-                    (self.line, format!("the window {}: {error}", time_text(window.start)))
-                })
+                drift::evaluate(baseline, profile, losses, *window, &test.criteria)
+                    .map_err(|error| (self.line, format!("the window {}: {error}", time_text(window.start))))
             })
             .collect()
     }

@@ -13,18 +13,8 @@ use crate::alert::vocabulary::ForEach;
 use crate::yaml::{Fields, Node, Problem, Reader, hint};
 
 const ALERT_KEYS: [&str; 7] = ["alert", "subject", "state", "summary", "labels", "annotations", "retrain"];
-const ENTRY_KEYS: [&str; 10] = [
-    "after",
-    "at",
-    "alerts",
-    "alert",
-    "subject",
-    "state",
-    "summary",
-    "labels",
-    "annotations",
-    "retrain",
-];
+const ENTRY_KEYS: [&str; 10] =
+    ["after", "at", "alerts", "alert", "subject", "state", "summary", "labels", "annotations", "retrain"];
 
 /// When an expectation is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +93,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> 
         Some(list) => {
             for key in ALERT_KEYS.iter().filter(|key| **key != "alert") {
                 if let Some(node) = fields.get(key) {
-                    reader.problem(node.line, format!("`{key}`: expected within `alerts`, or without `alerts`"));
+                    reader.problem(
+                        node.line,
+                        format!("`{key}`: expected within `alerts`, or without `alerts`"),
+                    );
                 }
             }
             let rule = fields.get("alert").and_then(|node| reader.text(node, "alert")).map(str::to_owned);
@@ -112,7 +105,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> 
                 crate::yaml::Yaml::List(entries) => entries.as_slice(),
                 other => {
                     let found = other.kind();
-                    reader.problem(list.line, format!("`alerts`: expected a list, `[]` for none, found {found}"));
+                    reader.problem(
+                        list.line,
+                        format!("`alerts`: expected a list, `[]` for none, found {found}"),
+                    );
                     &[]
                 }
             };
@@ -199,7 +195,8 @@ impl Expectation {
             let named = |name: &str, subject: &str| {
                 alerts.iter().any(|alert| alert.rule == name && alert.subject(now) == subject)
             };
-            let others = now.firing().filter(|alert| of_rule(&alert.rule) && !named(&alert.rule, &alert.subject));
+            let others =
+                now.firing().filter(|alert| of_rule(&alert.rule) && !named(&alert.rule, &alert.subject));
             found.extend(others.map(|alert| {
                 line_of(&alert.rule, &alert.subject, StateWord::Firing.as_str(), Some(&alert.summary))
             }));
@@ -226,18 +223,12 @@ impl ExpectedAlert {
 
     /// What is expected, in one line that holds what the test names and nothing else.
     fn line(&self, now: &Standing<'_>) -> String {
-        let mut line =
-            line_of(&self.rule, self.subject(now), self.state.as_str(), self.summary.as_deref());
-        for (key, text) in &self.labels {
-            line += &format!(", label {key}={text:?}");
-        }
-        for (key, text) in &self.annotations {
-            line += &format!(", {key}={text:?}");
-        }
-        if let Some(retrain) = self.retrain {
-            line += if retrain { ", retrains" } else { ", does not retrain" };
-        }
-        line
+        let first = line_of(&self.rule, self.subject(now), self.state.as_str(), self.summary.as_deref());
+        let label = |(key, text): (&String, &String)| format!("label {key}={text:?}");
+        let annotation = |(key, text): (&String, &String)| format!("{key}={text:?}");
+        let retrain = self.retrain.map(retrain_words);
+        let parts = self.labels.iter().map(label).chain(self.annotations.iter().map(annotation));
+        [first].into_iter().chain(parts).chain(retrain).collect::<Vec<_>>().join(", ")
     }
 
     /// The same of what there is.
@@ -246,20 +237,23 @@ impl ExpectedAlert {
         let alert = now.alert(&self.rule, subject);
         let state = alert.map_or(StateWord::Inactive.as_str(), |alert| alert.state.as_str());
         let summary = alert.map_or("", |alert| alert.summary.as_str());
-        let mut line = line_of(&self.rule, subject, state, self.summary.as_ref().map(|_| summary));
-        for key in self.labels.keys() {
-            let label = alert.and_then(|alert| alert.labels.get(key)).map_or("", String::as_str);
-            line += &format!(", label {key}={label:?}");
-        }
-        for key in self.annotations.keys() {
+        let first = line_of(&self.rule, subject, state, self.summary.as_ref().map(|_| summary));
+        let label = |key: &String| {
+            let text = alert.and_then(|alert| alert.labels.get(key)).map_or("", String::as_str);
+            format!("label {key}={text:?}")
+        };
+        let annotation = |key: &String| {
             let text = now.annotation(&self.rule, subject, key).unwrap_or_default();
-            line += &format!(", {key}={text:?}");
-        }
-        if self.retrain.is_some() {
-            line += if now.retrains(&self.rule) { ", retrains" } else { ", does not retrain" };
-        }
-        line
+            format!("{key}={text:?}")
+        };
+        let retrain = self.retrain.map(|_| retrain_words(now.retrains(&self.rule)));
+        let parts = self.labels.keys().map(label).chain(self.annotations.keys().map(annotation));
+        [first].into_iter().chain(parts).chain(retrain).collect::<Vec<_>>().join(", ")
     }
+}
+
+fn retrain_words(retrains: bool) -> String {
+    if retrains { "retrains" } else { "does not retrain" }.to_owned()
 }
 
 fn line_of(rule: &str, subject: &str, state: &str, summary: Option<&str>) -> String {
@@ -310,7 +304,10 @@ pub(super) fn misfits(path: &str, test: &RuleTest, rules: &RuleSet) -> Vec<Probl
                     note(alert.line, format!("expected `subject`, as `{}` is for each {each}", rule.name));
                 }
                 (Some(subject), ForEach::Model) if subject != test.model.as_str() => {
-                    note(alert.line, format!("`subject`: `{}` is for the model, `{}`", rule.name, test.model));
+                    note(
+                        alert.line,
+                        format!("`subject`: `{}` is for the model, `{}`", rule.name, test.model),
+                    );
                 }
                 (Some(subject), ForEach::Feature | ForEach::Output)
                     if !of_rows && !given.contains(subject.as_str()) =>

@@ -28,8 +28,7 @@ pub(super) const KEYS: [&str; 11] = [
 ];
 const COLUMN_KEYS: [&str; 7] = ["verdict", "p", "n", "n_reference", "violations", "role", "kind"];
 
-const VERDICTS: [Verdict; 4] =
-    [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
+const VERDICTS: [Verdict; 4] = [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
 
 /// One or several equal windows.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,9 +182,8 @@ fn column(reader: &mut Reader<'_>, entry: &Entry<'_>, role: Role) -> Option<Colu
         word(reader, node, "role", &known, Role::as_str)
     });
     let kinds = [FeatureKind::Numeric, FeatureKind::Categorical, FeatureKind::Boolean];
-    let whole = |reader: &mut Reader<'_>, key: &str| {
-        fields.get(key).and_then(|node| count(reader, node, key))
-    };
+    let whole =
+        |reader: &mut Reader<'_>, key: &str| fields.get(key).and_then(|node| count(reader, node, key));
     Some(ColumnFigures {
         role: derived.unwrap_or(role),
         kind: fields

@@ -80,9 +80,9 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<RuleTest> {
     if let Some(name) = name {
         reader.context = format!("test \"{name}\": ");
     }
-    let model = fields
-        .required(reader, "model")
-        .and_then(|node| reader.value(node, "model", |text| ModelName::parse(text).map_err(|e| e.to_string())));
+    let model = fields.required(reader, "model").and_then(|node| {
+        reader.value(node, "model", |text| ModelName::parse(text).map_err(|e| e.to_string()))
+    });
     let window = match fields.get("window") {
         Some(node) => reader.value(node, "window", |text| {
             parse_duration(text).and_then(|length| {
@@ -182,7 +182,8 @@ fn reference(reader: &mut Reader<'_>, node: &Node) -> Option<Reference> {
 }
 
 fn windows(reader: &mut Reader<'_>, node: &Node) -> Option<Windows> {
-    let of_rows = matches!(&node.value, Yaml::Map(entries) if entries.iter().any(|(key, _)| key.name == "data"));
+    let of_rows =
+        matches!(&node.value, Yaml::Map(entries) if entries.iter().any(|(key, _)| key.name == "data"));
     if !of_rows {
         let fields = reader.fields(node, "a window", &figures::KEYS)?;
         return Some(Windows::Figures(Box::new(figures::read(reader, &fields, node.line))));
@@ -215,7 +216,10 @@ fn check_windows(reader: &mut Reader<'_>, windows: &[Windows], has_baseline: boo
                 }
             }
             Windows::Data(data) if !has_baseline => {
-                reader.problem(data.line, "windows of rows need the test's `baseline`, what they are compared with");
+                reader.problem(
+                    data.line,
+                    "windows of rows need the test's `baseline`, what they are compared with",
+                );
             }
             Windows::Data(_) => {}
         }
@@ -256,16 +260,14 @@ pub(super) fn share(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<f
 
 /// A number of rows or findings.
 pub(super) fn count(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<u64> {
-    reader.value(node, key, |text| {
-        text.parse().map_err(|_| format!("expected a whole number, found `{text}`"))
-    })
+    reader
+        .value(node, key, |text| text.parse().map_err(|_| format!("expected a whole number, found `{text}`")))
 }
 
 /// An instant.
 pub(super) fn time(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<DateTime<Utc>> {
     reader.value(node, key, |text| {
-        text.parse()
-            .map_err(|_| format!("expected a time such as `2025-01-01T00:00:00Z`, found `{text}`"))
+        text.parse().map_err(|_| format!("expected a time such as `2025-01-01T00:00:00Z`, found `{text}`"))
     })
 }
 

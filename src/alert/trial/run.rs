@@ -225,11 +225,17 @@ fn reports(test: &RuleTest, files: &impl Files) -> Result<Vec<DriftReport>, Fail
                     let aligned = Window::holding(at, test.window).start;
                     if at != aligned {
                         let near = time_text(aligned);
-                        return Err((figures.line, format!("`at`: expected the start of a window, such as {near}")));
+                        return Err((
+                            figures.line,
+                            format!("`at`: expected the start of a window, such as {near}"),
+                        ));
                     }
                     if at < next && !reports.is_empty() {
                         let end = time_text(next);
-                        return Err((figures.line, format!("`at`: expected {end} or later, where the windows before end")));
+                        return Err((
+                            figures.line,
+                            format!("`at`: expected {end} or later, where the windows before end"),
+                        ));
                     }
                     start = at;
                 }
@@ -245,7 +251,10 @@ fn reports(test: &RuleTest, files: &impl Files) -> Result<Vec<DriftReport>, Fail
                 let first = found.first().map(|report| report.window_start);
                 if !reports.is_empty() && first.is_some_and(|first| first < next) {
                     let end = time_text(next);
-                    return Err((data.line, format!("expected rows of {end} or later, where the windows before end")));
+                    return Err((
+                        data.line,
+                        format!("expected rows of {end} or later, where the windows before end"),
+                    ));
                 }
                 for report in &mut found {
                     report.model = ModelName::clone(&test.model);

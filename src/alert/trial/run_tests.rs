@@ -36,7 +36,7 @@ impl Files for Sawtooth {
         let (rows, offset) = self.0.get(path).ok_or_else(|| format!("`{path}` is not there"))?.clone();
         let begin = DateTime::from_timestamp(1_735_689_600, 0).unwrap();
         let times = rows.clone().map(|minute| begin + TimeDelta::minutes(minute)).collect();
-        let values = rows.map(|row| Value::Number((row * 7 % 101) as f64 + offset)).collect();
+        let values = rows.map(|row| Value::Number((row * 7).rem_euclid(101) as f64 + offset)).collect();
         Ok(Rows { columns: vec![Column { name: "x".into(), values }], times: time.map(|_| times) })
     }
 
@@ -61,9 +61,8 @@ fn run_text(text: &str) -> Result<Outcome, Problem> {
 
 /// Runs a test of the given windows and expectations; the differences, with the lines they belong to.
 fn mismatches(windows: &str, expect: &str) -> Vec<(u64, String, Vec<String>)> {
-    let text = format!(
-        "tests:\n- name: t\n  model: m\n  window: 1h\n  windows:\n{windows}\n  expect:\n{expect}"
-    );
+    let text =
+        format!("tests:\n- name: t\n  model: m\n  window: 1h\n  windows:\n{windows}\n  expect:\n{expect}");
     let outcome = run_text(&text).unwrap();
     let diff = |mismatch: &Mismatch| (mismatch.line, mismatch.moment.clone(), mismatch.diff());
     outcome.mismatches.iter().map(diff).collect()
@@ -155,7 +154,9 @@ fn windows_of_rows_are_judged_as_the_sidecar_does() {
 #[test]
 fn what_cannot_be_run_says_where() {
     let text = |windows: &str, expect: &str| {
-        format!("tests:\n- name: t\n  model: m\n  baseline: reference.csv\n  windows:\n{windows}\n  expect:\n  - {{{expect}}}")
+        format!(
+            "tests:\n- name: t\n  model: m\n  baseline: reference.csv\n  windows:\n{windows}\n  expect:\n  - {{{expect}}}"
+        )
     };
     for (windows, expect, expected) in [
         ("  - {data: gone.csv}", "after: 1w, alerts: []", "6: test \"t\": `gone.csv` is not there"),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::cli::ExitStatus;
 use crate::alert::RuleSet;
+use crate::cli::ExitStatus;
 
 /// Prints one `path:line: problem` per problem, the form editors and CI already parse.
 ///

@@ -232,8 +232,7 @@ struct Beside<'a>(&'a Path);
 
 impl Files for Beside<'_> {
     fn rows(&self, path: &str, time: Option<&str>) -> Result<Rows, String> {
-        let mut table =
-            frames::read_table(&beside(self.0, path), None).map_err(|error| error.to_string())?;
+        let mut table = frames::read_table(&beside(self.0, path), None).map_err(|error| error.to_string())?;
         let times = match time {
             Some(name) => Some(table.times(name).map_err(|error| error.to_string())?),
             None => None,

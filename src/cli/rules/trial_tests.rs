@@ -22,7 +22,10 @@ fn run_files(files: &[(&str, &str)], json: bool) -> (ExitStatus, String) {
 #[test]
 fn a_folder_of_tests_passes_or_fails() {
     let (status, out) = run_files(&[("r.yaml", RULES), ("r.test.yaml", TESTS)], false);
-    assert_eq!((status, out.as_str()), (ExitStatus::Success, "r.yaml:4: A has no silent test\n1 tests in 1 files: all passed\n"));
+    assert_eq!(
+        (status, out.as_str()),
+        (ExitStatus::Success, "r.yaml:4: A has no silent test\n1 tests in 1 files: all passed\n")
+    );
     let (status, out) = run_files(&[("r.yaml", &RULES.replace("0.2", "0.4")), ("r.test.yaml", TESTS)], false);
     assert_eq!(status, ExitStatus::Failure);
     assert_eq!(
@@ -34,9 +37,18 @@ fn a_folder_of_tests_passes_or_fails() {
 #[test]
 fn what_cannot_run_is_status_2() {
     for (files, expected) in [
-        (vec![("r.test.yaml", TESTS)], "r.test.yaml:1: failed to read `r.yaml`: No such file or directory (os error 2)"),
-        (vec![("r.yaml", "groups: []"), ("r.test.yaml", TESTS)], "r.yaml:1: expected at least one entry in `groups`"),
-        (vec![("r.yaml", RULES), ("r.test.yaml", "tests: []")], "r.test.yaml:1: expected at least one entry in `tests`"),
+        (
+            vec![("r.test.yaml", TESTS)],
+            "r.test.yaml:1: failed to read `r.yaml`: No such file or directory (os error 2)",
+        ),
+        (
+            vec![("r.yaml", "groups: []"), ("r.test.yaml", TESTS)],
+            "r.yaml:1: expected at least one entry in `groups`",
+        ),
+        (
+            vec![("r.yaml", RULES), ("r.test.yaml", "tests: []")],
+            "r.test.yaml:1: expected at least one entry in `tests`",
+        ),
         (
             vec![("r.yaml", RULES), ("r.test.yaml", &TESTS.replace("alert: A", "alert: B"))],
             "r.test.yaml:7: test \"it fires\": `alert`: no rule of the rule files is called `B`",
@@ -49,7 +61,10 @@ fn what_cannot_run_is_status_2() {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(status, ExitStatus::Error);
         let problem = &json["files"][0]["problems"][0];
-        assert!(expected.ends_with(problem["message"].as_str().unwrap()) || expected.contains("`B`"), "{json}");
+        assert!(
+            expected.ends_with(problem["message"].as_str().unwrap()) || expected.contains("`B`"),
+            "{json}"
+        );
     }
 }
 
@@ -106,5 +121,8 @@ fn tests_beside_the_rules_of_the_settings_are_found() {
     assert_eq!(check_beside(&with_rules).unwrap(), "1 tests in 1 files, not run (`driftline rules test`)");
     std::fs::write(path("r.test.yaml"), TESTS.replace("subject: x", "subject: y")).unwrap();
     let error = check_beside(&with_rules).unwrap_err().to_string();
-    assert!(error.contains("r.test.yaml:7: test \"it fires\": `subject`: no window has a column `y`"), "{error}");
+    assert!(
+        error.contains("r.test.yaml:7: test \"it fires\": `subject`: no window has a column `y`"),
+        "{error}"
+    );
 }

@@ -102,8 +102,7 @@ impl ModelReplay {
                 let of = |side: &Side| {
                     side.replayed.rules.get(name).map(|rule| side.figures(Some((name, rule)), run_minutes))
                 };
-                let figures =
-                    Compared { in_force: of(&in_force), replayed: changed.as_ref().and_then(of) };
+                let figures = Compared { in_force: of(&in_force), replayed: changed.as_ref().and_then(of) };
                 RuleCompared { rule: name.clone(), figures }
             })
             .collect();

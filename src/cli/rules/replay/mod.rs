@@ -8,6 +8,8 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::PgPool;
+use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use self::figures::{ModelReplay, Side};
 use crate::alert::replay::Replay;
@@ -25,8 +27,8 @@ mod figures;
 mod page;
 mod table;
 
-/// Reports that are in memory at a time.
-const BATCH: usize = 32;
+/// Reports that are read at a time; as many are read ahead.
+const BATCH: usize = 16;
 
 /// Windows from which on a bar is worth its flicker.
 const WORTH_SHOWING: usize = 200;
@@ -164,13 +166,24 @@ async fn replay(
         .collect();
     let ids = store::history::reports(db, model, from).await?;
     let bar = progress(ids.len());
-    for batch in ids.chunks(BATCH) {
-        for (id, report, judged_at) in store::history::read(db, batch).await? {
+    let mut batches = ids.chunks(BATCH).map(<[Uuid]>::to_vec);
+    // The next batch is read while one is judged; no more than one, so that they come in order.
+    let mut ahead = JoinSet::new();
+    let mut read_on = |ahead: &mut JoinSet<_>| {
+        if let Some(batch) = batches.next() {
+            let db = db.clone();
+            ahead.spawn(async move { store::history::read(&db, &batch).await });
+        }
+    };
+    read_on(&mut ahead);
+    while let Some(batch) = ahead.join_next().await {
+        let batch = batch??;
+        read_on(&mut ahead);
+        for (id, report, judged_at) in batch {
             for side in &mut sides {
                 let evaluation = side.replay.window(&report, id, judged_at);
                 for request in evaluation.retrains.iter().filter(|_| training.is_some()) {
-                    if let Some(state) =
-                        decide(db, &side.rehearsal, request, judged_at, needs_labels).await?
+                    if let Some(state) = decide(db, &side.rehearsal, request, judged_at, needs_labels).await?
                     {
                         side.rehearsal.run(request, state, judged_at);
                     }
@@ -180,10 +193,9 @@ async fn replay(
         }
     }
     bar.finish_and_clear();
-    let mut sides = sides.into_iter().map(|side| Side {
-        replayed: side.replay.finish(),
-        runs: side.rehearsal.runs().to_vec(),
-    });
+    let mut sides = sides
+        .into_iter()
+        .map(|side| Side { replayed: side.replay.finish(), runs: side.rehearsal.runs().to_vec() });
     let in_force_side = sides.next().context("the rules in force were not replayed")?;
     let rules = [Some(in_force), changed];
     let wants_runs = rules

@@ -27,7 +27,8 @@ pub(super) fn render(models: &[ModelReplay], days: u32) -> String {
 
 fn write_page(page: &mut String, models: &[ModelReplay], days: u32) -> std::fmt::Result {
     let compared = models.iter().any(ModelReplay::is_compared);
-    let title = if compared { "What the changed rules would have done" } else { "What the rules would have done" };
+    let title =
+        if compared { "What the changed rules would have done" } else { "What the rules would have done" };
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -156,19 +157,15 @@ fn write_figures(page: &mut String, model: &ModelReplay, loud: &[&RuleCompared])
         );
     }
     page.push_str("</tr></thead>\n");
-    let all = [("All rules", &model.total)];
+    let all = (loud.len() != 1).then_some(("All rules", &model.total));
     let rules = loud.iter().map(|rule| (rule.rule.as_str(), &rule.figures));
     for (name, figures) in all.into_iter().chain(rules) {
         let columns = if model.is_compared() { 4 } else { 2 };
-        write!(
-            page,
-            "<tbody><tr><th scope=\"rowgroup\" colspan=\"{columns}\">{}</th></tr>\n",
-            escape(name)
-        )?;
+        writeln!(page, "<tbody><tr><th scope=\"rowgroup\" colspan=\"{columns}\">{}</th></tr>", escape(name))?;
         for (row, (label, _, _)) in ROWS.iter().enumerate() {
             let cells = cells_of(figures, row);
             let differs = model.is_compared() && !matches!(cells[2].as_str(), "=" | "");
-            let class = if differs { " class=\"changed\"" } else { "" };
+            let class = if differs { " class=\"differs\"" } else { "" };
             write!(page, "<tr{class}><th scope=\"row\">{label}</th>")?;
             for cell in cells.iter().take(columns - 1) {
                 write!(page, "<td class=\"n\">{}</td>", escape(cell))?;

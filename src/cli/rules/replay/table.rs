@@ -37,8 +37,10 @@ pub(super) fn print(model: &ModelReplay, out: &mut impl Write) -> anyhow::Result
         header.extend(["replayed", "difference"]);
     }
     table.load_style(presets::NOTHING).set_header(header);
-    add(&mut table, "all rules", &model.total, model.is_compared());
     let (loud, silent): (Vec<_>, Vec<_>) = model.rules.iter().partition(|rule| fired(&rule.figures));
+    if loud.len() != 1 {
+        add(&mut table, "all rules", &model.total, model.is_compared());
+    }
     for rule in &loud {
         add(&mut table, &rule.rule, &rule.figures, model.is_compared());
     }
@@ -71,9 +73,10 @@ pub(super) fn print(model: &ModelReplay, out: &mut impl Write) -> anyhow::Result
 
 /// `bike-demand: 720 windows, 2025-01-01 00:00 to 2025-01-31 00:00`.
 pub(super) fn headline(model: &ModelReplay) -> String {
-    let span = model.from.zip(model.until).map(|(from, until)| {
-        format!(", {} to {} UTC", from.format("%F %H:%M"), until.format("%F %H:%M"))
-    });
+    let span = model
+        .from
+        .zip(model.until)
+        .map(|(from, until)| format!(", {} to {} UTC", from.format("%F %H:%M"), until.format("%F %H:%M")));
     let plural = if model.windows == 1 { "window" } else { "windows" };
     format!("{}: {} {plural}{}", model.model, model.windows, span.unwrap_or_default())
 }
@@ -88,7 +91,9 @@ pub(super) fn notes(model: &ModelReplay) -> Vec<String> {
         if let Some(minutes) = model.run_minutes {
             let (minutes, runs) = (decimal(minutes), model.finished_runs);
             let plural = if runs == 1 { "run" } else { "runs" };
-            notes.push(format!("a run is taken to last {minutes} minutes, the mean of {runs} finished {plural}"));
+            notes.push(format!(
+                "a run is taken to last {minutes} minutes, the mean of {runs} finished {plural}"
+            ));
         }
         notes.push(
             "runs are taken to begin at once and to end well; the windows after them are as they were judged then"
@@ -131,7 +136,8 @@ pub(super) fn cells_of(figures: &Compared, row: usize) -> [String; 3] {
         None => Some(0.0),
         Some(figures) => number(figures),
     };
-    let difference = value(&figures.in_force).zip(value(&figures.replayed)).map(|(before, after)| after - before);
+    let difference =
+        value(&figures.in_force).zip(value(&figures.replayed)).map(|(before, after)| after - before);
     let difference = match difference {
         None => String::new(),
         Some(change) if text(change.abs()) == text(0.0) => "=".to_owned(),
