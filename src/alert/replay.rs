@@ -133,7 +133,9 @@ impl<'a> Replay<'a> {
         let rules = self.counts.into_iter().map(|(name, mut counts)| {
             if let Some(end) = end {
                 let firing: Vec<String> = counts.firing.keys().cloned().collect();
-                firing.iter().for_each(|fingerprint| counts.end(fingerprint, end));
+                for fingerprint in &firing {
+                    counts.end(fingerprint, end);
+                }
             }
             let length = |spell: &Spell| (spell.until - spell.from).num_seconds();
             let replayed = RuleReplayed {

@@ -1,6 +1,7 @@
 //! Windows of a test that are given as rows: counted on a baseline and judged as the sidecar does.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -64,7 +65,7 @@ impl Reference {
     /// Reads or builds the baseline, as `driftline baseline build` does.
     pub(super) fn baseline(&self, test: &RuleTest, files: &impl Files) -> Result<Baseline, Failed> {
         let failed = |message: String| (self.line, format!("`{}`: {message}", self.path));
-        if self.path.ends_with(".json") {
+        if Path::new(&self.path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             let document = files.text(&self.path).map_err(|message| (self.line, message))?;
             return Baseline::from_json(&document).map_err(|error| failed(error.to_string()));
         }

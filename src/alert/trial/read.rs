@@ -190,15 +190,14 @@ fn windows(reader: &mut Reader<'_>, node: &Node) -> Option<Windows> {
     }
     let fields = reader.fields(node, "windows of rows", &DATA_KEYS)?;
     let data = fields.required(reader, "data")?;
-    let files: Vec<(String, u64)> = match &data.value {
-        Yaml::Scalar(path) => vec![(path.clone(), data.line)],
-        _ => {
-            let entries = reader.list(data, "`data`");
-            entries
-                .iter()
-                .filter_map(|entry| Some((reader.text(entry, "data")?.to_owned(), entry.line)))
-                .collect()
-        }
+    let files: Vec<(String, u64)> = if let Yaml::Scalar(path) = &data.value {
+        vec![(path.clone(), data.line)]
+    } else {
+        let entries = reader.list(data, "`data`");
+        entries
+            .iter()
+            .filter_map(|entry| Some((reader.text(entry, "data")?.to_owned(), entry.line)))
+            .collect()
     };
     let time = fields.get("time").and_then(|node| reader.text(node, "time")).map(str::to_owned);
     Some(Windows::Data(DataWindows { line: node.line, files, time }))

@@ -32,110 +32,98 @@ fn a_file_names_its_rules_or_is_named_after_them() {
     assert_eq!(files, [("a.yaml".to_owned(), 1), ("b.yaml".to_owned(), 1)]);
 }
 
+/// A line of a test, and what is said of it.
+const WRONG: [(&str, &str); 31] = [
+    ("  wimdow: 1h", "6: test 1: unknown key `wimdow` in a test, did you mean `window`?"),
+    ("  window: 0", "6: test \"t\": `window`: expected a length over 0"),
+    ("  window: 1w", "6: test \"t\": `window`: expected a duration such as 30s, 5m, 1h or 30d, found `1w`"),
+    ("  windows: []", "5: test \"t\": expected at least one entry in `windows`"),
+    ("  windows: [{row: 1}]", "5: test \"t\": unknown key `row` in a window, did you mean `rows`?"),
+    ("  windows: [{rows: -1}]", "5: test \"t\": `rows`: expected a whole number, found `-1`"),
+    ("  windows: [{repeat: 0}]", "5: test \"t\": `repeat`: expected 1 to 10000 windows, found 0"),
+    (
+        "  windows: [{repeat: 9000}, {repeat: 9000}]",
+        "5: test \"t\": expected at most 10000 windows in a test",
+    ),
+    (
+        "  windows: [{at: noon}]",
+        "5: test \"t\": `at`: expected a time such as `2025-01-01T00:00:00Z`, found `noon`",
+    ),
+    ("  windows: [{loss_share: 2}]", "5: test \"t\": `loss_share`: expected a number from 0 to 1, found `2`"),
+    (
+        "  windows: [{verdict: drifted}]",
+        "5: test \"t\": `verdict`: expected one of `ok`, `drift`, `insufficient_data`, `untrusted`, found `drifted`, did you mean `drift`?",
+    ),
+    ("  windows: [{columns: [temp]}]", "5: test \"t\": `columns`: expected a mapping, found a list"),
+    (
+        "  windows: [{columns: {temp: {psy: 1}}}]",
+        "5: test \"t\": unknown key `psy` in the column `temp`, did you mean `psi`?",
+    ),
+    ("  windows: [{columns: {temp: {psi: high}}}]", "5: test \"t\": `psi`: expected a number, found `high`"),
+    ("  windows: [{columns: {temp: {psi: inf}}}]", "5: test \"t\": `psi`: expected a number, found `inf`"),
+    (
+        "  windows: [{columns: {temp: {kind: numeirc}}}]",
+        "5: test \"t\": `kind`: expected one of `numeric`, `categorical`, `boolean`, found `numeirc`, did you mean `numeric`?",
+    ),
+    (
+        "  windows: [{traffic: {upstream_p98: 1}}]",
+        "5: test \"t\": unknown key `upstream_p98` in `traffic`, did you mean `upstream_p90`?",
+    ),
+    (
+        "  windows: [{traffic: {baseline.requests: 1}}]",
+        "5: test \"t\": `traffic.baseline.requests`: expected `requests` beside it",
+    ),
+    ("  windows: [{violations: 10001}]", "5: test \"t\": `violations`: expected at most 10000, found 10001"),
+    (
+        "  windows: [{data: a.csv}]",
+        "5: test \"t\": windows of rows need the test's `baseline`, what they are compared with",
+    ),
+    (
+        "  windows: [{data: a.csv, repeat: 2}]",
+        "5: test \"t\": unknown key `repeat` in windows of rows, expected one of `data`, `time`",
+    ),
+    (
+        "  baseline: {data: a.csv, kinds: {x: text}}",
+        "6: test \"t\": `kinds`: expected one of `numeric`, `categorical`, `boolean`, found `text`",
+    ),
+    (
+        "  criteria: {false_alarms: often}",
+        "6: test \"t\": `false_alarms`: expected a budget such as `2 per 1d`, found `often`",
+    ),
+    (
+        "  expect: [{alerts: []}]",
+        "5: test \"t\": expected `after` (such as `2 windows`) or `at` (a time), one of them",
+    ),
+    (
+        "  expect: [{after: 2h, alerts: []}]",
+        "5: test \"t\": `after`: expected a number of windows such as `2 windows` or `2w`, found `2h`",
+    ),
+    (
+        "  expect: [{after: 1w, alerts: none}]",
+        "5: test \"t\": `alerts`: expected a list, `[]` for none, found a single value",
+    ),
+    ("  expect: [{after: 1w}]", "5: test \"t\": expected `alert` in an expectation"),
+    (
+        "  expect: [{after: 1w, alert: A, state: fired}]",
+        "5: test \"t\": `state`: expected one of `inactive`, `pending`, `firing`, `resolved`, found `fired`, did you mean `firing`?",
+    ),
+    (
+        "  expect: [{after: 1w, alerts: [], state: firing}]",
+        "5: test \"t\": `state`: expected within `alerts`, or without `alerts`",
+    ),
+    (
+        "  expect: [{after: 1w, alerts: [{alart: A}]}]",
+        "5: test \"t\": unknown key `alart` in an alert, did you mean `alert`?",
+    ),
+    (
+        "  expect: [{after: 1w, alert: A, retrain: maybe}]",
+        "5: test \"t\": `retrain`: expected one of `true`, `false`, found `maybe`",
+    ),
+];
+
 #[test]
 fn every_problem_has_its_line_and_a_remedy() {
-    for (line, expected) in [
-        ("  wimdow: 1h", "6: test 1: unknown key `wimdow` in a test, did you mean `window`?"),
-        ("  window: 0", "6: test \"t\": `window`: expected a length over 0"),
-        (
-            "  window: 1w",
-            "6: test \"t\": `window`: expected a duration such as 30s, 5m, 1h or 30d, found `1w`",
-        ),
-        ("  windows: []", "5: test \"t\": expected at least one entry in `windows`"),
-        ("  windows: [{row: 1}]", "5: test \"t\": unknown key `row` in a window, did you mean `rows`?"),
-        ("  windows: [{rows: -1}]", "5: test \"t\": `rows`: expected a whole number, found `-1`"),
-        ("  windows: [{repeat: 0}]", "5: test \"t\": `repeat`: expected 1 to 10000 windows, found 0"),
-        (
-            "  windows: [{repeat: 9000}, {repeat: 9000}]",
-            "5: test \"t\": expected at most 10000 windows in a test",
-        ),
-        (
-            "  windows: [{at: noon}]",
-            "5: test \"t\": `at`: expected a time such as `2025-01-01T00:00:00Z`, found `noon`",
-        ),
-        (
-            "  windows: [{loss_share: 2}]",
-            "5: test \"t\": `loss_share`: expected a number from 0 to 1, found `2`",
-        ),
-        (
-            "  windows: [{verdict: drifted}]",
-            "5: test \"t\": `verdict`: expected one of `ok`, `drift`, `insufficient_data`, `untrusted`, found `drifted`, did you mean `drift`?",
-        ),
-        ("  windows: [{columns: [temp]}]", "5: test \"t\": `columns`: expected a mapping, found a list"),
-        (
-            "  windows: [{columns: {temp: {psy: 1}}}]",
-            "5: test \"t\": unknown key `psy` in the column `temp`, did you mean `psi`?",
-        ),
-        (
-            "  windows: [{columns: {temp: {psi: high}}}]",
-            "5: test \"t\": `psi`: expected a number, found `high`",
-        ),
-        (
-            "  windows: [{columns: {temp: {psi: inf}}}]",
-            "5: test \"t\": `psi`: expected a number, found `inf`",
-        ),
-        (
-            "  windows: [{columns: {temp: {kind: numeirc}}}]",
-            "5: test \"t\": `kind`: expected one of `numeric`, `categorical`, `boolean`, found `numeirc`, did you mean `numeric`?",
-        ),
-        (
-            "  windows: [{traffic: {upstream_p98: 1}}]",
-            "5: test \"t\": unknown key `upstream_p98` in `traffic`, did you mean `upstream_p90`?",
-        ),
-        (
-            "  windows: [{traffic: {baseline.requests: 1}}]",
-            "5: test \"t\": `traffic.baseline.requests`: expected `requests` beside it",
-        ),
-        (
-            "  windows: [{violations: 10001}]",
-            "5: test \"t\": `violations`: expected at most 10000, found 10001",
-        ),
-        (
-            "  windows: [{data: a.csv}]",
-            "5: test \"t\": windows of rows need the test's `baseline`, what they are compared with",
-        ),
-        (
-            "  windows: [{data: a.csv, repeat: 2}]",
-            "5: test \"t\": unknown key `repeat` in windows of rows, expected one of `data`, `time`",
-        ),
-        (
-            "  baseline: {data: a.csv, kinds: {x: text}}",
-            "6: test \"t\": `kinds`: expected one of `numeric`, `categorical`, `boolean`, found `text`",
-        ),
-        (
-            "  criteria: {false_alarms: often}",
-            "6: test \"t\": `false_alarms`: expected a budget such as `2 per 1d`, found `often`",
-        ),
-        (
-            "  expect: [{alerts: []}]",
-            "5: test \"t\": expected `after` (such as `2 windows`) or `at` (a time), one of them",
-        ),
-        (
-            "  expect: [{after: 2h, alerts: []}]",
-            "5: test \"t\": `after`: expected a number of windows such as `2 windows` or `2w`, found `2h`",
-        ),
-        (
-            "  expect: [{after: 1w, alerts: none}]",
-            "5: test \"t\": `alerts`: expected a list, `[]` for none, found a single value",
-        ),
-        ("  expect: [{after: 1w}]", "5: test \"t\": expected `alert` in an expectation"),
-        (
-            "  expect: [{after: 1w, alert: A, state: fired}]",
-            "5: test \"t\": `state`: expected one of `inactive`, `pending`, `firing`, `resolved`, found `fired`, did you mean `firing`?",
-        ),
-        (
-            "  expect: [{after: 1w, alerts: [], state: firing}]",
-            "5: test \"t\": `state`: expected within `alerts`, or without `alerts`",
-        ),
-        (
-            "  expect: [{after: 1w, alerts: [{alart: A}]}]",
-            "5: test \"t\": unknown key `alart` in an alert, did you mean `alert`?",
-        ),
-        (
-            "  expect: [{after: 1w, alert: A, retrain: maybe}]",
-            "5: test \"t\": `retrain`: expected one of `true`, `false`, found `maybe`",
-        ),
-    ] {
+    for (line, expected) in WRONG {
         let found = problems(&with(line));
         assert!(found.iter().any(|problem| problem == expected), "{line}\n{found:#?}");
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::data::{Failed, Files};
-use super::expect::Moment;
+use super::expect::{Expectation, Moment};
 use super::figures::ColumnFigures;
 use super::{Mismatch, RuleTest, Windows, time_text, window};
 use crate::alert::evaluate::{StoredAlert, evaluate};
@@ -153,14 +153,15 @@ pub(super) fn run(test: &RuleTest, rules: &RuleSet, files: &impl Files) -> Resul
             }
         }
     }
-    for (expectation, _) in test.expectations.iter().zip(&checked).filter(|(_, checked)| !**checked) {
+    let mut left = test.expectations.iter().zip(&checked).filter(|(_, checked)| !**checked);
+    if let Some((expectation, _)) = left.next() {
         let (wanted, limit) = match expectation.moment {
             Moment::Windows(after) => (format!("{after} windows"), format!("the test has {}", reports.len())),
             Moment::Time(at) => (time_text(at), format!("the first window begins at {}", time_text(begin))),
         };
         return Err((expectation.line, format!("{wanted}: {limit}")));
     }
-    let fired = test.expectations.iter().flat_map(|expectation| expectation.alerts());
+    let fired = test.expectations.iter().flat_map(Expectation::alerts);
     let fired = fired.filter(|alert| alert.state == super::expect::StateWord::Firing);
     let silent = rules.rules.iter().map(|rule| &rule.name).filter(|rule| {
         !reports.is_empty()

@@ -194,7 +194,9 @@ fn coverage_asks_for_both_kinds_of_test() {
     };
     let missing = |outcomes: &[Outcome]| -> Vec<String> {
         let mut coverage = Coverage::default();
-        outcomes.iter().for_each(|outcome| coverage.add(outcome));
+        for outcome in outcomes {
+            coverage.add(outcome);
+        }
         coverage.gaps(&rules()).into_iter().map(|gap| format!("{} {}", gap.rule, gap.missing)).collect()
     };
     let firing = run(TWO, "  - {after: 2w, alert: Drift, subject: temp}");

@@ -87,13 +87,13 @@ impl ModelReplay {
     /// Puts both sides together.
     pub(super) fn new(
         model: &ModelName,
-        in_force: Side,
-        changed: Option<Side>,
+        in_force: &Side,
+        changed: Option<&Side>,
         length: Option<(Duration, u64)>,
         notes: Vec<String>,
     ) -> Self {
         let run_minutes = length.map(|(mean, _)| mean.as_secs_f64() / 60.0);
-        let sides = [Some(&in_force), changed.as_ref()];
+        let sides = [Some(in_force), changed];
         let names: BTreeSet<&String> =
             sides.into_iter().flatten().flat_map(|side| side.replayed.rules.keys()).collect();
         let rules = names
@@ -102,7 +102,7 @@ impl ModelReplay {
                 let of = |side: &Side| {
                     side.replayed.rules.get(name).map(|rule| side.figures(Some((name, rule)), run_minutes))
                 };
-                let figures = Compared { in_force: of(&in_force), replayed: changed.as_ref().and_then(of) };
+                let figures = Compared { in_force: of(in_force), replayed: changed.and_then(of) };
                 RuleCompared { rule: name.clone(), figures }
             })
             .collect();
@@ -114,7 +114,7 @@ impl ModelReplay {
             until: in_force.replayed.end,
             run_minutes,
             finished_runs: length.map_or(0, |(_, runs)| runs),
-            total: Compared { in_force: Some(total(&in_force)), replayed: changed.as_ref().map(total) },
+            total: Compared { in_force: Some(total(in_force)), replayed: changed.map(total) },
             rules,
             notes,
         }

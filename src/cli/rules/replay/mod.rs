@@ -209,7 +209,7 @@ async fn replay(
     } else if wants_runs && length.is_none() {
         notes.push("no run of the model has come to a result yet: what one takes is unknown".to_owned());
     }
-    Ok(ModelReplay::new(model, in_force_side, sides.next(), length, notes))
+    Ok(ModelReplay::new(model, &in_force_side, sides.next().as_ref(), length, notes))
 }
 
 /// The state in which `request` would be written down, if it would.

@@ -11,7 +11,10 @@ pub(in crate::cli::rules::replay) fn hour(hour: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_735_689_600 + 3600 * hour, 0).unwrap()
 }
 
-fn side(rules: &[(&str, u64, &[(i64, i64)])]) -> Side {
+/// A rule, how often it fired, and in which hours.
+type Fired<'a> = (&'a str, u64, &'a [(i64, i64)]);
+
+fn side(rules: &[Fired<'_>]) -> Side {
     let rules = rules.iter().map(|(name, alerts, spells)| {
         let spells: Vec<Spell> =
             spells.iter().map(|(from, until)| Spell { from: hour(*from), until: hour(*until) }).collect();
@@ -38,7 +41,7 @@ pub(in crate::cli::rules::replay) fn example() -> ModelReplay {
     let changed = side(&[("Both", 1, &[(84, 126)]), ("New<b>", 1, &[(10, 94)]), ("Calm", 0, &[])]);
     let model = ModelName::parse("bike-demand").unwrap();
     let note = "a & b".to_owned();
-    ModelReplay::new(&model, in_force, Some(changed), Some((Duration::from_secs(90), 2)), vec![note])
+    ModelReplay::new(&model, &in_force, Some(&changed), Some((Duration::from_secs(90), 2)), vec![note])
 }
 
 /// Words of each line, single blanks between them.
