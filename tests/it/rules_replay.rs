@@ -82,7 +82,8 @@ async fn fill(pool: &PgPool, baseline: &Baseline) {
                 model: model(),
                 model_version: String::new(),
                 baseline: baseline.version().to_owned(),
-                minute: begin() + TimeDelta::hours(i64::from(window)),
+                // Later than the lateness of the window before.
+                minute: begin() + TimeDelta::hours(i64::from(window)) + TimeDelta::minutes(5),
                 replica: "r".into(),
                 part: 0,
                 rows: u64::from(rows),
@@ -202,7 +203,7 @@ async fn the_rules_in_force_replay_to_what_is_stored() {
     .execute(&pool)
     .await
     .unwrap();
-    sqlx::query("insert into label (model, row_id, value, labelled_at, created_at) values ($1, 'a', '1', now(), now() - interval '1 day')")
+    sqlx::query("insert into label (model, row_id, value, labelled_at, predicted_at, created_at) values ($1, 'a', '1', now(), now(), now() - interval '1 day')")
         .bind(model().as_str())
         .execute(&pool)
         .await

@@ -104,8 +104,8 @@ const WRONG: [(&str, &str); 31] = [
     ),
     ("  expect: [{after: 1w}]", "5: test \"t\": expected `alert` in an expectation"),
     (
-        "  expect: [{after: 1w, alert: A, state: fired}]",
-        "5: test \"t\": `state`: expected one of `inactive`, `pending`, `firing`, `resolved`, found `fired`, did you mean `firing`?",
+        "  expect: [{after: 1w, alert: A, state: firng}]",
+        "5: test \"t\": `state`: expected one of `inactive`, `pending`, `firing`, `resolved`, found `firng`, did you mean `firing`?",
     ),
     (
         "  expect: [{after: 1w, alerts: [], state: firing}]",
