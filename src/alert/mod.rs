@@ -31,10 +31,15 @@ mod traffic_names;
 mod view;
 mod vocabulary;
 
+pub mod replay;
+pub mod trial;
+
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]
 mod segments_tests;
+#[cfg(test)]
+mod shipped_looks_tests;
 #[cfg(test)]
 mod shipped_tests;
 #[cfg(test)]

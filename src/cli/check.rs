@@ -32,6 +32,7 @@ pub(super) async fn run(config: Option<&Path>, out: &mut impl Write) -> anyhow::
         }
     };
     note("rules", app::load_rules(&settings).map(|rules| format!("{} rules", rules.rules.len())))?;
+    note("rule tests", super::rules::check_beside(&settings))?;
     let expectations = app::load_expectations(&settings);
     let expected = expectations.as_ref().map_or_else(|_| ByModel::default(), Clone::clone);
     note("expectations", expectations.map(|read| format!("{} files", read.len())))?;

@@ -81,7 +81,7 @@ enum Command {
     /// List, show, acknowledge and silence alerts
     #[command(subcommand)]
     Alerts(alerts::Command),
-    /// Check rule files
+    /// Check and test rule files, and replay them over what is stored
     #[command(subcommand)]
     Rules(rules::Command),
     /// List and test receivers, and have messages tried again
@@ -121,8 +121,8 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Expectations(command) => expectations::run(command, || load_settings(config), out),
         Command::Schema(command) => schema::run(command, load_settings(config)?, out).await,
         Command::Alerts(command) => alerts::run(command, load_settings(config)?, out).await,
-        Command::Rules(command) => rules::run(command, out),
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
+        Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;

@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod policy;
 pub mod gate;
 pub mod importance;
+pub mod rehearsal;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, SegmentSpec, Source, Task, TrainingSpec};

@@ -25,6 +25,7 @@ pub mod alert_life;
 pub mod baseline;
 pub mod cluster;
 pub mod drift_report;
+pub mod history;
 pub mod ingested;
 pub mod internal_fault;
 pub mod model;

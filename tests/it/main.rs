@@ -20,6 +20,7 @@ mod privacy;
 mod receivers;
 mod retrain;
 mod rule_reload;
+mod rules_replay;
 mod schema;
 mod segments;
 mod self_watch;

@@ -27,6 +27,7 @@ mod sort;
 mod table;
 
 use columns::Plan;
+pub(super) use html::{STYLE, escape};
 use progress::Progress;
 
 #[derive(Debug, Args)]

@@ -9,7 +9,8 @@ mod drawing;
 mod feature;
 mod tables;
 
-const STYLE: &str = include_str!("report.css");
+/// The look of every page that driftline writes: light and dark.
+pub(in crate::cli) const STYLE: &str = include_str!("report.css");
 
 /// Features whose details are open from the start.
 const OPEN: usize = 5;
@@ -202,7 +203,7 @@ fn write_how_to_read(page: &mut String, comparison: &Comparison) -> std::fmt::Re
 }
 
 /// Text that is safe between tags and in attributes.
-fn escape(text: &str) -> String {
+pub(in crate::cli) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -1,4 +1,4 @@
-//! `driftline rules`: check rule files.
+//! `driftline rules check`: rule files, every problem with its place.
 
 use std::fs;
 use std::io::Write;
@@ -6,32 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::ExitStatus;
 use crate::alert::RuleSet;
-
-/// The verbs of `rules`.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
-    /// Check rule files and report every problem
-    Check {
-        /// Rule files to check
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// Runs a verb.
-///
-/// # Errors
-///
-/// When a file cannot be read, or `out` not written.
-pub(super) fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
-    let Command::Check { files, json } = command;
-    check(&files, json, out)
-}
+use crate::cli::ExitStatus;
 
 /// Prints one `path:line: problem` per problem, the form editors and CI already parse.
 ///
