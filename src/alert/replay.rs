@@ -93,7 +93,9 @@ impl<'a> Replay<'a> {
 
     /// Judges the next report, stored under `id` at `now`; the same evaluation as when it was judged first.
     pub fn window(&mut self, report: &DriftReport, id: Uuid, now: DateTime<Utc>) -> Evaluation {
-        for rule in self.rules.rules.iter().filter(|rule| rule.watch.is_none() && rule.applies_to(&report.model)) {
+        for rule in
+            self.rules.rules.iter().filter(|rule| rule.watch.is_none() && rule.applies_to(&report.model))
+        {
             // Most rules are known from the first window on; a name is copied once.
             if !self.counts.contains_key(&rule.name) {
                 self.counts.insert(rule.name.clone(), Counts::default());

@@ -299,7 +299,10 @@ pub(super) fn misfits(path: &str, test: &RuleTest, rules: &RuleSet) -> Vec<Probl
             let Some(rule) = find(alert.line, &alert.rule, &mut note) else { continue };
             if !is_testable(&rule) {
                 let what = if rule.watch.is_some() { "between windows" } else { "at segments" };
-                note(alert.line, format!("`alert`: `{}` looks {what}, which test files do not have", rule.name));
+                note(
+                    alert.line,
+                    format!("`alert`: `{}` looks {what}, which test files do not have", rule.name),
+                );
                 continue;
             }
             match (&alert.subject, rule.for_each) {

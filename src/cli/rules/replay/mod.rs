@@ -1,5 +1,6 @@
 //! `driftline rules replay`: what rules would have done over the stored reports, beside the rules in force.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -218,7 +219,8 @@ async fn replay(
         .collect();
     if !left_out.is_empty() {
         let names = left_out.into_iter().collect::<Vec<_>>().join(", ");
-        notes.push(format!("not replayed, as they look between windows, of which nothing is stored: {names}"));
+        notes
+            .push(format!("not replayed, as they look between windows, of which nothing is stored: {names}"));
     }
     Ok(ModelReplay::new(model, &in_force_side, sides.next().as_ref(), length, notes))
 }
