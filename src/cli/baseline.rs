@@ -64,6 +64,7 @@ pub(super) enum Command {
         #[arg(short, long)]
         model: ModelName,
         /// The version
+        #[arg(id = "activated", value_name = "VERSION")]
         version: String,
     },
 }

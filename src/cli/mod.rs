@@ -206,3 +206,20 @@ pub fn report(error: &anyhow::Error) {
 pub fn finish(status: ExitStatus) -> std::process::ExitCode {
     status.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completions_cover_every_command() {
+        Cli::command().debug_assert();
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "driftline", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for command in ["rules,replay", "rules,test", "baseline,activate"] {
+            let (noun, verb) = command.split_once(',').unwrap();
+            assert!(script.contains(&format!("driftline__subcmd__{noun}__subcmd__{verb}")), "{command}");
+        }
+    }
+}

@@ -27,6 +27,7 @@ pub(super) enum Command {
         /// The model
         model: ModelName,
         /// The version; the one in production when left out
+        #[arg(id = "shown", value_name = "VERSION")]
         version: Option<i64>,
         /// Print JSON
         #[arg(long)]
