@@ -88,7 +88,7 @@ fn a_drift_goes_through_its_whole_life() {
     assert_eq!((temp.report, temp.retrain), (Some(id(2)), Some(RetrainMode::Auto)));
 
     let evidence = &second.transitions[0].evidence;
-    assert!(evidence.rule_text.as_ref().unwrap().starts_with("- alert: FeatureDrift\n  for_each: feature"));
+    assert!(evidence.rule_text.as_ref().unwrap().starts_with("alert: FeatureDrift\nfor_each: feature"));
     assert_eq!(evidence.rule_hash.as_ref().map(String::len), Some(12));
     assert!(evidence.build.starts_with("driftline "), "{}", evidence.build);
 

@@ -7,7 +7,7 @@ use crate::drift::DriftReport;
 use crate::traffic::{Compared, Figure, TrafficReport, TrafficVerdict};
 
 /// What all these names begin with, but for those of [`SHORT`].
-const PREFIX: &str = "traffic.";
+pub(super) const PREFIX: &str = "traffic.";
 
 /// Short names for what is asked for most, each with the full one. `latency` is that of the model server.
 const SHORT: [(&str, &str); 14] = [

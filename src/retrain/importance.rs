@@ -129,7 +129,7 @@ mod tests {
         let mut random = SplitMix64::new(3);
         let mut column = |name: &str| {
             let values = (0..n).map(|_| Value::Number(random.normal())).collect();
-            Column { name: name.to_owned(), values }
+            Column { name: name.into(), values }
         };
         let columns = vec![column("a"), column("b"), column("idle")];
         let targets = model().predict(n, &columns);

@@ -80,9 +80,11 @@ impl Reference {
         let of_row: Option<Vec<i64>> =
             rows.times.map(|times| times.into_iter().map(|time| window_index(time, test.window)).collect());
         let watched = |column: &&Column| {
-            !self.exclude.contains(&column.name) && self.time.as_ref() != Some(&column.name)
+            let name = column.name.as_str();
+            !self.exclude.iter().any(|other| other == name) && self.time.as_deref() != Some(name)
         };
-        let role = |name: &String| if self.outputs.contains(name) { Role::Output } else { Role::Feature };
+        let is_output = |name: &str| self.outputs.iter().any(|other| other == name);
+        let role = |name: &str| if is_output(name) { Role::Output } else { Role::Feature };
         let mut columns: Vec<SourceColumn<'_>> = rows
             .columns
             .iter()
@@ -90,7 +92,7 @@ impl Reference {
             .map(|column| SourceColumn {
                 name: &column.name,
                 role: role(&column.name),
-                kind: self.kinds.get(&column.name).copied(),
+                kind: self.kinds.get(column.name.as_str()).copied(),
                 values: &column.values,
             })
             .collect();

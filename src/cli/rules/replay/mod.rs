@@ -99,9 +99,9 @@ fn load(arguments: &Arguments, settings: &Settings) -> anyhow::Result<RuleSet> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the rules were refused:\n{}", lines.join("\n"))
     };
-    let mut rules = RuleSet::parse(&texts).map_err(refuse)?;
+    let rules = RuleSet::parse(&texts).map_err(refuse)?;
     let receivers: Vec<String> = settings.receivers.keys().cloned().collect();
-    rules.bind_receivers(&receivers).map_err(refuse)?;
+    rules.check_receivers(&receivers).map_err(refuse)?;
     Ok(rules)
 }
 
