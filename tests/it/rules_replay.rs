@@ -83,6 +83,7 @@ async fn fill(pool: &PgPool, baseline: &Baseline) {
                 model_version: String::new(),
                 baseline: baseline.version().to_owned(),
                 // Later than the lateness of the window before.
+                segment: String::new(),
                 minute: begin() + TimeDelta::hours(i64::from(window)) + TimeDelta::minutes(5),
                 replica: "r".into(),
                 part: 0,
@@ -121,7 +122,7 @@ async fn judged(folder: &Path) -> (PgPool, Settings) {
     let baseline = reference();
     app::register_baseline(&pool, &baseline).await.unwrap();
     fill(&pool, &baseline).await;
-    let rules = Arc::new(app::load_rules(&settings).unwrap());
+    let (_, rules) = tokio::sync::watch::channel(Arc::new(app::load_rules(&settings).unwrap()));
     let wake = Arc::new(Notify::new());
     let metrics = Metrics::new().unwrap();
     let evaluator = Evaluator::new(pool.clone(), Arc::new(settings.clone()), rules, metrics, wake, app::now);

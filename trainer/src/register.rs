@@ -107,9 +107,11 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
     let by: Vec<SourceColumn<'_>> = dataset
         .columns
         .iter()
-        .filter(|column| segments.is_some_and(|segments| segments.columns.contains(&column.name)))
+        .filter(|column| {
+            segments.is_some_and(|segments| segments.columns.iter().any(|other| *other == *column.name))
+        })
         .map(|column| {
-            let known = artifact.features().find(|(name, _)| *name == column.name);
+            let known = artifact.features().find(|(name, _)| *name == column.name.as_str());
             let kind = known.map(|(_, kind)| kind);
             SourceColumn { name: &column.name, role: Role::Feature, kind, values: &column.values }
         })
