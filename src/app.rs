@@ -396,39 +396,11 @@ impl App {
             tasks.spawn(http::serve_sink(listener, state.clone(), tokens, shutdown.clone()));
         }
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
-        let wake = Arc::new(Notify::new());
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
-        let evaluator = Evaluator::new(
-            pool.clone(),
-            Arc::clone(&settings),
-            reload.rules(),
-            metrics.clone(),
-            Arc::clone(&wake),
-            now,
-        )
-        .expecting(expectations);
-        tasks.spawn(evaluator.run(shutdown.clone()));
-        let watch = Watch::new(pool.clone(), Arc::clone(&settings), reload.rules(), Arc::clone(&wake), now);
-        tasks.spawn(watch.run(shutdown.clone()));
-        tasks.spawn(reload.run(shutdown.clone()));
-        let canary = Canary::new(
-            pool.clone(),
-            Arc::clone(&settings),
-            Arc::clone(&metrics.watch),
-            faults.clone(),
-            Arc::clone(&wake),
-            now,
-        );
-        tasks.spawn(canary.run(shutdown.clone()));
-        let watch =
-            SelfWatch::new(pool.clone(), Arc::clone(&settings), metrics, faults, Arc::clone(&wake), now);
-        tasks.spawn(watch.run(shutdown.clone()));
-        let keep_alive = KeepAlive::new(pool.clone(), Arc::clone(&receivers), now);
-        tasks.spawn(keep_alive.run(shutdown.clone()));
-        let grouping = Grouping::new(pool.clone(), Arc::clone(&settings), Arc::clone(&wake), now);
-        tasks.spawn(grouping.run(shutdown.clone()));
-        tasks.spawn(Notifier::new(pool.clone(), receivers, now, wake).run(shutdown.clone()));
+        let alerting =
+            Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
+        alerting.spawn(&mut tasks, expectations, receivers, &shutdown);
         tasks.spawn(Retention::new(pool, settings, now).run(shutdown.clone()));
         let outcome = tasks::supervise(tasks, shutdown, stop, GRACE).await;
         let closed = database.close().await;
@@ -436,5 +408,44 @@ impl App {
         closed?;
         tracing::info!("driftline has stopped");
         Ok(())
+    }
+}
+
+/// What judging windows, telling people and watching the watch share.
+struct Alerting {
+    db: PgPool,
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    reload: RuleReload,
+    faults: Faults,
+}
+
+impl Alerting {
+    /// Starts everything from complete windows to delivered messages.
+    fn spawn(
+        self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        expectations: Arc<ByModel>,
+        receivers: Arc<Receivers>,
+        shutdown: &CancellationToken,
+    ) {
+        let Self { db, settings, metrics, reload, faults } = self;
+        let settings = || Arc::clone(&settings);
+        let notify = Arc::new(Notify::new());
+        let wake = || Arc::clone(&notify);
+        let evaluator = Evaluator::new(db.clone(), settings(), reload.rules(), metrics.clone(), wake(), now)
+            .expecting(expectations);
+        tasks.spawn(evaluator.run(shutdown.clone()));
+        let watch = Watch::new(db.clone(), settings(), reload.rules(), wake(), now);
+        tasks.spawn(watch.run(shutdown.clone()));
+        tasks.spawn(reload.run(shutdown.clone()));
+        let watch_metrics = Arc::clone(&metrics.watch);
+        let canary = Canary::new(db.clone(), settings(), watch_metrics, faults.clone(), wake(), now);
+        tasks.spawn(canary.run(shutdown.clone()));
+        let self_watch = SelfWatch::new(db.clone(), settings(), metrics, faults, wake(), now);
+        tasks.spawn(self_watch.run(shutdown.clone()));
+        tasks.spawn(KeepAlive::new(db.clone(), Arc::clone(&receivers), now).run(shutdown.clone()));
+        tasks.spawn(Grouping::new(db.clone(), settings(), wake(), now).run(shutdown.clone()));
+        tasks.spawn(Notifier::new(db, receivers, now, wake()).run(shutdown.clone()));
     }
 }

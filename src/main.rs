@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use driftline::cli::{self, ExitStatus};
 
-/// Gives memory back after a burst, and is cheap for the many small vectors of a row.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = cli::Cli::parse();

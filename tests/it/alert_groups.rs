@@ -22,7 +22,7 @@ use crate::support;
 /// Settings with a receiver `oncall`, one `lead`, and a route.
 fn settings(route: &str) -> Settings {
     let text = format!(
-        "receivers: {{oncall: {{webhook: {{url: 'http://127.0.0.1:1'}}}}, lead: {{webhook: {{url: 'http://127.0.0.1:1'}}}}}}\n\
+        "receivers: {{oncall: {{webhook: {{url: 'http://127.0.0.1:1', allow_private: true}}}}, lead: {{webhook: {{url: 'http://127.0.0.1:1', allow_private: true}}}}}}\n\
          route: {{receiver: oncall{route}}}\n"
     );
     Settings::parse(&text, "driftline.yaml").unwrap()
@@ -292,7 +292,7 @@ async fn people_see_and_answer_alerts() {
     let (hook, hook_url) = hook(&[]).await;
     let settings = format!(
         "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\n\
-         receivers: {{oncall: {{webhook: {{url: '{hook_url}'}}}}}}\nmodels: [{{name: bike-demand}}]\n"
+         receivers: {{oncall: {{webhook: {{url: '{hook_url}', allow_private: true}}}}}}\nmodels: [{{name: bike-demand}}]\n"
     );
     std::fs::write(folder.path().join("driftline.yaml"), &settings).unwrap();
     let mut settings = Settings::parse(&settings, "driftline.yaml").unwrap();
@@ -388,7 +388,7 @@ async fn people_see_and_answer_alerts() {
     assert_eq!(status, Some(0), "{printed}");
     for part in [
         "inactive -> firing: temp drifted",
-        "| - alert: FeatureDrift",
+        "| alert: FeatureDrift",
         "began: oncall",
         "sent 20",
         "by ann: on it",

@@ -45,7 +45,7 @@ impl Sidecar {
         let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = format!(
             "listen: {{proxy: 127.0.0.1:0, admin: '{admin}'}}\ndatabase: {{url: '{url}'}}\nmodels: [{{name: m}}]\n\
-             receivers: {{hook: {{webhook: {{url: 'http://127.0.0.1:{port}/'}}}}}}\nrules: ['rules/*.yaml']\n"
+             receivers: {{hook: {{webhook: {{url: 'http://127.0.0.1:{port}/', allow_private: true}}}}}}\nrules: ['rules/*.yaml']\n"
         );
         std::fs::create_dir(folder.path().join("rules")).unwrap();
         std::fs::write(folder.path().join("driftline.yaml"), settings).unwrap();
@@ -144,7 +144,7 @@ async fn changed_rules_are_taken_up_whole_or_not_at_all() {
     sidecar.until("driftline_rules_reload_failed", 0.0).await;
     sidecar.until("driftline_rules", 2.0).await;
     let over = sidecar.until_told(2).await;
-    assert_eq!(over, ("resolved".to_owned(), "RulesReloadFailed is over".to_owned()));
+    assert_eq!(over, ("resolved".to_owned(), "RulesReloadFailed is over for driftline".to_owned()));
 
     // No file at all is a mistake, and not the wish to have no rule.
     std::fs::remove_file(sidecar.folder.path().join("rules/a.yaml")).unwrap();

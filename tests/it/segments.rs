@@ -218,7 +218,7 @@ async fn a_region_drifts_while_all_rows_do_not() {
         "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\n\
          privacy: {{drop: [email]}}\nrules: [rules.yaml]\n\
          models: [{{name: m, window: 1h, lateness: 1m, segments: [region], segment_values: 3}}]\n\
-         receivers: {{platform: {{webhook: {{url: 'http://{}/hook'}}}}}}\n",
+         receivers: {{platform: {{webhook: {{url: 'http://{}/hook', allow_private: true}}}}}}\n",
         hook.local_addr().unwrap()
     );
     std::fs::write(folder.join("rules.yaml"), RULES).unwrap();

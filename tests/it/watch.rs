@@ -53,9 +53,12 @@ fn start() -> DateTime<Utc> {
     "2026-03-01T10:00:00Z".parse().unwrap()
 }
 
+const SETTINGS: &str = "models: [{name: m, window: 1h}]\n\
+                        receivers: {oncall: {webhook: {url: 'https://hook.example.com'}}}\n";
+
 /// A watch whose present is `clock`, in seconds from [`start`].
 fn watch(pool: &PgPool, clock: fn() -> DateTime<Utc>) -> (Watch, Settings) {
-    let settings = Settings::parse("models: [{name: m, window: 1h}]", "driftline.yaml").unwrap();
+    let settings = Settings::parse(SETTINGS, "driftline.yaml").unwrap();
     let rules = RuleSet::parse(&[("rules.yaml".into(), RULES.into())]).unwrap();
     let (_, rules) = tokio::sync::watch::channel(Arc::new(rules));
     let watch = Watch::new(pool.clone(), Arc::new(settings.clone()), rules, Arc::new(Notify::new()), clock);
@@ -180,8 +183,8 @@ async fn a_slow_and_then_silent_model_raises_alerts_between_windows() {
         told,
         [
             "m: upstream_p99 is 80 ms, before 10 ms (8 times)",
-            "m: predictions wait for a verdict since 10 min",
-            "Slow is over for m",
+            "m: upstream_p99 is 80 ms, before 10 ms (8 times)",
+            "Slow is over for m; still firing: m: predictions wait for a verdict since 10 min",
             "nothing for 241 s",
         ]
     );
