@@ -35,8 +35,9 @@ const MAX_THREADS: usize = 8;
 /// Exchanges that a thread takes from the queue at once.
 const TAKEN: usize = 16;
 
-/// Priority of decoding threads, of 100: a prediction that waits for the processor goes first.
-const PRIORITY: u8 = 25;
+/// Priority of decoding threads, of 100, the lowest there is: a prediction that waits for the processor goes first, and
+/// what is not decoded in time is shed and counted.
+const PRIORITY: u8 = 0;
 
 /// Open minutes past which a flush does not wait for its time.
 const FLUSH_EARLY: usize = 256;
