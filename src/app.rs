@@ -1,5 +1,6 @@
 //! The wiring: `build` connects and binds, `run` serves and drains.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
-use crate::config::Settings;
+use crate::config::{ModelSettings, Settings};
 use crate::expectations::{ByModel, Expectations};
-use crate::http::{self, AppState, SinkState, Tokens};
+use crate::http::{self, ApiError, AppState, Auth, Explain, Feed, SinkState, Tokens};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
@@ -28,8 +29,8 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
-    Retention, RuleReload, SelfWatch, Watch,
+    self, Canary, CatalogTask, Evaluator, ExplainError, Faults, Grouping, Ingestion, KeepAlive, Labels,
+    Notifier, Recorder, Retention, RuleReload, SelfWatch, Watch,
 };
 
 /// How long requests in flight may take once shutdown was asked for.
@@ -123,6 +124,26 @@ pub async fn register_baseline(pool: &PgPool, baseline: &Baseline) -> anyhow::Re
 /// What a run of `model` is asked to do, if the settings say how it is trained.
 pub fn training_spec(settings: &Settings, model: &ModelName) -> Option<TrainingSpec> {
     tasks::training_spec(settings, settings.model(model)?)
+}
+
+fn training_specs(settings: &Settings) -> HashMap<ModelName, TrainingSpec> {
+    let spec = |model: &ModelSettings| Some((model.name.clone(), tasks::training_spec(settings, model)?));
+    settings.models.iter().filter_map(spec).collect()
+}
+
+/// What the API needs to make a report again.
+fn explain(settings: Arc<Settings>, expectations: Arc<ByModel>) -> Explain {
+    Arc::new(move |db: PgPool, id| {
+        let (settings, expectations) = (Arc::clone(&settings), Arc::clone(&expectations));
+        Box::pin(async move {
+            tasks::explain(&db, &settings, &expectations, id).await.map_err(|error| match error {
+                ExplainError::Unknown(id) => ApiError::NotFound(format!("report {id}")),
+                ExplainError::BaselineGone(_) => ApiError::conflict("baseline_gone", &error),
+                ExplainError::Store(error) => error.into(),
+                ExplainError::Other(error) => ApiError::internal(error.as_ref()),
+            })
+        })
+    })
 }
 
 pub use crate::tasks::load_rules;
@@ -369,11 +390,18 @@ impl App {
             metrics.clone(),
             settings.tap.decode_threads,
         );
+        let feed = Feed::new(shutdown.clone());
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
             labels,
             sink: SinkState::new(ingest, Names::new(&settings), &settings.sink),
+            monitored: Arc::new(settings.models.iter().map(|model| model.name.clone()).collect()),
+            training: Arc::new(training_specs(&settings)),
+            proxy: proxy.as_ref().map(Proxy::local_addr),
+            explain: explain(Arc::clone(&settings), Arc::clone(&expectations)),
+            feed: feed.clone(),
+            auth: Arc::new(Auth::new(&settings.admin, admin_address)?),
             now,
         };
         let proxy_address = proxy.as_ref().map(Proxy::local_addr);
@@ -396,6 +424,7 @@ impl App {
             tasks.spawn(http::serve_sink(listener, state.clone(), tokens, shutdown.clone()));
         }
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
+        tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
         let alerting =

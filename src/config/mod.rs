@@ -13,6 +13,7 @@ use crate::alert::{CANARY_RECEIVER, Problem, Routing, RoutingSections};
 use crate::model::{ModelName, Role};
 use crate::yaml::Node;
 
+mod admin;
 mod canary;
 mod format;
 mod labels;
@@ -24,6 +25,7 @@ mod sink;
 mod tap;
 mod units;
 
+pub use admin::Admin;
 pub use canary::Canary;
 pub use labels::Labels;
 pub use model::{ModelSettings, Training};
@@ -84,6 +86,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Where driftline listens.
     pub listen: Listen,
+    /// Who may use the API and the page.
+    pub admin: Admin,
     /// The database; without a URL a private Postgres under `data_dir`.
     pub database: Database,
     /// Folder for everything driftline keeps on disk.
@@ -125,6 +129,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Listen::default(),
+            admin: Admin::default(),
             database: Database::default(),
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
@@ -374,6 +379,7 @@ impl Settings {
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));
         problems.extend(self.smtp.contradictions());
+        problems.extend(self.admin.contradictions());
         for (name, receiver) in &self.receivers {
             if name == CANARY_RECEIVER {
                 problems.push(format!("receiver `{name}`: the name is driftline's own; choose another one"));

@@ -1,35 +1,58 @@
 //! The admin port: health, metrics, predictions, events and labels in, models, reports and alerts out; and the sink's own port.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
+use axum::middleware;
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::drift::Explanation;
 use crate::metrics::Metrics;
 use crate::model::ModelName;
+use crate::retrain::TrainingSpec;
 use crate::store::label::Rules;
 
 mod alerts;
+mod auth;
+mod baselines;
 mod body;
 mod error;
+mod etag;
+mod headers;
 mod labels;
-mod read;
+mod models;
+mod openapi;
+mod paging;
+mod problem;
+mod reports;
+mod routes;
+mod runs;
 mod sink;
+mod stream;
+mod system;
 mod token;
 
+pub use auth::{Auth, Secret};
 pub use error::ApiError;
 pub use sink::SinkState;
+pub use stream::Feed;
 pub use token::Tokens;
+
+/// Makes a report again from what is stored.
+pub type Explain =
+    Arc<dyn Fn(PgPool, Uuid) -> BoxFuture<'static, Result<Explanation, ApiError>> + Send + Sync>;
 
 /// Longest accepted body of predictions or labels.
 const BODY_LIMIT: usize = 16 << 20;
@@ -45,31 +68,32 @@ pub struct AppState {
     pub labels: Arc<HashMap<ModelName, Rules>>,
     /// Where predictions and events go.
     pub sink: SinkState,
+    /// The models of the settings.
+    pub monitored: Arc<BTreeSet<ModelName>>,
+    /// How each model is trained, where the settings say it.
+    pub training: Arc<HashMap<ModelName, TrainingSpec>>,
+    /// Where the proxy listens, if there is one.
+    pub proxy: Option<SocketAddr>,
+    /// Makes a report again.
+    pub explain: Explain,
+    /// What changes, for those who watch.
+    pub feed: Feed,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
 }
 
-/// The routes of the admin port.
+/// The admin port: what it answers, behind what it refuses.
 pub fn router(state: AppState) -> Router {
-    Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .merge(sink::routes())
-        .route("/v1/labels", post(labels::labels))
-        .route("/v1/models", get(read::models))
-        .route("/v1/models/{model}/drift", get(read::drift))
-        .route("/v1/models/{model}/alerts", get(alerts::of_model))
-        .route("/v1/alerts", get(alerts::list))
-        .route("/v1/alerts/{id}", get(alerts::show))
-        .route("/v1/alerts/{id}/ack", post(alerts::ack))
-        .route("/v1/silences", get(alerts::silences).post(alerts::silence))
-        .route("/v1/silences/{id}", delete(alerts::unsilence))
-        .route("/v1/models/{model}/baselines", get(read::baselines))
-        .route("/v1/models/{model}/versions", get(read::versions))
-        .route("/v1/runs/{run}", get(read::run))
+    routes::router(routes::api())
+        .merge(auth::routes())
         .fallback(async || ApiError::NotFound("this address".to_owned()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(etag::conditional))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::guard))
+        .layer(middleware::map_response(problem::complete))
+        .layer(middleware::map_response(headers::secure))
         .with_state(state)
 }
 
@@ -99,8 +123,8 @@ pub async fn serve_sink(
     tokens: Tokens,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let router = sink::routes()
-        .layer(axum::middleware::from_fn_with_state(Arc::new(tokens), token::check))
+    let router = routes::router(sink::routes())
+        .layer(middleware::from_fn_with_state(Arc::new(tokens), token::check))
         .route("/livez", get(async || "ok\n"))
         .fallback(async || ApiError::NotFound("this address".to_owned()))
         .with_state(state)

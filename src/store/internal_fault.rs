@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use super::StoreError;
 use crate::alert::Fault;
@@ -60,4 +60,19 @@ pub async fn present(transaction: &mut PgConnection) -> Result<BTreeMap<Fault, S
         Some((Fault::parse(&fault)?, row.get("detail")))
     };
     Ok(rows.iter().filter_map(read).collect())
+}
+
+/// What any process finds wrong at this moment, without dropping anything.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn list(db: impl PgExecutor<'_>) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows = sqlx::query(
+        "select fault, detail from internal_fault where updated_at >= now() - interval '1 minute'
+         order by replica desc, fault",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.iter().map(|row| (row.get("fault"), row.get("detail"))).collect())
 }

@@ -23,17 +23,20 @@ pub mod alert_event;
 pub mod alert_group;
 pub mod alert_life;
 pub mod baseline;
+pub mod change;
 pub mod cluster;
 pub mod drift_report;
 pub mod history;
 pub mod ingested;
 pub mod internal_fault;
 pub mod model;
+pub mod operation;
 pub mod outbox;
 pub mod pending_side;
 pub mod profile_part;
 pub mod silence;
 pub mod source_position;
+pub mod token;
 pub mod traffic;
 pub mod watch;
 
@@ -146,7 +149,7 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
@@ -157,6 +160,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
+    (14, "operations_and_tokens", include_str!("migrations/0014_operations_and_tokens.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.
