@@ -176,7 +176,7 @@ impl Default for Listen {
 pub struct Database {
     /// `postgres://…`; absent: a private Postgres under `data_dir`.
     pub url: Option<String>,
-    /// Most connections held at once.
+    /// Most connections held at once; the admin port has four more of its own.
     pub connections: u32,
 }
 

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ use crate::drift::Explanation;
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::retrain::TrainingSpec;
+use crate::store;
 use crate::store::label::Rules;
 
 mod alerts;
@@ -53,6 +55,12 @@ pub use token::Tokens;
 /// Makes a report again from what is stored.
 pub type Explain =
     Arc<dyn Fn(PgPool, Uuid) -> BoxFuture<'static, Result<Explanation, ApiError>> + Send + Sync>;
+
+/// Database connections of the admin port.
+const CONNECTIONS: u32 = 4;
+
+/// Threads for what takes long: reading bodies, making reports again.
+const BLOCKING: usize = 4;
 
 /// Longest accepted body of predictions or labels.
 const BODY_LIMIT: usize = 16 << 20;
@@ -97,16 +105,41 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Serves the admin port until shutdown.
+/// Serves the admin port until shutdown, on a thread and with database connections of its own: however much is asked
+/// there, recording and judging find theirs, and predictions their threads.
 ///
 /// # Errors
 ///
-/// When the listener fails.
-pub async fn serve(
+/// When the thread cannot be started, or the listener fails.
+pub async fn serve_apart(
     listener: TcpListener,
     state: AppState,
+    database_url: &str,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let listener = listener.into_std()?;
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build()?;
+    let url = database_url.to_owned();
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        let served = runtime.block_on(async {
+            let db = store::pool(&url, CONNECTIONS)?;
+            let state = AppState { db: db.clone(), ..state };
+            let served = serve(TcpListener::from_std(listener)?, state, shutdown).await;
+            db.close().await;
+            served
+        });
+        // Nobody may be waiting any more.
+        drop(ended.send(served));
+    })?;
+    let served = has_ended.await?;
+    if thread.join().is_err() {
+        anyhow::bail!("the thread of the admin port panicked");
+    }
+    served
+}
+
+async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) -> anyhow::Result<()> {
     let router = router(state).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())

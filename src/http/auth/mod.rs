@@ -123,9 +123,9 @@ impl Caller {
     ///
     /// When there is no reason, or a name is too long.
     pub(crate) fn word(&self, by: Option<&str>, reason: &str) -> Result<Word, ApiError> {
-        let by = by.map(str::trim).filter(|by| !by.is_empty());
+        let by = by.map(str::trim);
         let author = match (by, self.name()) {
-            (Some(by), Some(name)) if by != name => format!("{by} ({name})"),
+            (Some(by), Some(name)) if !by.is_empty() && by != name => format!("{by} ({name})"),
             (_, Some(name)) => name.to_owned(),
             (Some(by), None) => by.to_owned(),
             (None, None) => ANYBODY.to_owned(),
