@@ -423,8 +423,8 @@ impl App {
         if let Some((listener, tokens)) = sink {
             tasks.spawn(http::serve_sink(listener, state.clone(), tokens, shutdown.clone()));
         }
-        let (url, stop) = (database.url.clone(), shutdown.clone());
-        tasks.spawn(async move { http::serve_apart(admin, state, &url, stop).await });
+        let (url, until) = (database.url.clone(), shutdown.clone());
+        tasks.spawn(async move { http::serve_apart(admin, state, &url, until).await });
         tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
