@@ -134,7 +134,8 @@ mod tests {
         }
         // A block of four is drawn whole: among 12 rows at most three of them, and so as many places where counts change.
         for times in weights(12, 4, 20, 3) {
-            let changes = (0..12).filter(|&row| times[row].to_bits() != times[(row + 1) % 12].to_bits()).count();
+            let changes =
+                (0..12).filter(|&row| times[row].to_bits() != times[(row + 1) % 12].to_bits()).count();
             assert!(changes <= 6, "{times:?}");
         }
         assert_eq!(weights(0, 1, 3, 0).collect::<Vec<_>>(), vec![Vec::<f64>::new(); 3]);

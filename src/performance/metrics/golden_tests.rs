@@ -61,7 +61,10 @@ fn check(case: &str, expected: &Figures, actual: impl Fn(&str) -> Option<f64>) {
     for (name, &expected) in expected {
         let actual = actual(name).unwrap();
         let error = (actual - expected).abs();
-        assert!(error <= 1e-9 * expected.abs() || error <= 1e-14, "{case} {name}: {actual:e}, expected {expected:e}");
+        assert!(
+            error <= 1e-9 * expected.abs() || error <= 1e-14,
+            "{case} {name}: {actual:e}, expected {expected:e}"
+        );
     }
 }
 

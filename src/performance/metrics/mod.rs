@@ -35,8 +35,8 @@ impl<'a> Rows<'a> {
         let total = match weights {
             None => rows as f64,
             Some(weights) => {
-                let usable =
-                    weights.len() == rows && weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+                let usable = weights.len() == rows
+                    && weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
                 if usable { weights.iter().sum() } else { 0.0 }
             }
         };

@@ -89,7 +89,8 @@ pub fn calibration_error(
 ) -> Option<f64> {
     rows_of(probabilities, targets, weights)?;
     let said = top_classes(probabilities)?;
-    let confidence: Vec<f64> = said.iter().enumerate().map(|(row, &class)| probabilities[(row, class)]).collect();
+    let confidence: Vec<f64> =
+        said.iter().enumerate().map(|(row, &class)| probabilities[(row, class)]).collect();
     let right: Vec<bool> = said.iter().zip(targets).map(|(said, target)| said == target).collect();
     super::binary::calibration_error(&confidence, &right, bins, weights)
 }
@@ -101,7 +102,12 @@ pub struct OneVersusRest(Vec<Ranking>);
 impl OneVersusRest {
     /// Sorts rows once per class; none when a score is NaN or infinite.
     pub fn of(scores: ArrayView2<'_, f64>) -> Option<Self> {
-        scores.columns().into_iter().map(|scores| Ranking::of(&scores.to_vec())).collect::<Option<_>>().map(Self)
+        scores
+            .columns()
+            .into_iter()
+            .map(|scores| Ranking::of(&scores.to_vec()))
+            .collect::<Option<_>>()
+            .map(Self)
     }
 
     /// As [`roc_auc_ovr`].
@@ -156,7 +162,10 @@ fn top_classes(scores: ArrayView2<'_, f64>) -> Option<Vec<usize>> {
     let top = |row: ndarray::ArrayView1<'_, f64>| {
         row.iter()
             .enumerate()
-            .fold((0, f64::NEG_INFINITY), |best, (class, &score)| if score > best.1 { (class, score) } else { best })
+            .fold(
+                (0, f64::NEG_INFINITY),
+                |best, (class, &score)| if score > best.1 { (class, score) } else { best },
+            )
             .0
     };
     Some(scores.rows().into_iter().map(top).collect())
@@ -171,7 +180,11 @@ fn rows_of<'a>(
     targets: &[usize],
     weights: Option<&'a [f64]>,
 ) -> Option<Rows<'a>> {
-    if scores.nrows() == targets.len() && scores.ncols() > 0 { Rows::new(targets.len(), weights) } else { None }
+    if scores.nrows() == targets.len() && scores.ncols() > 0 {
+        Rows::new(targets.len(), weights)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -215,11 +228,16 @@ mod tests {
     fn two_classes_are_the_binary_task() {
         let p = [0.3, 0.6, 0.8, 0.1];
         let came = [false, true, false, true];
-        let both = Array2::from_shape_fn((4, 2), |(row, class)| if class == 1 { p[row] } else { 1.0 - p[row] });
+        let both =
+            Array2::from_shape_fn((4, 2), |(row, class)| if class == 1 { p[row] } else { 1.0 - p[row] });
         let targets: Vec<usize> = came.iter().map(|&came| usize::from(came)).collect();
-        let near = |a: Option<f64>, b: Option<f64>| assert!((a.unwrap() - b.unwrap()).abs() < 1e-12, "{a:?} {b:?}");
+        let near =
+            |a: Option<f64>, b: Option<f64>| assert!((a.unwrap() - b.unwrap()).abs() < 1e-12, "{a:?} {b:?}");
         near(log_loss(both.view(), &targets, None), super::super::binary::log_loss(&p, &came, None));
-        near(brier(both.view(), &targets, None), super::super::binary::brier(&p, &came, None).map(|b| 2.0 * b));
+        near(
+            brier(both.view(), &targets, None),
+            super::super::binary::brier(&p, &came, None).map(|b| 2.0 * b),
+        );
         near(roc_auc_ovr(both.view(), &targets, None), super::super::binary::roc_auc(&p, &came, None));
     }
 }

@@ -172,7 +172,8 @@ mod tests {
         // All equal: one bin, whatever is asked for.
         assert_eq!(error(&[0.5; 4], &[true, false, true, false], 10, None), Some(0.0));
         // The row of weight 3 fills the lower bin by itself.
-        let weighted = error(&[0.1, 0.5, 0.6, 0.7], &[false, true, true, true], 2, Some(&[3.0, 1.0, 1.0, 1.0]));
+        let weighted =
+            error(&[0.1, 0.5, 0.6, 0.7], &[false, true, true, true], 2, Some(&[3.0, 1.0, 1.0, 1.0]));
         assert!((weighted.unwrap() - (0.3 + 1.2) / 6.0).abs() < 1e-12);
         assert_eq!(error(&p, &t, 0, None), None);
         assert_eq!(error(&[1.5], &[true], 1, None), None);
