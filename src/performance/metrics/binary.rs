@@ -150,7 +150,11 @@ mod tests {
     #[track_caller]
     fn check(scores: &[f64], targets: &[bool], expected: [Option<f64>; 4]) {
         let metrics = [accuracy, precision, recall, f1];
-        assert_eq!(metrics.map(|metric| metric(scores, targets, 0.5, None)), expected, "{scores:?} {targets:?}");
+        assert_eq!(
+            metrics.map(|metric| metric(scores, targets, 0.5, None)),
+            expected,
+            "{scores:?} {targets:?}"
+        );
     }
 
     #[test]
