@@ -240,7 +240,7 @@ mod tests {
         check(Objective::Mse, &three, &[1.0, 3.5], &[4.0, 0.25]);
         check(Objective::Huber { delta: 1.0 }, &three, &[1.0, 3.5], &[1.5, 0.125]);
         check(Objective::Quantile { q: 0.9 }, &three, &[1.0, 3.5], &[0.2, 0.45]);
-        // sklearn.metrics.mean_poisson_deviance([2], [3]) and ([0], [3]), scikit-learn 1.7.
+        // 2 (t ln(t / p) − t + p), by hand.
         check(Objective::Poisson, &three, &[2.0, 0.0], &[0.378_139_567_567_342_47, 6.0]);
     }
 
