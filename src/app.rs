@@ -28,7 +28,7 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
+    self, Canary, CatalogTask, Evaluator, Faults, Gauges, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
     Retention, RuleReload, SelfWatch, Watch,
 };
 
@@ -99,7 +99,10 @@ async fn lazy_database(settings: &Settings) -> anyhow::Result<Database> {
         let cluster = Cluster::start(&settings.data_dir, None).await?;
         (cluster.url().to_owned(), Some(cluster))
     };
-    let pool = store::pool(&url, settings.database.connections).context("`database.url` cannot be read")?;
+    let password = settings.database.password_file.as_deref().map(store::read_password);
+    let password = password.transpose().context("`database.password_file`")?;
+    let pool = store::pool_with(&url, password.as_deref(), settings.database.connections)
+        .context("`database.url` cannot be read")?;
     if cluster.is_some() {
         store::migrate(&pool).await.context("the private database could not be brought up to date")?;
     }
@@ -219,7 +222,7 @@ impl App {
     pub async fn build(settings: Settings) -> anyhow::Result<Self> {
         install_crypto();
         let settings = Arc::new(settings);
-        let metrics = Metrics::new()?;
+        let metrics = Metrics::bounded(settings.metrics.features)?;
         let (asked, faults) = (Arc::new(Notify::new()), Faults::default());
         let reload = RuleReload::begin(
             Arc::clone(&settings),
@@ -235,6 +238,7 @@ impl App {
         })?;
         let ledger = Ledger::new(settings.models.iter().map(|model| model.name.clone()), &metrics);
         let (queue, receiver) = tap::queue(settings.tap.queue_bytes.0, metrics.tap.queue_bytes.clone());
+        metrics.tap.queue_limit.set(i64::try_from(settings.tap.queue_bytes.0).unwrap_or(i64::MAX));
         let proxy = match settings.tap.upstream {
             Some(_) => {
                 let tap = TapSettings {
@@ -398,6 +402,8 @@ impl App {
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
+        tasks.spawn(gauges.run(shutdown.clone()));
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);

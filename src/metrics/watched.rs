@@ -2,7 +2,7 @@
 
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use super::Declare;
+use super::declare::Declare;
 
 /// Whether the watch itself works.
 #[derive(Debug, Clone)]

@@ -1,0 +1,138 @@
+"""Is the tap healthy? Whether predictions pass unharmed, whether they are recorded, and whether the watch itself works."""
+
+from panels import dashboard, dashed, label_values, lines, mappings, override, panel, prom, row, sql, stat, steps, table, timeline
+
+M = '{model=~"$model"}'
+R = "[$__rate_interval]"
+FAULT = [(0, "ok", "green"), (1, "wrong", "red")]
+# What never was answered could not be profiled: no loss of the tap's.
+UNANSWERED = "error_status|client_disconnected|request_incomplete|unforwardable|upstream_reset|upstream_timeout|upstream_unreachable"
+
+
+def quantile(q, name, legend):
+    return prom(f"histogram_quantile({q}, sum by (le, model) (rate({name}_bucket{M}{R})))", legend)
+
+
+def made():
+    return dashboard(
+        "driftline-tap", "driftline: is the tap healthy?",
+        "What the proxy adds, what was recorded, sampled out and lost, what waits, and what the watch finds wrong with itself.",
+        [label_values("model", "Model", "label_values(driftline_predictions_seen_total, model)")],
+        [
+            stat("Sidecars", "That Prometheus reaches.", prom("count(driftline_build_info)", instant=True),
+                 empty="no sidecar is scraped"),
+            stat("Lost", "Share of the answered predictions that were not recorded, in the last 5 minutes.",
+                 prom(f'sum(rate(driftline_predictions_dropped_total{{model=~"$model", reason!~"{UNANSWERED}"}}[5m]) or '
+                      f"0 * rate(driftline_predictions_seen_total{M}[5m])) / sum(rate(driftline_predictions_seen_total{M}[5m]))",
+                      instant=True), unit="percentunit", decimals=2, thresholds=steps("green", (0.001, "orange"), (0.02, "red")),
+                 empty="no prediction in 5 min"),
+            stat("Added by driftline, p99", "What 99 of 100 exchanges wait for driftline at most, the model server's time left out.",
+                 prom(f"histogram_quantile(0.99, sum by (le) (rate(driftline_proxy_overhead_seconds_bucket{M}[5m])))", instant=True),
+                 unit="s", thresholds=steps("green", (0.005, "orange"), (0.05, "red")), empty="no prediction in 5 min"),
+            stat("Queue", "Share of the room for copied bodies that is taken; when it is full, copies are shed, never predictions.",
+                 prom("max(driftline_tap_queue_bytes / driftline_tap_queue_limit_bytes)", instant=True), unit="percentunit",
+                 decimals=1, thresholds=steps("green", (0.5, "orange"), (0.9, "red"))),
+            stat("Wrong with the watch", "Faults that driftline finds with itself now.",
+                 prom("sum(driftline_internal_fault)", instant=True), thresholds=steps("green", (1, "red"))),
+            stat("Evaluator", "How long ago windows were last looked for.",
+                 prom("time() - min(driftline_evaluator_last_success_timestamp_seconds > 0)", instant=True), unit="s", decimals=0,
+                 thresholds=steps("green", (60, "orange"), (600, "red")), empty="not since start"),
+            row("Where every prediction went"),
+            lines("Seen, kept, sampled out", "Every exchange is kept, sampled out or dropped with a reason.",
+                  prom(f"sum(rate(driftline_predictions_seen_total{M}{R}))", "seen"),
+                  prom(f"sum(rate(driftline_predictions_kept_total{M}{R}))", "kept"),
+                  prom(f"sum(rate(driftline_predictions_sampled_out_total{M}{R}))", "sampled out"), unit="reqps", min=0,
+                  empty="no prediction yet"),
+            lines("Dropped, by reason", "Of the tap's own making, and what had no answer to profile.",
+                  prom(f"sum by (reason) (rate(driftline_predictions_dropped_total{M}{R}))", "{{reason}}"), unit="reqps", min=0,
+                  stacked=True, fill=40, empty="nothing was dropped"),
+            lines("Under way", "Seen, and neither kept nor sampled out nor dropped yet. It returns to 0 when traffic stops; if not, "
+                  "something is lost unseen.",
+                  prom(f"sum by (model) (driftline_predictions_seen_total{M}) - sum by (model) (driftline_predictions_kept_total{M}) "
+                       f"- sum by (model) (driftline_predictions_sampled_out_total{M}) - (sum by (model) "
+                       f"(driftline_predictions_dropped_total{M}) or 0 * sum by (model) (driftline_predictions_seen_total{M}))",
+                       "{{model}}"), decimals=0, min=0, empty="no prediction yet"),
+            lines("Not recorded, per window", "As windows are judged by it; over the dashed line a window is untrusted.",
+                  prom(f"max by (model) (driftline_window_loss_ratio{M})", "{{model}}"),
+                  prom(f"min(driftline_window_loss_limit_ratio{M})", "limit"), unit="percentunit", min=0,
+                  overrides=[dashed("limit")], empty="no window judged"),
+            lines("Room for copies", "Bytes of copied bodies that wait to be decoded, and the most there may be.",
+                  prom("sum by (instance) (driftline_tap_queue_bytes)", "{{instance}}"),
+                  prom("min(driftline_tap_queue_limit_bytes)", "limit"), unit="bytes", min=0, overrides=[dashed("limit")]),
+            lines("Share kept", "Under 1 the tap sheds by hash of the id, so that what is kept stays a fair sample.",
+                  prom("min by (instance) (driftline_tap_keep_share)", "{{instance}}"), unit="percentunit", min=0, max=1),
+            row("What passes"),
+            lines("Added by driftline", "Half of the exchanges, and 99 of 100, wait for driftline at most this long.",
+                  quantile(0.5, "driftline_proxy_overhead_seconds", "{{model}} p50"),
+                  quantile(0.99, "driftline_proxy_overhead_seconds", "{{model}} p99"), unit="s", min=0, empty="no prediction yet"),
+            lines("Model server", "Until the answer begins (p50, p99), and until it has ended (p99).",
+                  quantile(0.5, "driftline_upstream_duration_seconds", "{{model}} p50"),
+                  quantile(0.99, "driftline_upstream_duration_seconds", "{{model}} p99"),
+                  quantile(0.99, "driftline_upstream_complete_seconds", "{{model}} p99 to its end"), unit="s", min=0,
+                  empty="no prediction yet"),
+            panel("heatmap", "Times of the model server", "How answers are spread over times.",
+                  prom(f"sum by (le) (increase(driftline_upstream_duration_seconds_bucket{M}{R}))", "{{le}}") | {"format": "heatmap"},
+                  unit="short", empty="no prediction yet",
+                  options={"calculate": False, "cellGap": 1, "yAxis": {"unit": "s", "axisPlacement": "left", "reverse": False},
+                           "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "reverse": False, "exponent": 0.5,
+                                     "fill": "orange"},
+                           "legend": {"show": True}, "tooltip": {"mode": "single", "yHistogram": True},
+                           "rowsFrame": {"layout": "auto"}, "exemplars": {"color": "rgba(255,0,255,0.7)"}}),
+            lines("Answers by status", "499: the client left before there was one; 502: the model server was not reached.",
+                  prom(f"sum by (code) (rate(driftline_prediction_answers_total{M}{R}))", "{{code}}"), unit="reqps", min=0,
+                  stacked=True, fill=40, empty="no answer yet"),
+            lines("Bytes of predictions", "Bodies as they passed.",
+                  prom(f"sum(rate(driftline_request_bytes_total{M}{R}))", "requests"),
+                  prom(f"sum(rate(driftline_response_bytes_total{M}{R}))", "answers"), unit="Bps", min=0, empty="no prediction yet"),
+            lines("In flight", "Predictions whose answer has not ended, and everything else that passes.",
+                  prom(f"sum by (model) (driftline_predictions_in_flight{M})", "{{model}}"),
+                  prom("sum(driftline_proxy_in_flight)", "all requests"), decimals=0, min=0),
+            row("What is read"),
+            lines("Rows decoded", "Rows of predictions, as they are counted.",
+                  prom(f"sum by (model) (rate(driftline_rows_total{M}{R}))", "{{model}}"), unit="rowsps", min=0,
+                  empty="no prediction yet"),
+            lines("Oddities", "Of exchanges that were kept all the same; other models' predictions, which pass unwatched.",
+                  prom(f"sum by (note) (rate(driftline_decode_notes_total{M}{R}))", "{{note}}"),
+                  prom(f"sum(rate(driftline_exchanges_unmonitored_total{R}))", "not monitored"),
+                  prom(f"sum(rate(driftline_event_time_invalid_total{M}{R}))", "event time not usable"), unit="reqps", min=0),
+            lines("Messages that are pushed or streamed", "By entrance or source, and what became of them.",
+                  prom(f"sum by (source, outcome) (rate(driftline_ingest_messages_total{R}))", "{{source}} {{outcome}}"),
+                  unit="reqps", min=0, empty="nothing is pushed or streamed"),
+            lines("Sources", "What is not stored yet, of brokers and files.",
+                  prom("max by (source) (driftline_source_lag_messages)", "{{source}}"), decimals=0, min=0,
+                  empty="the settings have no sources"),
+            row("The watch itself"),
+            timeline("Faults", "What driftline finds wrong with itself; its own receivers are told too.",
+                     prom("max by (fault) (driftline_internal_fault)", "{{fault}}"), words=FAULT, h=7),
+            lines("Windows that wait", "How long the oldest complete window has been waiting to be judged.",
+                  prom(f"max by (model) (driftline_window_overdue_seconds{M})", "{{model}}"), unit="s", min=0, h=7,
+                  empty="no model has a baseline yet"),
+            lines("Messages to people", "By receiver and state; `dead` was given up.",
+                  prom('sum by (receiver, state) (max by (receiver, state) (driftline_outbox_messages{state!="sent"}))',
+                       "{{receiver}} {{state}}"), decimals=0, min=0, h=7, empty="the settings have no receivers"),
+            lines("Oldest message that waits", "Deliveries are tried again with growing waits.",
+                  prom("max(driftline_outbox_oldest_seconds)", "oldest"), unit="s", min=0, h=7),
+            stat("Trial of the watch", "How long ago a known shift was last seen and told, inside the process.",
+                 prom("time() - max(driftline_canary_last_success_timestamp_seconds > 0)", instant=True), unit="s", decimals=0, w=6,
+                 thresholds=steps("green", (9000, "red")), empty="no trial has succeeded yet"),
+            stat("Rules in force", "Of the sidecar that has most.", prom("max(driftline_rules)", instant=True), w=6),
+            stat("Changed rules refused", "While this is 1, the rules before them are in force.",
+                 prom("max(driftline_rules_reload_failed)", instant=True), w=6, mappings=mappings([(0, "no", "green"), (1, "yes", "red")])),
+            stat("Program", "Version of the sidecars.", prom("count by (version) (driftline_build_info)", "{{version}}", instant=True),
+                 w=6, text="name"),
+            table("Messages that were not delivered", "Queued after a failure, or given up; `driftline receivers retry` has them tried "
+                  "again.",
+                  sql("""select created_at as time, receiver, state, attempt, next_attempt_at, last_error from dashboard.message
+                         where (state = 'dead' or (state = 'queued' and attempt > 0)) and $__timeFilter(created_at)
+                         order by created_at desc limit 100"""), h=7, empty="every message was delivered",
+                  overrides=[override("state", custom__width=90)]),
+            row("The process"),
+            lines("Memory", "Resident memory.", prom('max by (instance) (process_resident_memory_bytes{job="driftline"})', "{{instance}}"),
+                  w=8, unit="bytes", min=0),
+            lines("CPU", "Cores that are busy.", prom(f'max by (instance) (rate(process_cpu_seconds_total{{job="driftline"}}{R}))',
+                  "{{instance}}"), w=8, decimals=2, min=0),
+            lines("Open files", "Connections and files, and how many the process may have.",
+                  prom('max by (instance) (process_open_fds{job="driftline"})', "{{instance}}"),
+                  prom('min(process_max_fds{job="driftline"})', "limit"), w=8, decimals=0, min=0, overrides=[dashed("limit")]),
+        ],
+    )
