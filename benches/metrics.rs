@@ -12,15 +12,30 @@ use driftline::model::{FeatureKind, ModelName, Role};
 
 /// The statistics that a numeric column has.
 const STATISTICS: [&str; 11] = [
-    "psi", "ks", "js", "kl", "hellinger", "tvd", "linf", "chi2", "wasserstein", "wasserstein_norm", "mean_shift",
+    "psi",
+    "ks",
+    "js",
+    "kl",
+    "hellinger",
+    "tvd",
+    "linf",
+    "chi2",
+    "wasserstein",
+    "wasserstein_norm",
+    "mean_shift",
 ];
 const ROUNDS: usize = 200;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("columns  bound  series    bytes   show    p50     p99   (of {ROUNDS} times /metrics is written)");
-    for (columns, bound) in
-        [(10, ExportedMetrics::DEFAULT_FEATURES), (500, ExportedMetrics::DEFAULT_FEATURES), (500, 500), (5000, 5000)]
-    {
+    println!(
+        "columns  bound  series    bytes   show    p50     p99   (of {ROUNDS} times /metrics is written)"
+    );
+    for (columns, bound) in [
+        (10, ExportedMetrics::DEFAULT_FEATURES),
+        (500, ExportedMetrics::DEFAULT_FEATURES),
+        (500, 500),
+        (5000, 5000),
+    ] {
         let metrics = Metrics::bounded(bound)?;
         let report = report(columns)?;
         let began = Instant::now();
@@ -37,7 +52,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
         let (p50, p99) = (ms(times[ROUNDS / 2]), ms(times[ROUNDS * 99 / 100]));
         let bytes = text.len();
-        println!("{columns:7}  {bound:5}  {series:6}  {bytes:7}  {:4.1} ms  {p50:4.1} ms  {p99:4.1} ms", ms(show));
+        println!(
+            "{columns:7}  {bound:5}  {series:6}  {bytes:7}  {:4.1} ms  {p50:4.1} ms  {p99:4.1} ms",
+            ms(show)
+        );
     }
     Ok(())
 }

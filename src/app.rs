@@ -28,9 +28,10 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Gauges, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
-    Retention, RuleReload, SelfWatch, Watch,
+    self, Canary, CatalogTask, Evaluator, Faults, Gauges, Grouping, Ingestion, KeepAlive, Labels, Notifier,
+    Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
 };
+use crate::traces::{Exporter, Tracer};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -365,6 +366,7 @@ impl App {
             settings.sink.clone(),
             metrics.clone(),
         );
+        let (tracer, exporter) = traced(&settings, &metrics)?;
         let recorder = Recorder::new(
             pool.clone(),
             receiver,
@@ -372,6 +374,7 @@ impl App {
             catalog_receiver,
             metrics.clone(),
             settings.tap.decode_threads,
+            tracer.clone(),
         );
         let state = AppState {
             db: pool.clone(),
@@ -404,6 +407,11 @@ impl App {
         tasks.spawn(labels.run(shutdown.clone()));
         let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
         tasks.spawn(gauges.run(shutdown.clone()));
+        if let Some(exporter) = exporter {
+            tasks.spawn(exporter.run(shutdown.clone()));
+        }
+        let run_traces = RunTraces::new(pool.clone(), Arc::clone(&settings), tracer);
+        tasks.spawn(run_traces.run(shutdown.clone()));
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);
@@ -415,6 +423,15 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
+}
+
+/// What takes spans, and what sends them; nothing does where the settings name no collector.
+fn traced(settings: &Settings, metrics: &Metrics) -> anyhow::Result<(Tracer, Option<Exporter>)> {
+    let metrics = metrics.traces.clone();
+    let Some(url) = settings.traces.url() else { return Ok((Tracer::off(metrics, now), None)) };
+    let (tracer, spans) = Tracer::new(settings.traces.sample.get(), metrics.clone(), now);
+    let exporter = Exporter::new(url, spans, metrics).context("`traces.endpoint` cannot be used")?;
+    Ok((tracer, Some(exporter)))
 }
 
 /// What judging windows, telling people and watching the watch share.

@@ -126,6 +126,9 @@ def made():
                          where (state = 'dead' or (state = 'queued' and attempt > 0)) and $__timeFilter(created_at)
                          order by created_at desc limit 100"""), h=7, empty="every message was delivered",
                   overrides=[override("state", custom__width=90)]),
+            lines("Spans", "Traces that go to a collector: taken by it, not taken, and dropped because too many waited.",
+                  prom(f"sum by (outcome) (rate(driftline_trace_spans_total{R}))", "{{outcome}}"), w=24, h=6, unit="ops", min=0,
+                  empty="traces are off"),
             row("The process"),
             lines("Memory", "Resident memory.", prom('max by (instance) (process_resident_memory_bytes{job="driftline"})', "{{instance}}"),
                   w=8, unit="bytes", min=0),

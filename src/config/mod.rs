@@ -23,6 +23,7 @@ mod receivers;
 mod sources;
 mod sink;
 mod tap;
+mod traces;
 mod units;
 
 pub use canary::Canary;
@@ -40,6 +41,7 @@ pub use sources::{
     SourceSettings, StartAt,
 };
 pub use tap::{ListenerTls, Tap, TapRoute, UpstreamProtocol, UpstreamTls};
+pub use traces::Traces;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
 /// Variables with this prefix override settings: `DRIFTLINE__TAP__UPSTREAM`.
@@ -123,6 +125,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What is exported to Prometheus.
     pub metrics: ExportedMetrics,
+    /// Where traces go; off without an endpoint.
+    pub traces: Traces,
 }
 
 impl Default for Settings {
@@ -147,6 +151,7 @@ impl Default for Settings {
             routing: Routing::default(),
             retention: Retention::default(),
             metrics: ExportedMetrics::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -386,6 +391,7 @@ impl Settings {
         problems.extend(self.privacy.contradictions(&self.models));
         problems.extend(self.smtp.contradictions());
         problems.extend(self.metrics.contradictions());
+        problems.extend(self.traces.contradictions());
         for (name, receiver) in &self.receivers {
             if name == CANARY_RECEIVER {
                 problems.push(format!("receiver `{name}`: the name is driftline's own; choose another one"));

@@ -169,8 +169,10 @@ impl DriftMetrics {
         self.verdict.replace(model, verdicts);
         self.hidden.replace_one(model, Some(hidden as f64));
         let verdicts = [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
-        let of_verdict = |verdict| report.features.iter().filter(|feature| feature.verdict == verdict).count();
-        self.columns.replace(model, verdicts.map(|v| (vec![v.as_str().to_owned()], of_verdict(v) as f64)).into());
+        let of_verdict =
+            |verdict| report.features.iter().filter(|feature| feature.verdict == verdict).count();
+        self.columns
+            .replace(model, verdicts.map(|v| (vec![v.as_str().to_owned()], of_verdict(v) as f64)).into());
         self.show_window(report);
         let segments = report.segments.iter();
         self.segment_verdict.replace(

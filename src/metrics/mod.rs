@@ -26,7 +26,7 @@ pub use self::reference::reference;
 pub use self::shown::Shown;
 pub use self::tap::{ModelMetrics, ProxyMetrics, TapMetrics};
 pub use self::trained::{EndedRuns, RegistryMetrics, RunProgress, Standing, TrainingMetrics};
-pub use self::watched::WatchMetrics;
+pub use self::watched::{TraceMetrics, WatchMetrics};
 
 /// Latencies from 10 µs to 10 s.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -61,6 +61,8 @@ pub struct Metrics {
     pub source: SourceMetrics,
     /// Whether the watch itself works.
     pub watch: Arc<WatchMetrics>,
+    /// What became of spans.
+    pub traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -86,12 +88,14 @@ impl Metrics {
         let ingest = IngestMetrics::declare(declare.about("Messages that are pushed or streamed"))?;
         let source = SourceMetrics::declare(&declare)?;
         let labels = LabelMetrics::declare(declare.about("Labels"))?;
-        let drift = DriftMetrics::declare(declare.about("Drift, in the newest window of each model"), features)?;
+        let drift =
+            DriftMetrics::declare(declare.about("Drift, in the newest window of each model"), features)?;
         let traffic = TrafficMetrics::declare(declare.about("Traffic as it is judged"))?;
         let alert = AlertMetrics::declare(declare.about("Alerts"))?;
         let training = TrainingMetrics::declare(declare.about("Training, by any worker"))?;
         let model = RegistryMetrics::declare(declare.about("What a model rests on"))?;
         let watch = Arc::new(WatchMetrics::declare(declare.about("Whether the watch itself works"))?);
+        let traces = TraceMetrics::declare(declare.about("Traces"))?;
         let build = declare.about("The process").add(IntGaugeVec::new(
             Opts::new("driftline_build_info", "Always 1; the label tells what runs"),
             &["version"],
@@ -113,6 +117,7 @@ impl Metrics {
             labels,
             source,
             watch,
+            traces,
         })
     }
 

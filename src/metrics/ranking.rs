@@ -34,10 +34,13 @@ pub(super) fn rows(report: &DriftReport, bound: usize) -> (Vec<Row>, usize) {
     }
     let (own, others) = columns.split_at(bound.min(columns.len()));
     let mut rows: Vec<Row> = own.iter().map(|column| row(column)).collect();
-    rows.extend(others.iter().map(|column| row(column)).reduce(merged).map(|row| Row {
-        name: OTHERS.to_owned(),
-        ..row
-    }));
+    rows.extend(
+        others
+            .iter()
+            .map(|column| row(column))
+            .reduce(merged)
+            .map(|row| Row { name: OTHERS.to_owned(), ..row }),
+    );
     (rows, others.len())
 }
 

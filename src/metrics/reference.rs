@@ -8,7 +8,10 @@ use super::{Declared, Metrics};
 const LABELS: [(&str, &str); 25] = [
     ("baseline", "version of a baseline: 12 hexadecimal digits"),
     ("candidate", "`linear`, `deep`"),
-    ("change", "kind of difference between columns that came and those expected: `new`, `gone`, `renamed`, `kind`, `width`"),
+    (
+        "change",
+        "kind of difference between columns that came and those expected: `new`, `gone`, `renamed`, `kind`, `width`",
+    ),
     ("check", "kind of expectation: `min`, `max`, `allowed`, …"),
     ("code", "HTTP status; `other` outside 100 to 599"),
     ("fault", "what driftline finds wrong with itself; the list is in rules/README.md"),
@@ -17,22 +20,34 @@ const LABELS: [(&str, &str); 25] = [
         "a column of the baseline; an output is `output:NAME`, and `(other)` the worst of all columns past \
          `metrics.features`",
     ),
-    ("figure", "a figure of traffic: `upstream_p50`, `upstream_p99`, `error_share`, …, as in rules without `traffic.`"),
+    (
+        "figure",
+        "a figure of traffic: `upstream_p50`, `upstream_p99`, `error_share`, …, as in rules without `traffic.`",
+    ),
     ("grpc_status", "status of gRPC, 0 to 16; `other` for anything else"),
     ("kind", "kind of a registered version: `linear`, `deep`"),
-    ("model", "a model of the settings, or `driftline` for alerts about itself; never a name that a client sent"),
+    (
+        "model",
+        "a model of the settings, or `driftline` for alerts about itself; never a name that a client sent",
+    ),
     ("note", "an oddity that decoding noted; a fixed list"),
     ("outcome", "what became of it; listed with the metric"),
     ("reason", "why it was not taken; a fixed list"),
     ("receiver", "a receiver of the settings"),
     ("result", "how it ended; listed with the metric"),
     ("rule", "a rule in force, or one with alerts that have not ended"),
-    ("segment", "`COLUMN=VALUE`: at most `segment_values` of each column in `segments`, `(other)` and `(missing)`"),
+    (
+        "segment",
+        "`COLUMN=VALUE`: at most `segment_values` of each column in `segments`, `(other)` and `(missing)`",
+    ),
     ("share", "`0.5` the median, `0.95`"),
     ("source", "a source of the settings, or an entrance for messages: `events`, `predictions`, `azure`"),
     ("split", "part of the training data: `train`, `validation`"),
     ("state", "listed with the metric; of alerts `inactive`, `pending`, `firing`, `resolved`"),
-    ("statistic", "`psi`, `ks`, `js`, `kl`, `hellinger`, `tvd`, `linf`, `chi2`, `wasserstein`, `wasserstein_norm`, `mean_shift`, …"),
+    (
+        "statistic",
+        "`psi`, `ks`, `js`, `kl`, `hellinger`, `tvd`, `linf`, `chi2`, `wasserstein`, `wasserstein_norm`, `mean_shift`, …",
+    ),
     ("verdict", "`ok`, `drift`, `insufficient_data`, `untrusted`"),
     ("version", "version of the program"),
 ];
@@ -64,7 +79,10 @@ pub fn reference() -> prometheus::Result<String> {
     for metric in metrics.declared() {
         if metric.section != section {
             section = metric.section;
-            line(&mut text, &format!("\n## {section}\n\n| metric | type | labels | what it says |\n|---|---|---|---|"));
+            line(
+                &mut text,
+                &format!("\n## {section}\n\n| metric | type | labels | what it says |\n|---|---|---|---|"),
+            );
         }
         line(&mut text, &row(metric));
     }

@@ -40,7 +40,12 @@ fn report(features: Vec<FeatureReport>) -> DriftReport {
         window_end: DateTime::from_timestamp(3600, 0).unwrap(),
         rows: 1000,
         rows_reference: 1000,
-        losses: Losses { seen: 10, kept: 9, dropped: [("queue_full".to_owned(), 1)].into(), ..Losses::default() },
+        losses: Losses {
+            seen: 10,
+            kept: 9,
+            dropped: [("queue_full".to_owned(), 1)].into(),
+            ..Losses::default()
+        },
         criteria: Criteria::default(),
         verdict: Verdict::Drift,
         reason: String::new(),
@@ -66,7 +71,9 @@ fn filled() -> Metrics {
     model.answered(999, Some(99));
     metrics.proxy.requests.with_label_values(&["200"]).inc();
     let source = &metrics.source;
-    for counters in [&source.messages, &source.bytes, &source.duplicates, &source.redelivered, &source.reconnects] {
+    for counters in
+        [&source.messages, &source.bytes, &source.duplicates, &source.redelivered, &source.reconnects]
+    {
         counters.with_label_values(&["nats"]).inc();
     }
     for counters in [&source.refused, &source.skipped] {
@@ -113,6 +120,7 @@ fn filled() -> Metrics {
     metrics.watch.canary_runs.with_label_values(&["ok"]).inc();
     metrics.watch.canary_detection.with_label_values(&["m"]).set(3600.0);
     metrics.watch.overdue.with_label_values(&["m"]).set(0.0);
+    metrics.traces.spans.with_label_values(&["sent"]).inc();
     metrics.watch.reloads.with_label_values(&["loaded"]).inc();
     metrics.watch.faults.with_label_values(&["store_behind"]).set(0);
     metrics
@@ -218,7 +226,8 @@ fn prometheus_finds_every_metric_clean() {
         .unwrap();
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "promtool check metrics: {said}");
 }
 

@@ -33,6 +33,21 @@ pub struct WatchMetrics {
     pub canary_runs: IntCounterVec,
 }
 
+/// What became of spans.
+#[derive(Debug, Clone)]
+pub struct TraceMetrics {
+    /// Spans by outcome: `sent`, `failed`, `dropped`.
+    pub spans: IntCounterVec,
+}
+
+impl TraceMetrics {
+    pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let help =
+            "Spans by outcome: sent, failed (the collector did not take them), dropped (too many waited)";
+        Ok(Self { spans: declare.counters("driftline_trace_spans_total", help, &["outcome"])? })
+    }
+}
+
 impl WatchMetrics {
     pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
         let gauge = |name: &str, help: &str| declare.add(Gauge::new(name, help)?);

@@ -123,11 +123,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, StoreError> 
 /// # Errors
 ///
 /// Those of [`connect`].
-pub async fn connect_with(
-    url: &str,
-    password: Option<&str>,
-    connections: u32,
-) -> Result<PgPool, StoreError> {
+pub async fn connect_with(url: &str, password: Option<&str>, connections: u32) -> Result<PgPool, StoreError> {
     let pool = pool_with(url, password, connections)?;
     migrate(&pool).await?;
     Ok(pool)
@@ -139,8 +135,7 @@ pub async fn connect_with(
 ///
 /// [`StoreError::PasswordFile`] when it cannot be read or is empty.
 pub fn read_password(path: &Path) -> Result<String, StoreError> {
-    let refuse =
-        |problem: String| StoreError::PasswordFile { path: path.display().to_string(), problem };
+    let refuse = |problem: String| StoreError::PasswordFile { path: path.display().to_string(), problem };
     let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
@@ -241,7 +236,8 @@ mod tests {
     fn a_password_is_what_its_file_holds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
-        for (text, expected) in [("p w\n", Some("p w")), ("p\r\n", Some("p")), ("p", Some("p")), ("\n", None)] {
+        for (text, expected) in [("p w\n", Some("p w")), ("p\r\n", Some("p")), ("p", Some("p")), ("\n", None)]
+        {
             std::fs::write(&path, text).unwrap();
             assert_eq!(read_password(&path).ok().as_deref(), expected, "{text:?}");
         }

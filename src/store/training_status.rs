@@ -1,7 +1,9 @@
 //! How the training runs of each model stand, over all of them.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, Row};
+use uuid::Uuid;
 
 use super::StoreError;
 
@@ -84,4 +86,81 @@ pub async fn last_ended(db: impl PgExecutor<'_>) -> Result<Vec<EndedRun>, StoreE
     .await?;
     let ended = |(model, state, ended_at, seconds)| EndedRun { model, state, ended_at, seconds };
     Ok(rows.into_iter().map(ended).collect())
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedRun {
+    /// Identifies the run.
+    pub id: Uuid,
+    /// The model.
+    pub model: String,
+    /// How it ended.
+    pub state: String,
+    /// `rule`, `person` or `bootstrap`.
+    pub reason_kind: String,
+    /// Why it existed.
+    pub reason: String,
+    /// How it ended, in a sentence.
+    pub outcome: Option<String>,
+    /// The version it registered.
+    pub version: Option<i64>,
+    /// How often a worker claimed it.
+    pub attempt: i32,
+    /// The worker that had it last.
+    pub worker: Option<String>,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When a worker first claimed it.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// The same in microseconds since 1970.
+    pub finished: i64,
+}
+
+/// The runs that ended after `since`, in microseconds since 1970, oldest first.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn finished_after(db: impl PgExecutor<'_>, since: i64) -> Result<Vec<FinishedRun>, StoreError> {
+    let rows = sqlx::query(
+        "select * from training_run where finished_at > to_timestamp(0) + $1 * interval '1 microsecond'
+         order by finished_at limit 1000",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let finished_at: DateTime<Utc> = row.try_get("finished_at")?;
+            Ok(FinishedRun {
+                id: row.try_get("id")?,
+                model: row.try_get("model")?,
+                state: row.try_get("state")?,
+                reason_kind: row.try_get("reason_kind")?,
+                reason: row.try_get("reason")?,
+                outcome: row.try_get("outcome")?,
+                version: row.try_get("version")?,
+                attempt: row.try_get("attempt")?,
+                worker: row.try_get("worker")?,
+                created_at: row.try_get("created_at")?,
+                started_at: row.try_get("started_at")?,
+                finished_at,
+                finished: finished_at.timestamp_micros(),
+            })
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(StoreError::Database)
+}
+
+/// The database's present, in microseconds since 1970: runs are stamped by it.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn now(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
+    let (now,): (DateTime<Utc>,) = sqlx::query_as("select now()").fetch_one(db).await?;
+    Ok(now.timestamp_micros())
 }

@@ -67,9 +67,9 @@ impl Gauges {
         let alerts = store::alert::counts(&self.db).await?;
         let is_shown = |model: &str| model == ModelName::own().as_str() || self.is_configured(model);
         let alerts = alerts.into_iter().filter(|count| is_shown(&count.model));
-        self.metrics
-            .alert
-            .show(&alerts.map(|count| (count.model, count.rule, count.state, count.alerts)).collect::<Vec<_>>());
+        self.metrics.alert.show(
+            &alerts.map(|count| (count.model, count.rule, count.state, count.alerts)).collect::<Vec<_>>(),
+        );
         self.show_runs().await?;
         self.show_standing().await
     }
@@ -170,7 +170,10 @@ mod tests {
         });
         let running = progress("running", &told);
         assert_eq!(running.losses, [("train", 0.5), ("validation", 0.75)].into());
-        assert_eq!((running.epoch, running.epoch_limit, running.eta_seconds), (Some(3.0), Some(100.0), Some(40.0)));
+        assert_eq!(
+            (running.epoch, running.epoch_limit, running.eta_seconds),
+            (Some(3.0), Some(100.0), Some(40.0))
+        );
         assert_eq!(running.rows_per_second, Some(1e5));
         assert_eq!(progress("succeeded", &told).eta_seconds, Some(0.0));
     }

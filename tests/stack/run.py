@@ -58,7 +58,7 @@ class Stack:
         self.given, self.folder, self.running = given, folder, {}
         self.psql = pathlib.Path(os.environ["DRIFTLINE_POSTGRES_BIN"]) / "psql"
         self.server = os.environ["DATABASE_URL"]
-        self.ports = {name: free_port() for name in ("proxy", "admin", "model", "grpc", "metrics", "mail", "prometheus")}
+        self.ports = {name: free_port() for name in ("proxy", "admin", "model", "grpc", "metrics", "mail", "prometheus", "collector")}
         self.began = time.monotonic()
 
     def at(self, name):
@@ -130,6 +130,8 @@ class Stack:
         self.start("mail", [given.python, "-m", "aiosmtpd", "-n", "-u", "-l", f"127.0.0.1:{self.ports['mail']}",
                             "-c", "aiosmtpd.handlers.Debugging", "stdout"])
 
+        self.start("collector", [given.python, ROOT / "tests/it/otlp_collector.py", self.ports["collector"]])
+
         # The settings of the images, with this machine's places over them.
         password = folder / "password"
         password.write_text("not asked for on a socket\n")
@@ -138,7 +140,7 @@ class Stack:
             DRIFTLINE__LISTEN__PROXY=f"127.0.0.1:{self.ports['proxy']}", DRIFTLINE__LISTEN__ADMIN=f"127.0.0.1:{self.ports['admin']}",
             DRIFTLINE__DATABASE__URL=self.database, DRIFTLINE__DATABASE__PASSWORD_FILE=str(password),
             DRIFTLINE__DATA_DIR=str(folder / "data"), DRIFTLINE__BASELINES_DIR=str(folder / "baselines"),
-            DRIFTLINE__TAP__UPSTREAM=self.at("model"),
+            DRIFTLINE__TAP__UPSTREAM=self.at("model"), DRIFTLINE__TRACES__ENDPOINT=self.at("collector"),
             DRIFTLINE__SMTP=f"{{host: 127.0.0.1, port: {self.ports['mail']}, tls: none, from: driftline@example.com}}",
             DRIFTLINE__RULES=json.dumps([str(ROOT / "rules/*.yaml"), str(ROOT / "deploy/rules.yaml")]),
             DATABASE_PASSWORD_FILE=str(password),
@@ -191,7 +193,14 @@ class Stack:
         reader = self.database.replace("user=driftline", "user=dashboard_reader")
         assert reader != self.database, f"DATABASE_URL has to name the user driftline: {self.server}"
         sources = panels.Sources(self.at("prometheus"), self.psql, reader, variables, minutes)
-        return [*panels.of_dashboards(sources), *panels.of_rules(sources)]
+        return [*panels.of_dashboards(sources), *panels.of_rules(sources), *self.spans()]
+
+    def spans(self):
+        """Whether each kind of span arrived at the collector, which reads them with the protocol's own messages."""
+        lines = (self.folder / "collector.log").read_text().splitlines()
+        names = collections.Counter(json.loads(line)["name"] for line in lines if line.startswith("{"))
+        for name in ("predict", "profile", "retrain", "queue", "train", "register"):
+            yield panels.Answer(f"traces: {name}", "OTLP", names[name])
 
 
 def report(answers):
@@ -200,7 +209,8 @@ def report(answers):
     groups = collections.defaultdict(list)
     for answer in answers:
         where = answer.place.split(":")[0]
-        groups["rules for Prometheus" if where.startswith("rule ") else f"dashboard {where}"].append(answer)
+        group = "rules for Prometheus" if where.startswith("rule ") else "traces" if where == "traces" else f"dashboard {where}"
+        groups[group].append(answer)
     for name, group in groups.items():
         empty = [answer for answer in group if answer.is_good and not answer.rows]
         wrong = [answer for answer in group if not answer.is_good]
