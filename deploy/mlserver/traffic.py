@@ -107,6 +107,11 @@ def main():
             statuses[proxy.post(path, {"inputs": []})] += 1
         if number % 89 == 50:
             proxy.post("/v2/models/another/infer", predict(asked))
+        # A service that does not pass the proxy tells what it answered itself.
+        if number % 61 == 30:
+            features = {name: float(asked[0][name]) for name in FEATURES}
+            pushed = {"model": MODEL, "id": f"pushed-{name}", "features": features, "outputs": {"predict": float(asked[0][TARGET])}}
+            admin.post("/v1/predictions", [pushed])
         due = []
         while later and later[0][0] <= now and len(due) < 200:
             due.extend(later.popleft()[1])
