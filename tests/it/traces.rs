@@ -80,7 +80,8 @@ async fn run(pool: &PgPool) -> String {
     let spec = serde_json::from_value(spec).unwrap();
     let mut connection = pool.acquire().await.unwrap();
     let reason = RunReason::Rule("FeatureDrift".into());
-    let asked = training_run::enqueue(&mut connection, &spec, &reason, "cause", RunState::Queued).await.unwrap();
+    let asked =
+        training_run::enqueue(&mut connection, &spec, &reason, "cause", RunState::Queued).await.unwrap();
     let Enqueued::Created(run) = asked else { panic!("{asked:?}") };
     let (claim, _) = training_run::claim(pool, "worker", Duration::from_secs(30)).await.unwrap().unwrap();
     training_run::end(pool, &claim, RunState::Failed, "diverged", None).await.unwrap();
