@@ -1,9 +1,11 @@
 //! The trace of one prediction, from the request that came to the minute that counts it; told off its path.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::tap::Recorded;
-use crate::traces::{Attribute, Span, SpanId, SpanKind, TraceId, Tracer, new_span_id};
+use crate::traces::{Attribute, Span, SpanId, SpanKind, TraceId, Tracer, new_span_id, second_half};
 
 /// What is noted of a prediction before it is decoded, where its trace is kept.
 pub(super) struct PredictionTrace {
@@ -21,9 +23,8 @@ impl PredictionTrace {
     /// Begins where the request has a trace and that is kept.
     pub(super) fn begin(tracer: &Tracer, recorded: &Recorded) -> Option<Self> {
         let context = tracer.wanted(recorded.traceparent())?;
-        let [.., a, b, c, d, e, f, g, h] = context.trace;
         // A header that the tap added names its own span after the second half of the trace.
-        let is_ours = context.parent == [a, b, c, d, e, f, g, h];
+        let is_ours = context.parent == second_half(context.trace);
         Some(Self {
             trace: context.trace,
             id: if is_ours { context.parent } else { new_span_id() },
@@ -38,7 +39,8 @@ impl PredictionTrace {
 
     /// Tells of the prediction and of its profiling: the rows that were counted, or why there are none.
     pub(super) fn end(self, tracer: &Tracer, outcome: Result<usize, &str>) {
-        let upstream = TimeDelta::microseconds((self.upstream_seconds * 1e6) as i64);
+        let upstream = Duration::try_from_secs_f64(self.upstream_seconds).unwrap_or_default();
+        let upstream = TimeDelta::from_std(upstream).unwrap_or_default();
         let model = || ("driftline.model", Attribute::Text(self.model.clone()));
         tracer.tell(Span {
             trace: self.trace,

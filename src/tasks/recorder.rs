@@ -159,18 +159,17 @@ impl Decoder {
             None => recorded.decode(&Naming::default()),
         };
         let outcome = match decoded {
-            Ok(mut decoded) => match self.record(entry, &mut decoded.exchange) {
-                Ok(()) => {
+            Ok(mut decoded) => {
+                if self.record(entry, &mut decoded.exchange).is_ok() {
                     let (prediction, rows) = (&decoded.exchange.id, decoded.exchange.batch.rows);
                     tracing::debug!(%model, prediction, rows, "an exchange was profiled");
                     decoded.ticket.kept();
                     Ok(rows)
-                }
-                Err(Behind) => {
+                } else {
                     decoded.ticket.dropped(STORE_BEHIND);
                     Err(STORE_BEHIND)
                 }
-            },
+            }
             Err(failure) => {
                 let reason = failure.reason();
                 tracing::debug!(%model, prediction, reason, "an exchange was not decoded");

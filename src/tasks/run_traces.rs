@@ -69,7 +69,9 @@ impl RunTraces {
         for run in training_status::finished_after(&self.db, since).await? {
             self.told_until = Some(run.finished);
             if self.settings.models.iter().any(|model| model.name.as_str() == run.model) {
-                spans(&run).into_iter().for_each(|span| self.tracer.tell(span));
+                for span in spans(&run) {
+                    self.tracer.tell(span);
+                }
             }
         }
         Ok(())

@@ -105,8 +105,14 @@ fn bytes_of<const N: usize>(digits: &str) -> Option<[u8; N]> {
 /// A new name for a span.
 pub fn new_span_id() -> SpanId {
     // The second half of such an id is random, but for two bits that are never both 0.
-    let [.., a, b, c, d, e, f, g, h] = Uuid::now_v7().into_bytes();
-    [a, b, c, d, e, f, g, h]
+    second_half(Uuid::now_v7().into_bytes())
+}
+
+/// The second half of a trace's name, which generators make random.
+pub(crate) fn second_half(trace: TraceId) -> SpanId {
+    let mut half = [0; 8];
+    half.copy_from_slice(&trace[8..]);
+    half
 }
 
 /// The name of a span that every process gives the same: two that tell of one run tell of one span.
@@ -156,9 +162,8 @@ impl Tracer {
     pub fn wanted(&self, traceparent: Option<&str>) -> Option<TraceParent> {
         self.spans.as_ref()?;
         let context = TraceParent::parse(traceparent?)?;
-        // The last half is what generators make random; 53 bits of it are as many as a float holds.
-        let [.., a, b, c, d, e, f, g, h] = context.trace;
-        let place = (u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 11) as f64 / (1_u64 << 53) as f64;
+        // 53 bits are as many as a float holds.
+        let place = (u64::from_be_bytes(second_half(context.trace)) >> 11) as f64 / (1_u64 << 53) as f64;
         (context.is_sampled && (self.sample >= 1.0 || spread(place) < self.sample)).then_some(context)
     }
 
