@@ -123,4 +123,5 @@ def made():
          annotation("Deployments", "green", """select promoted_at as time, 'version ' || version || ' (' || kind || ') in production' as text,
                                                  'deployment' as tags from dashboard.version
                                                where model = '${model}' and promoted_at is not null and $__timeFilter(promoted_at)""")],
+        page_path="/models/${model}",
     )

@@ -173,7 +173,7 @@ def annotation(name, colour, text):
             "target": {key: query[key] for key in ("refId", "rawSql", "rawQuery", "editorMode", "format")}}
 
 
-def dashboard(uid, title, description, variables, panels, annotations=()):
+def dashboard(uid, title, description, variables, panels, annotations=(), page_path="/"):
     """A whole dashboard."""
     shared = [datasource("datasource", "prometheus", "Prometheus"),
               datasource("database", "grafana-postgresql-datasource", "Postgres")]
@@ -182,7 +182,7 @@ def dashboard(uid, title, description, variables, panels, annotations=()):
             "current": {"text": "http://localhost:9464", "value": "http://localhost:9464"}}
     others = {"type": "dashboards", "title": "driftline", "tags": ["driftline"], "asDropdown": False, "icon": "external link",
               "includeVars": True, "keepTime": True, "targetBlank": False, "tooltip": "", "url": ""}
-    own = {"type": "link", "title": "driftline's page", "url": "${page}/", "icon": "external link", "targetBlank": True,
+    own = {"type": "link", "title": "driftline's page", "url": "${page}" + page_path, "icon": "external link", "targetBlank": True,
            "asDropdown": False, "includeVars": False, "keepTime": False, "tags": [], "tooltip": "evidence, approval, promotion"}
     return {
         "uid": uid, "title": title, "description": description, "tags": ["driftline"], "timezone": "browser",

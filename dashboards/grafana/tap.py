@@ -138,4 +138,5 @@ def made():
                   prom('max by (instance) (process_open_fds{job="driftline"})', "{{instance}}"),
                   prom('min(process_max_fds{job="driftline"})', "limit"), w=8, decimals=0, min=0, overrides=[dashed("limit")]),
         ],
+        page_path="/system",
     )

@@ -101,4 +101,5 @@ def made():
          annotation("Runs", "purple", """select started_at as time, finished_at as timeend, state || ': ' || coalesce(outcome, reason) as text,
                                            'run' as tags from dashboard.run
                                          where model = '${model}' and started_at is not null and $__timeFilter(started_at)""")],
+        page_path="/models/${model}/runs",
     )

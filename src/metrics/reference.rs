@@ -7,7 +7,7 @@ use super::{Declared, Metrics};
 /// What each label means, and why its values are bounded.
 const LABELS: [(&str, &str); 25] = [
     ("baseline", "version of a baseline: 12 hexadecimal digits"),
-    ("candidate", "`linear`, `deep`"),
+    ("candidate", "`linear`, `tree`, `deep`"),
     (
         "change",
         "kind of difference between columns that came and those expected: `new`, `gone`, `renamed`, `kind`, `width`",
@@ -25,7 +25,7 @@ const LABELS: [(&str, &str); 25] = [
         "a figure of traffic: `upstream_p50`, `upstream_p99`, `error_share`, …, as in rules without `traffic.`",
     ),
     ("grpc_status", "status of gRPC, 0 to 16; `other` for anything else"),
-    ("kind", "kind of a registered version: `linear`, `deep`"),
+    ("kind", "kind of a registered version: `linear`, `tree`, `deep`"),
     (
         "model",
         "a model of the settings, or `driftline` for alerts about itself; never a name that a client sent",

@@ -144,7 +144,7 @@ fn progress(state: &str, told: &Json) -> RunProgress {
     let is_over = state != "running";
     RunProgress {
         candidate: told.get("candidate").and_then(Json::as_str).map(|candidate| match candidate {
-            "linear" => "linear".to_owned(),
+            known @ ("linear" | "tree") => known.to_owned(),
             _ => "deep".to_owned(),
         }),
         epoch: number("epoch"),
