@@ -143,8 +143,9 @@ fn every_alert_that_ships_says_what_to_do() {
             }
             let text = std::fs::read_to_string(path).unwrap();
             names.extend(
-                text.lines()
-                    .filter_map(|line| line.trim().strip_prefix("- alert: ").map(|name| name.trim().to_owned())),
+                text.lines().filter_map(|line| {
+                    line.trim().strip_prefix("- alert: ").map(|name| name.trim().to_owned())
+                }),
             );
         }
     }
@@ -159,8 +160,18 @@ fn every_alert_that_ships_says_what_to_do() {
 #[test]
 fn every_piece_of_settings_in_the_documents_is_read() {
     const SECTIONS: [&str; 12] = [
-        "listen", "database", "tap", "sources", "sink", "privacy", "models", "receivers", "smtp", "canary",
-        "route", "capture",
+        "listen",
+        "database",
+        "tap",
+        "sources",
+        "sink",
+        "privacy",
+        "models",
+        "receivers",
+        "smtp",
+        "canary",
+        "route",
+        "capture",
     ];
     let mut seen = 0;
     let mut problems = Vec::new();
