@@ -137,8 +137,8 @@ fn every_alert_that_ships_says_what_to_do() {
     for folder in ["rules", "dashboards/prometheus/rules"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if !name.ends_with(".yaml") && !name.ends_with(".yml") || name.contains("test") {
+            let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+            if !is_yaml || path.file_stem().is_some_and(|stem| stem.to_string_lossy().contains("test")) {
                 continue;
             }
             let text = std::fs::read_to_string(path).unwrap();
