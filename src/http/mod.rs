@@ -114,16 +114,14 @@ pub fn router(state: AppState) -> Router {
 pub async fn serve_apart(
     listener: TcpListener,
     state: AppState,
-    database_url: &str,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = listener.into_std()?;
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build()?;
-    let url = database_url.to_owned();
     let (ended, has_ended) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
-            let db = store::pool(&url, CONNECTIONS)?;
+            let db = store::pool_beside(&state.db, CONNECTIONS);
             let state = AppState { db: db.clone(), ..state };
             let served = serve(TcpListener::from_std(listener)?, state, shutdown).await;
             db.close().await;

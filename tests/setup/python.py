@@ -24,8 +24,9 @@ ENVIRONMENTS = {
     "tests": (
         "DRIFTLINE_TEST_PYTHON",
         "requirements.txt",
-        8_200_000,
-        "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, standardwebhooks, websockets.sync.server",
+        8_600_000,
+        "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, opentelemetry.proto.trace.v1.trace_pb2, "
+        "standardwebhooks, websockets.sync.server",
     ),
     "api": ("DRIFTLINE_API_PYTHON", "requirements-api.txt", 14_000_000, "schemathesis, hypothesis"),
 }
