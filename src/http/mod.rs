@@ -23,6 +23,7 @@ mod alerts;
 mod body;
 mod error;
 mod labels;
+mod page;
 mod read;
 mod sink;
 mod token;
@@ -56,6 +57,7 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(sink::routes())
+        .merge(page::routes())
         .route("/v1/labels", post(labels::labels))
         .route("/v1/models", get(read::models))
         .route("/v1/models/{model}/drift", get(read::drift))
