@@ -56,9 +56,11 @@ if (window.EventSource) {
   const soon = () => {
     if (!timer) timer = setTimeout(() => { timer = 0; refresh(); }, 400);
   };
-  const source = new EventSource("/events");
+  const source = new EventSource("/v1/stream");
   source.addEventListener("open", () => { live.hidden = false; });
   source.addEventListener("error", () => { live.hidden = true; });
-  source.addEventListener("changed", soon);
+  for (const change of ["report", "alert", "run", "operation", "reset"]) source.addEventListener(change, soon);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+  // The browser keeps few connections to one host: a page that is left gives its own back.
+  addEventListener("pagehide", () => source.close());
 }

@@ -102,6 +102,26 @@ pub async fn lines(db: impl PgExecutor<'_>, run: Uuid, after: i64) -> Result<Vec
     Ok(rows.into_iter().map(|(seq, at, level, message)| LogLine { seq, at, level, message }).collect())
 }
 
+/// What each epoch of the newest attempt of `run` measured, in their order.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn epochs(db: impl PgExecutor<'_>, run: Uuid) -> Result<Vec<Metric>, StoreError> {
+    let rows: Vec<(String, String, i32, String, f64)> = sqlx::query_as(
+        "select candidate, split, epoch, name, value from training_metric
+         where run = $1 and epoch >= 0 and attempt = (select max(attempt) from training_metric where run = $1)
+         order by candidate, split, name, epoch",
+    )
+    .bind(run)
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(candidate, split, epoch, name, value)| Metric { candidate, split, epoch, name, value })
+        .collect())
+}
+
 /// The final evaluation of the newest attempt of `run`.
 ///
 /// # Errors

@@ -10,15 +10,18 @@ use crate::drawing::{Curve, Shape, coordinate, outline, pair, percent, tick};
 use crate::drift::Verdict;
 use crate::store::drift_series::Point;
 
-/// Effects over this many floors are drawn at the top.
-const TOP_EFFECT: f64 = 8.0;
+/// Effects over this many floors fill their bar.
+const TOP_EFFECT: f64 = 100.0;
+
+/// Values so many times over the floor get a logarithmic scale, so that the floor is still to be seen.
+const WIDE: f64 = 10.0;
 
 /// Cells of a strip; more windows share one, the strongest of them shown.
 pub(super) const STRIP: usize = 90;
 
 /// A height for an effect that shows both what is near the floor and what is far over it.
 fn effect_height(effect: f64, height: f64, top: f64) -> f64 {
-    let share = (effect.max(0.0) / top).sqrt().min(1.0);
+    let share = (effect.max(0.0).ln_1p() / top.ln_1p()).min(1.0);
     height - 2.0 - share * (height - 4.0)
 }
 
@@ -26,7 +29,7 @@ fn effect_height(effect: f64, height: f64, top: f64) -> f64 {
 pub(super) fn sparkline(points: &[Point], model: &str) -> Markup {
     let (width, height) = (240.0, 44.0);
     let highest = points.iter().filter_map(|point| point.effect).fold(1.0, f64::max);
-    let top = highest.clamp(2.0, TOP_EFFECT);
+    let top = highest.max(3.0);
     let step = width / points.len().max(1) as f64;
     let (mut line, mut drifted, mut unsure) = (String::new(), String::new(), String::new());
     let mut is_down = false;
@@ -120,9 +123,11 @@ pub(super) fn strip(cells: &[Cell]) -> Markup {
 }
 
 /// How many floors an effect is, as a bar with the floor marked.
-pub(super) fn effect_bar(effect: f64) -> Markup {
-    let place = |value: f64| coordinate((value.max(0.0) / TOP_EFFECT).sqrt().min(1.0) * 100.0);
-    let class = if effect >= 1.0 { "over" } else { "under" };
+///
+/// `drifted` says that it is also more than chance explains.
+pub(super) fn effect_bar(effect: f64, drifted: bool) -> Markup {
+    let place = |value: f64| coordinate((value.max(0.0).ln_1p() / TOP_EFFECT.ln_1p()).min(1.0) * 100.0);
+    let class = if drifted { "over" } else { "under" };
     html! {
         svg.bar-chart viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
             rect.track width="100" height="6" {}
@@ -157,7 +162,13 @@ pub(super) fn history(dots: &[Dot], floor: f64, name: &str) -> Markup {
     let (width, height) = (720.0, 180.0);
     let highest = dots.iter().filter_map(|dot| dot.value).fold(floor, f64::max);
     let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
-    let y = |value: f64| coordinate(height - value.max(0.0) / top * height);
+    let is_wide = floor > 0.0 && highest > WIDE * floor;
+    let y = |value: f64| {
+        let value = value.max(0.0);
+        let share =
+            if is_wide { (value / floor).ln_1p() / (top / floor).ln_1p() } else { value / top };
+        coordinate(height - share * height)
+    };
     let step = width / dots.len().max(1) as f64;
     let (mut line, mut calm, mut drifted, mut unsure) =
         (String::new(), String::new(), String::new(), String::new());
@@ -212,6 +223,7 @@ pub(super) fn history(dots: &[Dot], floor: f64, name: &str) -> Markup {
                 span.key-floor { "floor " (crate::drift::short(floor)) }
                 span.key-drift { "drifted" }
                 span.key-calm { "ok" }
+                @if is_wide { span { "logarithmic scale" } }
                 span.key-unsure { (verdict_word(Verdict::InsufficientData)) " or " (verdict_word(Verdict::Untrusted)) }
             }
         }

@@ -297,7 +297,7 @@ fn columns(
                                         @if let Some(reason) = line.reason.filter(|_| line.verdict != Verdict::Drift) { small.why title=(reason) { "why" } }
                                     }
                                     td.effect {
-                                        @if let Some(effect) = line.effect { (words::times_floor(effect)) (charts::effect_bar(effect)) } @else { "–" }
+                                        @if let Some(effect) = line.effect { (words::times_floor(effect)) (charts::effect_bar(effect, line.verdict == Verdict::Drift)) } @else { "–" }
                                     }
                                     @if !importance.is_empty() {
                                         td.effect {

@@ -87,7 +87,7 @@ fn totals(models: &[ModelStanding]) -> Markup {
         .count() as u64;
     html! {
         ul.totals {
-            li { a href="/alerts" { (counted(firing, "alert fires", "alerts fire")) } }
+            li { a href="/alerts" { @if firing == 0 { "No alert fires" } @else { (counted(firing, "alert fires", "alerts fire")) } } }
             @if waiting > 0 { li { a href="/runs" { (counted(waiting, "training run waits for you", "training runs wait for you")) } } }
             @if under_way > 0 { li { a href="/runs" { (counted(under_way, "training run under way", "training runs under way")) } } }
         }

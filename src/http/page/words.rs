@@ -1,6 +1,6 @@
 //! Verdicts, times and numbers as the page says them.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
 use crate::drift::Verdict;
@@ -80,9 +80,14 @@ pub(super) fn state(word: &str) -> Markup {
 
 /// A text as a sentence: it begins with a capital and ends with a full stop.
 pub(super) fn sentence(text: &str) -> String {
+    // Statistics are written in small letters where they are names of numbers.
+    let statistic = ["psi ", "ks "].iter().find_map(|name| Some((name.to_uppercase(), text.strip_prefix(name)?)));
     let mut letters = text.chars();
-    let Some(first) = letters.next() else { return String::new() };
-    let mut said: String = first.to_uppercase().chain(letters).collect();
+    let mut said = match (statistic, letters.next()) {
+        (Some((name, rest)), _) => name + rest,
+        (None, Some(first)) => first.to_uppercase().chain(letters).collect(),
+        (None, None) => return String::new(),
+    };
     if !said.ends_with(['.', '!', '?']) {
         said.push('.');
     }
@@ -117,15 +122,21 @@ pub(super) fn span_text(span: TimeDelta) -> String {
     }
 }
 
-/// The first and last instant of a window, without saying the day twice.
+/// The first and last instant of a window, without saying a day twice, or hours that are all midnight.
 pub(super) fn window(start: DateTime<Utc>, end: DateTime<Utc>) -> Markup {
-    let same_day = start.date_naive() == end.date_naive();
-    let until = if same_day { end.format("%H:%M") } else { end.format("%F %H:%M") };
+    let midnight = |at: DateTime<Utc>| at.time() == NaiveTime::MIN;
+    let (from, until) = if midnight(start) && midnight(end) {
+        ("%F", "%F")
+    } else if start.date_naive() == end.date_naive() {
+        ("%F %H:%M", "%H:%M")
+    } else {
+        ("%F %H:%M", "%F %H:%M")
+    };
     html! {
         span.window {
-            time datetime=(start.format("%FT%TZ")) { (start.format("%F %H:%M")) }
+            time datetime=(start.format("%FT%TZ")) { (start.format(from)) }
             " – "
-            time datetime=(end.format("%FT%TZ")) { (until) }
+            time datetime=(end.format("%FT%TZ")) { (end.format(until)) }
         }
     }
 }
@@ -182,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_reason_becomes_a_sentence() {
-        assert_eq!(sentence("psi 0.3 is over its floor"), "Psi 0.3 is over its floor.");
+        assert_eq!(sentence("psi 0.3 is over its floor"), "PSI 0.3 is over its floor.");
         assert_eq!(sentence(""), "");
     }
 }
