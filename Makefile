@@ -14,7 +14,7 @@ FUZZ_TARGETS := exchange inflate predictions events protobuf rules settings
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 
-.PHONY: help demo test test-page test-servers build setup lint tests clean fresh fuzz test-kafka
+.PHONY: help demo test test-page test-servers test-dashboards stack build setup lint tests clean fresh fuzz test-kafka
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ test-servers: build ## Ask real model servers with real clients through driftlin
 test-page: build ## Walk a browser through the page on the demo's data; installs Chromium and Playwright if they are missing
 	@$(TIMED) 'set up page' tests/page/setup.sh "$(TARGET)/page" && $(WITH) \
 	  $(TIMED) page tests/setup/with_postgres.sh tests/page/run.sh "$(TARGET)/debug" "$(TARGET)/page" $(ARGS)
+
+test-dashboards: ## Grafana's schema for the dashboards, hadolint and the Compose schema for the images: 600 MB are installed first
+	@{ read -r python; } < <($(TIMED) environment tests/stack/environment.sh) && $(TIMED) dashboards "$$python" tests/stack/static.py
+
+stack: build ## The services of docker-compose.yml as processes, until every panel has data (ARGS=--serve leaves them up)
+	@{ read -r python && read -r prometheus; } < <($(TIMED) environment tests/stack/environment.sh) && \
+	  "$$python" tests/stack/static.py && $(WITH) $(TIMED) stack tests/setup/with_postgres.sh "$$python" tests/stack/run.py \
+	  --binaries "$(TARGET)/debug" --python "$$python" --prometheus "$$prometheus" $(ARGS)
 
 fuzz: ## Look for crashes in what reads bytes from outside, FUZZ_SECONDS (600) per target
 	@command -v cargo-fuzz > /dev/null || cargo install --locked cargo-fuzz

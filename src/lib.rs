@@ -16,6 +16,7 @@ pub mod expectations;
 pub mod traffic;
 pub mod drift;
 pub mod drawing;
+pub mod performance;
 pub mod alert;
 pub mod retrain;
 pub mod decode;
@@ -27,6 +28,8 @@ pub mod config;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod traces;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]
