@@ -120,7 +120,8 @@ async fn measure(client: &reqwest::Client, address: &str) -> anyhow::Result<(Dur
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let days = if std::env::args().any(|argument| argument == "--quick") { 5 } else { 90 };
-    let server = std::env::var("DATABASE_URL").context("DATABASE_URL names a server to create a database on")?;
+    let server =
+        std::env::var("DATABASE_URL").context("DATABASE_URL names a server to create a database on")?;
     let url = store::create_database(&server, &format!("driftline_page_{}", Uuid::now_v7().simple())).await?;
     let pool = store::connect(&url, 4).await?;
     let model = ModelName::parse("bench")?;

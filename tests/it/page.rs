@@ -65,10 +65,13 @@ async fn seed(pool: &PgPool, names: &[String]) -> Uuid {
         .zip(&values)
         .map(|(name, values)| SourceColumn { name, role: Role::Feature, kind: None, values })
         .collect();
-    let options =
-        BuildOptions { model: model.clone(), source: "page".into(), cut: CutOptions::default(), joint: false };
-    let baseline =
-        baseline::build(&columns, Some(Blocks { of_row: &of_row, cycle: None }), options).unwrap();
+    let options = BuildOptions {
+        model: model.clone(),
+        source: "page".into(),
+        cut: CutOptions::default(),
+        joint: false,
+    };
+    let baseline = baseline::build(&columns, Some(Blocks { of_row: &of_row, cycle: None }), options).unwrap();
     store::model::register(pool, &model).await.unwrap();
     store::baseline::insert(pool, &baseline).await.unwrap();
     store::model::activate_baseline(pool, &model, baseline.version()).await.unwrap();
@@ -93,7 +96,9 @@ fn check_document(path: &str, document: &str) {
     assert!(document.starts_with("<!DOCTYPE html>"), "{path}: {}", &document[..80.min(document.len())]);
     assert_eq!(document.matches("<script").count(), 1, "{path}");
     assert!(document.contains("<script src=\"/assets/page-"), "{path}");
-    for inline in ["<style", " style=", "javascript:", " onclick=", " onload=", " onerror=", "http://", "https://"] {
+    for inline in
+        ["<style", " style=", "javascript:", " onclick=", " onload=", " onerror=", "http://", "https://"]
+    {
         assert!(!document.contains(inline), "{path} has `{inline}`");
     }
     assert_eq!(document.matches("<h1").count(), 1, "{path}");
@@ -157,7 +162,8 @@ async fn without_a_model_the_page_says_what_to_do_first() {
     check_document("/", &document);
     // The settings name a model, which is registered once the catalogue has been read.
     assert!(document.contains("driftline baseline build"), "{document}");
-    let style = document.split('"').find(|part| part.starts_with("/assets/page-") && part.ends_with(".css")).unwrap();
+    let style =
+        document.split('"').find(|part| part.starts_with("/assets/page-") && part.ends_with(".css")).unwrap();
     let (status, kind, text) = sidecar.get(style).await;
     assert_eq!((status, kind.as_str()), (200, "text/css; charset=utf-8"));
     assert!(!text.contains("url("), "the style asks for nothing else");

@@ -8,10 +8,9 @@ use serde_json::{Map, Value as Json, json};
 use super::columns::Plan;
 use super::sinks::Tally;
 use crate::baseline::{Baseline, BaselineColumn};
-use crate::drift::{Criteria, DriftReport, FeatureReport, Verdict};
 use crate::drawing::grouped;
+use crate::drift::{Criteria, DriftReport, FeatureReport, Verdict};
 use crate::profile::{ColumnProfile, Profile};
-
 
 /// One of the two sides.
 #[derive(Debug, Clone)]

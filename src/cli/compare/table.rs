@@ -4,7 +4,6 @@ use std::io::Write;
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table as TextTable, presets};
 
-
 use super::report::{Comparison, Feature};
 use crate::drawing::{Change, grouped, largest_change, short, short_p};
 use crate::drift::{BinEvidence, Verdict};

@@ -127,7 +127,9 @@ fn since(state: AlertState) -> Markup {
             html! { (words::time(since)) small { " " (words::counted(windows.into(), "window", "windows")) } }
         }
         AlertState::Firing { since, .. } => words::time(since),
-        AlertState::Resolved { since, at } => html! { (words::time(since)) small { " until " (words::time(at)) } },
+        AlertState::Resolved { since, at } => {
+            html! { (words::time(since)) small { " until " (words::time(at)) } }
+        }
     }
 }
 
@@ -173,10 +175,7 @@ fn silences_of(silences: &[Silence], now: DateTime<Utc>) -> Markup {
 }
 
 /// The life of one alert, or of those of a group.
-pub(super) async fn show(
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<View, PageError> {
+pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) -> Result<View, PageError> {
     let now = (app.now)();
     let lives = alert_life::show(&app.db, &id).await?;
     let body = html! {

@@ -126,7 +126,8 @@ fn differences(before: &Baseline, after: &Baseline) -> Markup {
         .map(|column| column.layout.name.as_str())
         .filter(|name| after.columns().iter().all(|column| column.layout.name != *name))
         .collect();
-    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format_number(rounded(value)));
+    let number =
+        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format_number(rounded(value)));
     html! {
         section {
             h2 #difference { "From " code { (before.version()) } " to the active " code { (after.version()) } }

@@ -165,8 +165,7 @@ pub(super) fn history(dots: &[Dot], floor: f64, name: &str) -> Markup {
     let is_wide = floor > 0.0 && highest > WIDE * floor;
     let y = |value: f64| {
         let value = value.max(0.0);
-        let share =
-            if is_wide { (value / floor).ln_1p() / (top / floor).ln_1p() } else { value / top };
+        let share = if is_wide { (value / floor).ln_1p() / (top / floor).ln_1p() } else { value / top };
         coordinate(height - share * height)
     };
     let step = width / dots.len().max(1) as f64;

@@ -128,8 +128,7 @@ async fn detail(
     let Some(place) = baseline.columns().iter().position(|column| column.layout.name == feature.name) else {
         return Ok(of_bins());
     };
-    let parts =
-        store::profile_part::profiles(&app.db, &report.model, baseline.version(), window).await?;
+    let parts = store::profile_part::profiles(&app.db, &report.model, baseline.version(), window).await?;
     if parts.is_empty() || parts.len().saturating_mul(baseline.columns().len()) > MAX_DECODED {
         return Ok(of_bins());
     }
@@ -137,10 +136,8 @@ async fn detail(
     let drawn = tokio::task::spawn_blocking(move || {
         let merged = profile::merge_stored(baseline.layout(), &parts).ok()?;
         let (column, current) = (baseline.columns().get(place)?, merged.columns().get(place)?);
-        let moments = Moments {
-            reference: of_moments(&column.profile.moments),
-            current: of_moments(&current.moments),
-        };
+        let moments =
+            Moments { reference: of_moments(&column.profile.moments), current: of_moments(&current.moments) };
         Some((drawing::shape(&feature, column, current), Some(moments)))
     });
     let drawn = drawn.await.map_err(|error| ApiError::internal(&error))?;
@@ -186,7 +183,8 @@ fn changed(feature: &FeatureReport, moments: Option<&Moments>) -> Markup {
 
 fn sides(feature: &FeatureReport, moments: Option<&Moments>) -> Markup {
     let numeric = feature.kind == crate::model::FeatureKind::Numeric;
-    let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format_number(rounded(value)));
+    let cell =
+        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format_number(rounded(value)));
     scrolling(
         "Rows and moments of both sides",
         &html! {
@@ -283,7 +281,12 @@ fn bins(feature: &FeatureReport) -> Markup {
 fn explain(id: Uuid, report: &DriftReport, feature: &FeatureReport) -> Markup {
     let criteria = &report.criteria;
     let deciding = feature.deciding.as_ref();
-    let yes = |holds: bool| words::badge(if holds { words::Tone::Bad } else { words::Tone::Good }, if holds { "yes" } else { "no" });
+    let yes = |holds: bool| {
+        words::badge(
+            if holds { words::Tone::Bad } else { words::Tone::Good },
+            if holds { "yes" } else { "no" },
+        )
+    };
     html! {
         section.explain {
             details #explain open {

@@ -25,11 +25,7 @@ pub(super) struct Wanted {
 }
 
 /// The report that is looked at; none when no window has been judged.
-async fn report(
-    app: &AppState,
-    model: &ModelName,
-    wanted: &Wanted,
-) -> Result<Option<DriftReport>, ApiError> {
+async fn report(app: &AppState, model: &ModelName, wanted: &Wanted) -> Result<Option<DriftReport>, ApiError> {
     let newest = standing(app, model).await?.last.map(|last| last.report);
     let Some(id) = wanted.window.or(newest) else { return Ok(None) };
     let found = store::drift_report::findings(&app.db, id).await?.filter(|found| found.model == *model);
@@ -64,13 +60,19 @@ pub(super) async fn segments(
             "No segments are judged",
             "Drift in one region or one kind of customer can hide in the whole. Name the columns to look into, and each of \
              their values is judged beside all rows, within the same budget of false alarms.",
-            &[("In driftline.yaml, under the model", "segments: [region]"), ("Then have the settings checked", "driftline check")],
+            &[
+                ("In driftline.yaml, under the model", "segments: [region]"),
+                ("Then have the settings checked", "driftline check"),
+            ],
         );
         return Ok(view(&app, &model, Tab::Segments, "Segments", &content));
     };
     let rank = |segment: &SegmentReport| {
         let effect = segment.strongest().and_then(|column| column.deciding.as_ref());
-        (segment.verdict == Verdict::Drift, effect.map_or(0.0, |deciding| deciding.value / deciding.floor.max(1e-12)))
+        (
+            segment.verdict == Verdict::Drift,
+            effect.map_or(0.0, |deciding| deciding.value / deciding.floor.max(1e-12)),
+        )
     };
     report.segments.sort_by(|a, b| {
         let (a, b) = (rank(a), rank(b));
@@ -123,7 +125,10 @@ pub(super) async fn expectations(
             "Expectations are what its owner knows to be true of every row: ranges, values, how much may be missing. They are \
              checked in each window, whatever the baseline says.",
             &[
-                ("Propose them from the baseline", &format!("driftline expectations propose -m {model} > expectations.yaml")),
+                (
+                    "Propose them from the baseline",
+                    &format!("driftline expectations propose -m {model} > expectations.yaml"),
+                ),
                 ("Name the file in driftline.yaml, under the model", "expectations: expectations.yaml"),
             ],
         );
@@ -167,7 +172,8 @@ pub(super) async fn traffic(
 ) -> Result<View, PageError> {
     let model = name(&model)?;
     let report = report(&app, &model, &wanted).await?;
-    let Some((report, traffic)) = report.as_ref().and_then(|report| Some((report, report.traffic.as_ref()?))) else {
+    let Some((report, traffic)) = report.as_ref().and_then(|report| Some((report, report.traffic.as_ref()?)))
+    else {
         let content = empty(
             "No traffic was seen",
             "Times, sizes and errors are counted where predictions pass through driftline's proxy; posted events carry none.",

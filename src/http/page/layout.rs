@@ -99,7 +99,9 @@ impl IntoResponse for PageError {
             StatusCode::SERVICE_UNAVAILABLE => {
                 ("The database is away", "Predictions pass without it. This page comes back with it.")
             }
-            StatusCode::BAD_REQUEST => ("This address cannot be read", "Go back and try again from the page."),
+            StatusCode::BAD_REQUEST => {
+                ("This address cannot be read", "Go back and try again from the page.")
+            }
             StatusCode::INTERNAL_SERVER_ERROR => ("Something went wrong here", "The log says what."),
             _ => ("This did not work", "Go back and try again from the page."),
         };

@@ -61,9 +61,7 @@ pub(super) async fn show(
     let standing = standing(&app, &model).await?;
     let reach = wanted.reach.unwrap_or(90);
     if !(1..=REACHES[3].1).contains(&reach) {
-        return Err(
-            ApiError::bad_request(format!("`reach` must be between 1 and {}", REACHES[3].1)).into()
-        );
+        return Err(ApiError::bad_request(format!("`reach` must be between 1 and {}", REACHES[3].1)).into());
     }
     let report = wanted.window.or(standing.last.as_ref().map(|last| last.report));
     let head = |title: &Markup| {
@@ -214,7 +212,10 @@ fn lines<'a>(
             let place = if window.baseline == present.baseline {
                 Some(place)
             } else {
-                places.get(window.baseline.as_str()).and_then(|places| places.get(column.name.as_str())).copied()
+                places
+                    .get(window.baseline.as_str())
+                    .and_then(|places| places.get(column.name.as_str()))
+                    .copied()
             };
             place.map_or_else(Cell::default, |place| Cell {
                 effect: window.effects.get(place).copied().flatten(),

@@ -61,9 +61,8 @@ fn waits(model: &ModelStanding) -> bool {
 }
 
 fn headline(models: &[ModelStanding]) -> String {
-    let drifts = |model: &&ModelStanding| {
-        model.last.as_ref().is_some_and(|last| last.verdict == Verdict::Drift)
-    };
+    let drifts =
+        |model: &&ModelStanding| model.last.as_ref().is_some_and(|last| last.verdict == Verdict::Drift);
     let drifted: Vec<_> = models.iter().filter(drifts).collect();
     match (models.len(), drifted.as_slice()) {
         (0, _) => "Models".to_owned(),

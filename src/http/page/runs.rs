@@ -42,7 +42,10 @@ pub(super) async fn list(
 }
 
 /// The newest runs of one model.
-pub(super) async fn of_model(State(app): State<AppState>, Path(model): Path<String>) -> Result<View, PageError> {
+pub(super) async fn of_model(
+    State(app): State<AppState>,
+    Path(model): Path<String>,
+) -> Result<View, PageError> {
     let (model, now): (ModelName, _) = (name(&model)?, (app.now)());
     standing(&app, &model).await?;
     let runs = training_run::list(&app.db, Some(&model), LISTED).await?;
@@ -139,7 +142,9 @@ pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) ->
 fn lead(run: &TrainingRun) -> String {
     match (run.state, &run.outcome) {
         (_, Some(outcome)) => sentence(outcome),
-        (RunState::Suggested, None) => "A rule suggests it; nothing happens until somebody approves it.".to_owned(),
+        (RunState::Suggested, None) => {
+            "A rule suggests it; nothing happens until somebody approves it.".to_owned()
+        }
         (RunState::AwaitingApproval, None) => "It waits for somebody to approve it.".to_owned(),
         (RunState::Queued, None) => "It waits for a worker: `driftline-trainer work` takes it.".to_owned(),
         (RunState::Running, None) if run.cancel_requested => "Its worker has been asked to stop.".to_owned(),
@@ -168,7 +173,9 @@ fn progress(run: &TrainingRun) -> Markup {
 /// Training and validation loss over the epochs.
 fn epoch_chart(metrics: &[Metric]) -> Markup {
     let of = |split: &str| -> Vec<(i32, f64)> {
-        let found = metrics.iter().filter(|metric| metric.split == split && metric.name == "loss" && metric.epoch >= 0);
+        let found = metrics
+            .iter()
+            .filter(|metric| metric.split == split && metric.name == "loss" && metric.epoch >= 0);
         found.map(|metric| (metric.epoch, metric.value)).collect()
     };
     let (train, validation) = (of("train"), of("validation"));
@@ -180,8 +187,14 @@ fn epoch_chart(metrics: &[Metric]) -> Markup {
         let span = if top > low { top - low } else { 1.0 };
         let mut path = String::new();
         for (index, (epoch, loss)) in points.iter().enumerate() {
-            let (x, y) = (f64::from(*epoch) / f64::from(last) * 712.0 + 4.0, 174.0 - (loss - low) / span * 166.0);
-            path.push_str(&format!("{}{} {}", if index == 0 { "M" } else { "L" }, coordinate(x), coordinate(y)));
+            let (x, y) =
+                (f64::from(*epoch) / f64::from(last) * 712.0 + 4.0, 174.0 - (loss - low) / span * 166.0);
+            path.push_str(&format!(
+                "{}{} {}",
+                if index == 0 { "M" } else { "L" },
+                coordinate(x),
+                coordinate(y)
+            ));
         }
         path
     };
@@ -190,7 +203,8 @@ fn epoch_chart(metrics: &[Metric]) -> Markup {
         "Loss over {last} epochs, from {} down to {}{}",
         short(top),
         short(low),
-        best.map(|(epoch, loss)| format!("; the best on validation is {} in epoch {epoch}", short(*loss))).unwrap_or_default()
+        best.map(|(epoch, loss)| format!("; the best on validation is {} in epoch {epoch}", short(*loss)))
+            .unwrap_or_default()
     );
     html! {
         figure.history {
@@ -213,7 +227,10 @@ fn epoch_chart(metrics: &[Metric]) -> Markup {
 /// Every candidate's metrics with their intervals, as a table.
 fn scores(evaluation: &[Metric]) -> Markup {
     let find = |candidate: &str, name: &str| {
-        evaluation.iter().find(|metric| metric.candidate == candidate && metric.name == name).map(|metric| metric.value)
+        evaluation
+            .iter()
+            .find(|metric| metric.candidate == candidate && metric.name == name)
+            .map(|metric| metric.value)
     };
     let measured: Vec<(&Metric, f64, f64)> = evaluation
         .iter()

@@ -81,7 +81,8 @@ pub(super) fn state(word: &str) -> Markup {
 /// A text as a sentence: it begins with a capital and ends with a full stop.
 pub(super) fn sentence(text: &str) -> String {
     // Statistics are written in small letters where they are names of numbers.
-    let statistic = ["psi ", "ks "].iter().find_map(|name| Some((name.to_uppercase(), text.strip_prefix(name)?)));
+    let statistic =
+        ["psi ", "ks "].iter().find_map(|name| Some((name.to_uppercase(), text.strip_prefix(name)?)));
     let mut letters = text.chars();
     let mut said = match (statistic, letters.next()) {
         (Some((name, rest)), _) => name + rest,
@@ -164,9 +165,10 @@ pub(super) fn encode(text: &str) -> String {
             encoded.push(byte.into());
         } else {
             encoded.push('%');
-            encoded.extend([byte >> 4, byte & 15].map(|digit| {
-                char::from(if digit < 10 { b'0' + digit } else { b'A' + digit - 10 })
-            }));
+            encoded.extend(
+                [byte >> 4, byte & 15]
+                    .map(|digit| char::from(if digit < 10 { b'0' + digit } else { b'A' + digit - 10 })),
+            );
         }
         encoded
     })
@@ -178,9 +180,13 @@ mod tests {
 
     #[test]
     fn spans_are_said_in_their_largest_unit() {
-        for (seconds, text) in
-            [(0, "just now"), (60, "60 s ago"), (120, "2 min ago"), (7_200, "2 h ago"), (864_000, "10 days ago")]
-        {
+        for (seconds, text) in [
+            (0, "just now"),
+            (60, "60 s ago"),
+            (120, "2 min ago"),
+            (7_200, "2 h ago"),
+            (864_000, "10 days ago"),
+        ] {
             assert_eq!(ago_text(TimeDelta::seconds(seconds)), text);
         }
         assert_eq!(ago_text(TimeDelta::hours(-3)), "in 3 h");

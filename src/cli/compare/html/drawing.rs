@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::drawing::{Bar, Curve, Shape, coordinate, escape, outline, pair, percent, tick};
 use super::super::report::Feature;
+use crate::drawing::{Bar, Curve, Shape, coordinate, escape, outline, pair, percent, tick};
 
 use crate::model::FeatureKind;
 

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-
 use super::super::report::{Comparison, Feature};
 use super::drawing::{write_chart, write_small};
 use super::tables::{write_bins, write_sides, write_statistics};

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-
 use super::super::report::Feature;
 
 use crate::drawing::{Change, escape, grouped, pair, percent, rounded, short, short_p};
