@@ -337,6 +337,7 @@ pub async fn series<'e, E: PgExecutor<'e> + Copy>(
     until: DateTime<Utc>,
     limit: i64,
 ) -> Result<Series, StoreError> {
+    type Columns = (String, Vec<String>, Vec<String>, Vec<String>);
     type Window = (DateTime<Utc>, String, Vec<Option<f32>>, String);
     let mut windows: Vec<Window> = sqlx::query_as(
         "select window_start, baseline, effects, verdicts from drift_series
@@ -351,7 +352,6 @@ pub async fn series<'e, E: PgExecutor<'e> + Copy>(
     let mut baselines: Vec<&str> = windows.iter().map(|(_, baseline, ..)| baseline.as_str()).collect();
     baselines.sort_unstable();
     baselines.dedup();
-    type Columns = (String, Vec<String>, Vec<String>, Vec<String>);
     let rows: Vec<Columns> = sqlx::query_as(
         "select baseline, names, roles, kinds from drift_columns where model = $1 and baseline = any($2)",
     )

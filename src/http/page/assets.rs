@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use crate::http::ApiError;
+use crate::retrain::artifact::hex;
 
 /// What browsers may keep for ever, as another content has another name.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -41,8 +42,7 @@ const ICON: Asset = Asset {
 impl Asset {
     fn name(&self) -> String {
         let hash = Sha256::digest(self.content.as_bytes());
-        let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{hash}.{}", self.stem, self.ending)
+        format!("{}-{}.{}", self.stem, hex(&hash[..6]), self.ending)
     }
 
     fn address(&self) -> String {

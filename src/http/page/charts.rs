@@ -86,12 +86,11 @@ impl Cell {
     /// How tall it is drawn, 1 to 4, and 0 for one without a mark; the height says what the colour does.
     fn level(self) -> usize {
         match (self.verdict, self.effect) {
-            (None, _) => 0,
             (Some(Verdict::Drift), _) => 4,
             (Some(Verdict::InsufficientData | Verdict::Untrusted), _) => 1,
             (Some(Verdict::Ok), Some(effect)) if effect >= 1.0 => 3,
             (Some(Verdict::Ok), Some(effect)) if effect >= 0.5 => 2,
-            (Some(Verdict::Ok), _) => 0,
+            (None | Some(Verdict::Ok), _) => 0,
         }
     }
 }

@@ -125,10 +125,7 @@ fn facts(report: &DriftReport, standing: &ModelStanding) -> Markup {
                 a href={ "/models/" (model) "/baselines" } { "baseline " code { (report.baseline) } }
                 small { (grouped(report.rows_reference)) " rows" }
             }))
-            (fact("In production", &match standing.production {
-                Some(version) => html! { a href={ "/models/" (model) "/versions/" (version) } { "version " (version) } },
-                None => html! { "not in the registry" },
-            }))
+            (fact("In production", &words::version(&format!("/models/{model}"), standing.production)))
             (fact("Alerts", &html! { a href={ "/models/" (model) "/alerts" } { (standing.firing) " firing, " (standing.pending) " pending" } }))
             @if let Some(verdict) = report.expectations_verdict {
                 (fact("Expectations", &html! { a href={ "/models/" (model) "/expectations" } { (words::state(verdict.as_str())) } }))
@@ -243,7 +240,6 @@ fn lines<'a>(
     lines
 }
 
-#[expect(clippy::too_many_arguments, reason = "one list, from what one request read")]
 fn columns(
     model: &ModelName,
     id: Uuid,

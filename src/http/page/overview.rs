@@ -124,12 +124,9 @@ fn card(model: &ModelStanding, points: &[Point], now: DateTime<Utc>) -> Markup {
                     (fact("Last window", &html! { (words::window(last.start, last.end)) small { (grouped(last.rows)) " rows" } }))
                     (fact("Lost on the way", &html! { (percent(last.loss_share)) }))
                 }
-                (fact("In production", &match (model.production, &model.production_kind) {
-                    (Some(version), kind) => html! {
-                        a href={ (address) "/versions/" (version) } { "version " (version) }
-                        @if let Some(kind) = kind { small { (kind) } }
-                    },
-                    (None, _) => html! { "not in the registry" },
+                (fact("In production", &html! {
+                    (words::version(&address, model.production))
+                    @if let Some(kind) = &model.production_kind { small { (kind) } }
                 }))
                 @if let Some(heard) = model.heard_of { (fact("Heard of", &words::ago(heard, now))) }
             }

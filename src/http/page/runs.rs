@@ -1,5 +1,7 @@
 //! Training runs: those that there are, and one as it goes on.
 
+use std::fmt::Write;
+
 use axum::extract::{Path, Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -189,12 +191,8 @@ fn epoch_chart(metrics: &[Metric]) -> Markup {
         for (index, (epoch, loss)) in points.iter().enumerate() {
             let (x, y) =
                 (f64::from(*epoch) / f64::from(last) * 712.0 + 4.0, 174.0 - (loss - low) / span * 166.0);
-            path.push_str(&format!(
-                "{}{} {}",
-                if index == 0 { "M" } else { "L" },
-                coordinate(x),
-                coordinate(y)
-            ));
+            let command = if index == 0 { 'M' } else { 'L' };
+            let _always_ok = write!(path, "{command}{} {}", coordinate(x), coordinate(y));
         }
         path
     };

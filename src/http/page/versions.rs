@@ -91,10 +91,7 @@ fn lineage(version: &ModelVersion, address: &str) -> Markup {
             h2 { "Lineage" }
             dl.facts {
                 (fact("Kind", &html! { (version.kind) }))
-                (fact("Took over from", &match version.parent {
-                    Some(parent) => html! { a href={ (address) "/versions/" (parent) } { "version " (parent) } },
-                    None => html! { "nothing, it is the first" },
-                }))
+                (fact("Took over from", &words::version(address, version.parent)))
                 (fact("Trained by", &html! { a href={ "/runs/" (version.run) } { "its training run" } }))
                 (fact("Trained on", &html! { (grouped(version.snapshot_rows.unsigned_abs())) " rows" small { "snapshot " code { (version.snapshot.get(..12).unwrap_or(&version.snapshot)) } } }))
                 (fact("Baseline", &html! { a href={ (address) "/baselines" } { code { (version.baseline) } } }))

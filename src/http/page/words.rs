@@ -148,6 +148,14 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {word}", crate::drawing::grouped(count))
 }
 
+/// A link to a version, if there is one.
+pub(super) fn version(model_address: &str, version: Option<i64>) -> Markup {
+    html! {
+        @if let Some(version) = version { a href={ (model_address) "/versions/" (version) } { "version " (version) } }
+        @else { "none in the registry" }
+    }
+}
+
 /// An effect in units of its floor.
 pub(super) fn times_floor(effect: f64) -> String {
     match effect.abs() {
