@@ -100,6 +100,29 @@ pub async fn newest(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Option
     Ok(row.map(|(id,)| id))
 }
 
+/// At most `limit` reports of `model`, newest first, on windows that start before `before` where it is given.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn page(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    before: Option<DateTime<Utc>>,
+    limit: i64,
+) -> Result<Vec<(Uuid, DriftReport)>, StoreError> {
+    let rows: Vec<(Uuid, Json<DriftReport>)> = sqlx::query_as(
+        "select id, content from drift_report
+         where model = $1 and ($2::timestamptz is null or window_start < $2) order by window_start desc limit $3",
+    )
+    .bind(model.as_str())
+    .bind(before)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(id, Json(report))| (id, report)).collect())
+}
+
 /// The reports of `model` whose windows start after `after`, oldest first.
 ///
 /// # Errors

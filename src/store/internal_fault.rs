@@ -63,6 +63,21 @@ pub async fn present(transaction: &mut PgConnection) -> Result<BTreeMap<Fault, S
     Ok(rows.iter().filter_map(read).collect())
 }
 
+/// What any process finds wrong at this moment, without dropping anything.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn list(db: impl PgExecutor<'_>) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows = sqlx::query(
+        "select fault, detail from internal_fault where updated_at >= now() - interval '1 minute'
+         order by replica desc, fault",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.iter().map(|row| (row.get("fault"), row.get("detail"))).collect())
+}
+
 /// What one process finds wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultRow {
@@ -76,12 +91,12 @@ pub struct FaultRow {
     pub updated_at: DateTime<Utc>,
 }
 
-/// What every process that still runs finds wrong.
+/// What every process that still runs finds wrong, process by process.
 ///
 /// # Errors
 ///
 /// [`StoreError::Database`].
-pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<FaultRow>, StoreError> {
+pub async fn rows(db: impl PgExecutor<'_>) -> Result<Vec<FaultRow>, StoreError> {
     let rows = sqlx::query(
         "select replica, fault, detail, updated_at from internal_fault
          where updated_at >= now() - interval '1 minute' order by fault, replica",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::PgExecutor;
 use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
@@ -367,4 +368,54 @@ pub async fn expire(db: &sqlx::PgPool, before: DateTime<Utc>) -> Result<u64, Sto
         sqlx::query("delete from profile_part where updated_at < $1").bind(before).execute(db).await?;
     let taps = sqlx::query("delete from tap_part where updated_at < $1").bind(before).execute(db).await?;
     Ok(profiles.rows_affected() + taps.rows_affected())
+}
+
+/// Where the exchanges of a model went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TapTotals {
+    /// Exchanges that came.
+    pub seen: i64,
+    /// Those that were kept.
+    pub kept: i64,
+    /// Those that were left out by `sample`.
+    pub sampled_out: i64,
+    /// Those that were lost, by reason.
+    pub dropped: BTreeMap<String, i64>,
+    /// The newest minute with one.
+    pub newest: Option<DateTime<Utc>>,
+}
+
+/// Where the exchanges of each model went in the minutes since `since`, by model.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn tap_totals(
+    db: impl PgExecutor<'_> + Copy,
+    since: DateTime<Utc>,
+) -> Result<BTreeMap<String, TapTotals>, StoreError> {
+    let rows: Vec<(String, i64, i64, i64, DateTime<Utc>)> = sqlx::query_as(
+        "select model, sum(seen)::bigint, sum(kept)::bigint, sum(sampled_out)::bigint, max(minute)
+         from tap_part where minute >= $1 group by model",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let dropped: Vec<(String, String, i64)> = sqlx::query_as(
+        "select model, key, sum(value::bigint)::bigint from tap_part, jsonb_each_text(dropped)
+         where minute >= $1 group by model, key",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let mut totals: BTreeMap<String, TapTotals> = rows
+        .into_iter()
+        .map(|(model, seen, kept, sampled_out, newest)| {
+            (model, TapTotals { seen, kept, sampled_out, newest: Some(newest), ..TapTotals::default() })
+        })
+        .collect();
+    for (model, reason, count) in dropped {
+        totals.entry(model).or_default().dropped.insert(reason, count);
+    }
+    Ok(totals)
 }

@@ -113,7 +113,7 @@ pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) ->
         Err(RunError::Unknown(id)) => return Err(ApiError::NotFound(format!("run {id}")).into()),
         Err(error) => return Err(ApiError::internal(&error).into()),
     };
-    let epochs = training_log::epochs(&app.db, id).await?;
+    let epochs = training_log::metrics(&app.db, id, -1).await?;
     let evaluation = training_log::evaluation(&app.db, id).await?;
     let lines = training_log::lines(&app.db, id, 0).await?;
     let address = format!("/models/{}", run.model);
