@@ -31,7 +31,7 @@ impl Sidecar {
     async fn start(url: &str) -> Self {
         app::install_crypto();
         let text = format!(
-            "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\nmodels: [{{name: shop}}]\n"
+            "listen: {{proxy: 127.0.0.1:0, admin: 127.0.0.1:0}}\ndatabase: {{url: '{url}'}}\nmodels: [{{name: shop, training: {{task: regression, target: sold}}}}]\n"
         );
         let app = App::build(Settings::parse(&text, "driftline.yaml").unwrap()).await.unwrap();
         let admin = format!("http://{}", app.admin_address());
@@ -44,6 +44,15 @@ impl Sidecar {
         let answer = self.client.get(format!("{}{path}", self.admin)).send().await.unwrap();
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         (answer.status().as_u16(), kind, answer.text().await.unwrap())
+    }
+
+    /// Sends a form as a browser does, and follows where it leads.
+    async fn send(&self, path: &str, form: &str) -> (u16, String) {
+        let request = self.client.post(format!("{}{path}", self.admin)).body(form.to_owned());
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.header("origin", &self.admin).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.text().await.unwrap())
     }
 
     async fn stop(self) {
@@ -187,5 +196,44 @@ async fn many_columns_stay_small() {
     check_document("/models/shop", &document);
     let (_, _, all) = sidecar.get("/models/shop?all=true").await;
     assert_eq!(all.matches("<tr data-name=").count(), 300);
+    sidecar.stop().await;
+}
+
+/// What the forms of a document carry.
+fn csrf(document: &str) -> &str {
+    let (_, rest) = document.split_once("name=\"csrf\" value=\"").unwrap();
+    rest.split('"').next().unwrap()
+}
+
+#[tokio::test]
+async fn people_act_from_the_page_and_say_why() {
+    let (pool, url) = support::database_with_url().await;
+    seed(&pool, &["temp".to_owned()]).await;
+    let sidecar = Sidecar::start(&url).await;
+    let (_, _, document) = sidecar.get("/models/shop").await;
+    assert!(document.contains("action=\"/models/shop/retrain\""), "{document}");
+    let csrf = csrf(&document).to_owned();
+    for (form, expected) in [
+        ("reason=why".to_owned(), 403),
+        ("csrf=guessed&reason=why".to_owned(), 403),
+        (format!("csrf={csrf}&reason="), 400),
+    ] {
+        let (status, text) = sidecar.send("/models/shop/retrain", &form).await;
+        assert_eq!(status, expected, "{form}: {text}");
+    }
+    let (status, run) =
+        sidecar.send("/models/shop/retrain", &format!("csrf={csrf}&reason=%3Cb%3Efresh&by=Ada")).await;
+    assert_eq!(status, 200, "{run}");
+    assert!(run.contains("queued") && run.contains("&lt;b&gt;fresh"), "{run}");
+    let (_, rest) = run.split_once("action=\"/runs/").unwrap();
+    let id = rest.split('/').next().unwrap();
+    let (status, run) = sidecar.send(&format!("/runs/{id}/cancel"), &format!("csrf={csrf}&reason=no")).await;
+    assert_eq!(status, 200, "{run}");
+    assert!(run.contains("cancelled"), "{run}");
+    let silence = format!("csrf={csrf}&model=shop&rule=FeatureDrift&subject=temp&hours=4&reason=known&by=Ada");
+    let (status, alerts) = sidecar.send("/silences", &silence).await;
+    assert!(status == 200 && alerts.contains("known") && alerts.contains("/end\""), "{alerts}");
+    let (_, _, system) = sidecar.get("/system").await;
+    assert!(system.contains("Ada") && system.contains("retrain") && system.contains("cancel"), "{system}");
     sidecar.stop().await;
 }

@@ -154,11 +154,11 @@ fn escape(text: &str) -> String {
 
 fn page(next: &str, problem: Option<&str>) -> Html<String> {
     let problem = problem.map(|text| format!("<p role=\"alert\">{}</p>\n", escape(text))).unwrap_or_default();
-    let next = escape(next);
+    let (next, style) = (escape(next), crate::http::page::style());
     Html(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Log in · driftline</title>\n</head>\n<body>\n<main>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Log in · driftline</title>\n<link rel=\"stylesheet\" href=\"{style}\">\n</head>\n<body>\n<main>\n\
          <h1>driftline</h1>\n{problem}<form method=\"post\" action=\"/login\">\n\
          <input type=\"hidden\" name=\"next\" value=\"{next}\">\n\
          <p><label for=\"token\">Token</label><br>\n\

@@ -5,12 +5,14 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::actions::{self, Act};
 use super::layout::{PageError, Place, Tab, View, crumbs, empty, fact, scrolling, tabs};
 use super::model::{name, standing};
 use super::words::{self, encode, sentence};
 use crate::alert::{AlertState, Evidence, Happening, Item, Silence};
 use crate::drawing::{percent, short, short_p};
 use crate::http::AppState;
+use crate::http::auth::Caller;
 use crate::model::ModelName;
 use crate::store::alert::TransitionRow;
 use crate::store::alert_event::EventRow;
@@ -34,6 +36,7 @@ pub(super) struct Wanted {
 pub(super) async fn list(
     State(app): State<AppState>,
     Query(wanted): Query<Wanted>,
+    caller: Caller,
 ) -> Result<View, PageError> {
     let now = (app.now)();
     let alerts = alert_life::list(&app.db, None, wanted.all).await?;
@@ -43,7 +46,7 @@ pub(super) async fn list(
         h1 { @if firing == 0 { "Nothing fires" } @else { (words::counted(firing, "alert fires", "alerts fire")) } }
         (choice("/alerts", wanted.all))
         (table(&alerts, now, true))
-        (silences_of(&silences, now))
+        (silences_of(&silences, &caller, now))
     };
     Ok(View { title: "Alerts".to_owned(), place: Place::Alerts, body, now })
 }
@@ -146,16 +149,16 @@ fn known(view: &AlertView) -> Markup {
     }
 }
 
-fn silences_of(silences: &[Silence], now: DateTime<Utc>) -> Markup {
+fn silences_of(silences: &[Silence], caller: &Caller, now: DateTime<Utc>) -> Markup {
     html! {
         section {
-            h2 { "Silences" }
+            h2 #silences { "Silences" }
             @if silences.is_empty() {
                 p { "None holds. " code { "driftline alerts silence" } " keeps messages back for a time; alerts go on being judged." }
             } @else {
                 (scrolling("Silences", &html! {
                     table {
-                        thead { tr { th scope="col" { "what" } th scope="col" { "from" } th scope="col" { "until" } th scope="col" { "who" } th scope="col" { "why" } } }
+                        thead { tr { th scope="col" { "what" } th scope="col" { "from" } th scope="col" { "until" } th scope="col" { "who" } th scope="col" { "why" } th scope="col" { "end" } } }
                         tbody {
                             @for silence in silences {
                                 tr {
@@ -164,6 +167,7 @@ fn silences_of(silences: &[Silence], now: DateTime<Utc>) -> Markup {
                                     td { (words::time(silence.ends_at)) small { " " (words::ago(silence.ends_at, now)) } }
                                     td { (silence.by) }
                                     td { (silence.reason) }
+                                    td { (actions::end_button(caller, silence.id)) }
                                 }
                             }
                         }
@@ -175,17 +179,21 @@ fn silences_of(silences: &[Silence], now: DateTime<Utc>) -> Markup {
 }
 
 /// The life of one alert, or of those of a group.
-pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) -> Result<View, PageError> {
+pub(super) async fn show(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<View, PageError> {
     let now = (app.now)();
     let lives = alert_life::show(&app.db, &id).await?;
     let body = html! {
         (crumbs(&[("/alerts", "Alerts")]))
-        @for life in &lives { (one(life, lives.len() > 1)) }
+        @for life in &lives { (one(life, &caller, lives.len() > 1)) }
     };
     Ok(View { title: "Alert".to_owned(), place: Place::Alerts, body, now })
 }
 
-fn one(life: &AlertLife, among_others: bool) -> Markup {
+fn one(life: &AlertLife, caller: &Caller, among_others: bool) -> Markup {
     let last = life.transitions.last();
     let (rule, subject, model) = match (&life.alert, last) {
         (Some(view), _) => (view.alert.rule.as_str(), view.alert.subject.as_str(), view.alert.model.as_str()),
@@ -219,6 +227,7 @@ fn one(life: &AlertLife, among_others: bool) -> Markup {
                     }))
                 }
             }
+            @if !among_others { (actions::forms(caller, &acts(life))) }
             @if let Some(item) = item { (evidence_of(item)) }
             @if !among_others { (history(&life.transitions, &life.events)) }
             @if let Some(text) = evidence.as_ref().and_then(|evidence| evidence.rule_text.as_ref()) {
@@ -226,6 +235,23 @@ fn one(life: &AlertLife, among_others: bool) -> Markup {
             }
         }
     }
+}
+
+/// What may be done about an alert that fires.
+fn acts(life: &AlertLife) -> Vec<Act<'static>> {
+    let Some(view) = life.alert.as_ref().filter(|view| view.alert.state.firing_since().is_some()) else {
+        return Vec::new();
+    };
+    let alert = &view.alert;
+    let mut acts = Vec::new();
+    if view.acknowledged.is_none() {
+        let does = "Says that you are on it: no repeats and no escalation until it is over.";
+        acts.push(Act::new("Acknowledge", does, format!("/alerts/{}/ack", alert.fingerprint)));
+    }
+    let does = "Keeps messages back for a time. The alert goes on being judged.";
+    let fields = actions::silence_fields(alert.model.as_str(), &alert.rule, &alert.subject);
+    acts.push(Act { fields, ..Act::new("Silence", does, "/silences".to_owned()) });
+    acts
 }
 
 fn evidence_of(item: &Item) -> Markup {

@@ -5,6 +5,7 @@ use axum::routing::get;
 
 use super::AppState;
 
+mod actions;
 mod alerts;
 mod assets;
 mod baselines;
@@ -18,6 +19,8 @@ mod runs;
 mod system;
 mod versions;
 mod words;
+
+pub(super) use assets::style;
 
 /// The addresses of the page.
 pub(super) fn routes() -> Router<AppState> {
@@ -39,4 +42,5 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/runs", get(runs::list))
         .route("/runs/{run}", get(runs::show))
         .route("/system", get(system::show))
+        .merge(actions::routes())
 }

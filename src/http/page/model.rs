@@ -7,11 +7,13 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::actions::{self, Act};
 use super::charts::{self, Cell, Dot, STRIP};
 use super::layout::{PageError, Place, Tab, View, crumbs, empty, fact, scrolling, tabs};
 use super::words::{self, encode, sentence};
 use crate::drawing::{grouped, percent};
 use crate::drift::{DriftReport, Verdict};
+use crate::http::auth::Caller;
 use crate::http::{ApiError, AppState};
 use crate::model::ModelName;
 use crate::store;
@@ -56,6 +58,7 @@ pub(super) async fn show(
     State(app): State<AppState>,
     Path(model): Path<String>,
     Query(wanted): Query<Wanted>,
+    caller: Caller,
 ) -> Result<View, PageError> {
     let (model, now) = (name(&model)?, (app.now)());
     let standing = standing(&app, &model).await?;
@@ -99,6 +102,7 @@ pub(super) async fn show(
         }
         p.lead { (sentence(&found.reason)) }
         (facts(&found, &standing))
+        @if app.training.contains_key(&model) && standing.run.is_none() { (actions::forms(&caller, &[retrain_act(&model)])) }
         section {
             h2 { "The largest effect, window by window" }
             (reaches(&model, reach))
@@ -109,6 +113,12 @@ pub(super) async fn show(
         (recent(&model, &windows, report))
     };
     Ok(View { title: model.to_string(), place: Place::Models, body, now })
+}
+
+/// Asks for a training run.
+pub(super) fn retrain_act(model: &ModelName) -> Act<'static> {
+    let does = "Queues a training run on the newest labelled rows; what comes out has to beat what is in production.";
+    Act::new("Retrain now", does, format!("/models/{model}/retrain"))
 }
 
 fn facts(report: &DriftReport, standing: &ModelStanding) -> Markup {

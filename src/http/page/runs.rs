@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::actions::{self, Act};
 use super::layout::{PageError, Place, Tab, View, crumbs, empty, fact, scrolling, tabs};
-use super::model::{name, standing};
+use super::model::{name, retrain_act, standing};
 use super::words::{self, sentence};
 use crate::drawing::{coordinate, short};
+use crate::http::auth::Caller;
 use crate::http::{ApiError, AppState};
 use crate::model::ModelName;
 use crate::retrain::RunState;
@@ -47,15 +49,17 @@ pub(super) async fn list(
 pub(super) async fn of_model(
     State(app): State<AppState>,
     Path(model): Path<String>,
+    caller: Caller,
 ) -> Result<View, PageError> {
     let (model, now): (ModelName, _) = (name(&model)?, (app.now)());
-    standing(&app, &model).await?;
+    let standing = standing(&app, &model).await?;
     let runs = training_run::list(&app.db, Some(&model), LISTED).await?;
     let address = format!("/models/{model}");
     let body = html! {
         (crumbs(&[("/", "Models"), (&address, model.as_str())]))
         h1 { "Training" }
         (tabs(&model, Tab::Runs))
+        @if app.training.contains_key(&model) && standing.run.is_none() { (actions::forms(&caller, &[retrain_act(&model)])) }
         (table(&runs, now, false))
     };
     Ok(View { title: format!("Training of {model}"), place: Place::Models, body, now })
@@ -105,7 +109,11 @@ fn tail(id: Uuid) -> String {
 }
 
 /// One run.
-pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) -> Result<View, PageError> {
+pub(super) async fn show(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<View, PageError> {
     let now = (app.now)();
     let id: Uuid = id.parse().map_err(|_| ApiError::bad_request(format!("`{id}` is not the id of a run")))?;
     let run = match training_run::show(&app.db, id).await {
@@ -122,6 +130,7 @@ pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) ->
         (crumbs(&[("/", "Models"), (&address, &run.model), (&runs, "Training")]))
         div.title { h1 { "Training run " code { (tail(run.id)) } } (words::state(run.state.as_str())) }
         p.lead { (lead(&run)) }
+        (actions::forms(&caller, &acts(&run)))
         dl.facts {
             (fact("Because", &html! { (run.reason_kind) ": " (run.reason) }))
             (fact("Asked for", &words::time(run.created_at)))
@@ -138,6 +147,18 @@ pub(super) async fn show(State(app): State<AppState>, Path(id): Path<String>) ->
         section { details #spec { summary { "The specification that it was frozen with" } pre tabindex="0" { code { (pretty(&run.spec)) } } } }
     };
     Ok(View { title: format!("Run {} of {}", tail(run.id), run.model), place: Place::Runs, body, now })
+}
+
+/// What may be done with a run as it stands.
+fn acts(run: &TrainingRun) -> Vec<Act<'static>> {
+    let mut acts = Vec::new();
+    if matches!(run.state, RunState::Suggested | RunState::AwaitingApproval) {
+        acts.push(Act::new("Approve", "Releases the run: the next worker takes it.", format!("/runs/{}/approve", run.id)));
+    }
+    if !run.state.is_final() && !run.cancel_requested {
+        acts.push(Act::new("Cancel", "Ends the run, or asks its worker to stop.", format!("/runs/{}/cancel", run.id)));
+    }
+    acts
 }
 
 /// Where the run stands, in a sentence.

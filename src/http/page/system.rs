@@ -1,7 +1,7 @@
 //! The watch itself: the loss identity of the tap, what is wrong, messages on their way.
 
 use axum::extract::State;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
 use super::layout::{PageError, Place, View, fact, scrolling};
@@ -9,18 +9,24 @@ use super::words::{self, sentence};
 use crate::drawing::{grouped, percent};
 use crate::drift::Losses;
 use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::store::operation::{self, Operation};
 use crate::store::{internal_fault, outbox, profile_part};
+
+/// Operations that are listed.
+const OPERATIONS: i64 = 20;
 
 /// How far back exchanges are counted.
 const SINCE: TimeDelta = TimeDelta::hours(24);
 
 /// The state of the tap and of driftline.
-pub(super) async fn show(State(app): State<AppState>) -> Result<View, PageError> {
+pub(super) async fn show(State(app): State<AppState>, caller: Caller) -> Result<View, PageError> {
     let now = (app.now)();
-    let faults = internal_fault::list(&app.db).await?;
+    let faults = internal_fault::rows(&app.db).await?;
     let losses = profile_part::losses_since(&app.db, now - SINCE).await?;
     let messages = outbox::counts(&app.db).await?;
     let errors = outbox::last_errors(&app.db).await?;
+    let operations = operation::list(&app.db, None, None, OPERATIONS).await?;
     let body = html! {
         h1 { @if faults.is_empty() { "The watch is well" } @else { "Something is wrong with the watch" } }
         @if !faults.is_empty() {
@@ -66,6 +72,8 @@ pub(super) async fn show(State(app): State<AppState>) -> Result<View, PageError>
                 }))
             }
         }
+        section { h2 { "What people did" } (done(&operations, now)) }
+        section { h2 { "You" } (super::actions::who(&caller)) }
         section {
             h2 { "For other programs" }
             dl.facts {
@@ -76,6 +84,30 @@ pub(super) async fn show(State(app): State<AppState>) -> Result<View, PageError>
         }
     };
     Ok(View { title: "System".to_owned(), place: Place::System, body, now })
+}
+
+fn done(operations: &[Operation], now: DateTime<Utc>) -> Markup {
+    if operations.is_empty() {
+        return html! { p { "Nobody has promoted, rolled back, approved, cancelled or asked for anything yet." } };
+    }
+    scrolling(
+        "What people did",
+        &html! {
+            table {
+                thead { tr { th scope="col" { "what" } th scope="col" { "model" } th scope="col" { "version or run" } th scope="col" { "who" }
+                             th scope="col" { "why" } th scope="col" { "when" } } }
+                tbody {
+                    @for act in operations {
+                        tr {
+                            th scope="row" { (act.action) } td { a href={ "/models/" (act.model) } { (act.model) } }
+                            td { @if act.subject.len() == 36 { a href={ "/runs/" (act.subject) } { "run" } } @else { (act.subject) } }
+                            td { (act.by) } td.reason { (act.reason) } td { (words::ago(act.at, now)) }
+                        }
+                    }
+                }
+            }
+        },
+    )
 }
 
 fn identity(losses: &[(String, Losses)]) -> Markup {

@@ -4,11 +4,13 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
+use super::actions::{self, Act};
 use super::layout::{PageError, Place, Tab, View, crumbs, empty, fact, scrolling, tabs};
 use super::model::{name, standing};
 use super::runs::pretty;
 use super::words::{self, encode, sentence};
 use crate::drawing::{grouped, percent, short};
+use crate::http::auth::Caller;
 use crate::http::{ApiError, AppState};
 use crate::store::model_version::{self, ModelVersion};
 
@@ -16,15 +18,26 @@ use crate::store::model_version::{self, ModelVersion};
 const IMPORTANT: usize = 12;
 
 /// Every version of a model.
-pub(super) async fn list(State(app): State<AppState>, Path(model): Path<String>) -> Result<View, PageError> {
+pub(super) async fn list(
+    State(app): State<AppState>,
+    Path(model): Path<String>,
+    caller: Caller,
+) -> Result<View, PageError> {
     let (model, now) = (name(&model)?, (app.now)());
-    standing(&app, &model).await?;
+    let standing = standing(&app, &model).await?;
     let versions = model_version::list(&app.db, Some(&model)).await?;
     let address = format!("/models/{model}");
     let body = html! {
         (crumbs(&[("/", "Models"), (&address, model.as_str())]))
         h1 { "Versions" }
         (tabs(&model, Tab::Versions))
+        @if versions.len() > 1 && standing.production.is_some() {
+            (actions::forms(&caller, &[Act::new(
+                "Roll back",
+                "Puts the version back into production that the present one took over from, with its baseline.",
+                format!("{address}/rollback"),
+            )]))
+        }
         @if versions.is_empty() {
             (empty(
                 "No version is registered",
@@ -62,6 +75,7 @@ pub(super) async fn list(State(app): State<AppState>, Path(model): Path<String>)
 pub(super) async fn show(
     State(app): State<AppState>,
     Path((model, version)): Path<(String, i64)>,
+    caller: Caller,
 ) -> Result<View, PageError> {
     let (model, now) = (name(&model)?, (app.now)());
     let found = model_version::show(&app.db, &model, version).await?;
@@ -73,6 +87,13 @@ pub(super) async fn show(
         div.title { h1 { (model) " version " (version) } (words::state(&found.state)) }
         (tabs(&model, Tab::Versions))
         p.lead { (sentence(&found.reason)) }
+        @if ["candidate", "archived"].contains(&found.state.as_str()) {
+            (actions::forms(&caller, &[Act::new(
+                "Promote",
+                "Puts this version into production; its baseline becomes the one that windows are judged against.",
+                format!("{address}/versions/{version}/promote"),
+            )]))
+        }
         (lineage(&found, &address))
         (metrics(&found.metrics))
         (importance(&found.metrics, &address))
