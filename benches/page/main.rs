@@ -3,7 +3,11 @@
 //!
 //! Wants `DATABASE_URL` of a server on which it may create a database, which is left behind. `--quick` seeds 5 days.
 
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "its output is a table; it awaits what it spawned")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "its output is a table; it awaits what it spawned"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,13 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { require_token: false, open_reads: false, open_probes: true, hosts: Vec::new(), public_url: None }
+        Self {
+            require_token: false,
+            open_reads: false,
+            open_probes: true,
+            hosts: Vec::new(),
+            public_url: None,
+        }
     }
 }
 
@@ -135,11 +141,13 @@ mod tests {
 
     #[test]
     fn messages_lead_to_the_page_where_its_address_is_known() {
-        let settings = Settings::parse("admin: {public_url: 'https://drift.example.com/x/'}\n", "s.yaml").unwrap();
+        let settings =
+            Settings::parse("admin: {public_url: 'https://drift.example.com/x/'}\n", "s.yaml").unwrap();
         let found = settings.admin.page_of_alert("ab12");
         assert_eq!(found.as_deref(), Some("https://drift.example.com/x/alerts/ab12"));
         assert_eq!(Admin::default().page_of_alert("ab12"), None);
-        let problem = Settings::parse("admin: {public_url: drift.example.com}\n", "s.yaml").unwrap_err().to_string();
+        let problem =
+            Settings::parse("admin: {public_url: drift.example.com}\n", "s.yaml").unwrap_err().to_string();
         assert!(problem.contains("`admin.public_url`: `drift.example.com` is not an address"), "{problem}");
     }
 

@@ -230,7 +230,8 @@ async fn people_act_from_the_page_and_say_why() {
     let (status, run) = sidecar.send(&format!("/runs/{id}/cancel"), &format!("csrf={csrf}&reason=no")).await;
     assert_eq!(status, 200, "{run}");
     assert!(run.contains("cancelled"), "{run}");
-    let silence = format!("csrf={csrf}&model=shop&rule=FeatureDrift&subject=temp&hours=4&reason=known&by=Ada");
+    let silence =
+        format!("csrf={csrf}&model=shop&rule=FeatureDrift&subject=temp&hours=4&reason=known&by=Ada");
     let (status, alerts) = sidecar.send("/silences", &silence).await;
     assert!(status == 200 && alerts.contains("known") && alerts.contains("/end\""), "{alerts}");
     let (_, _, system) = sidecar.get("/system").await;

@@ -153,10 +153,18 @@ pub(super) async fn show(
 fn acts(run: &TrainingRun) -> Vec<Act<'static>> {
     let mut acts = Vec::new();
     if matches!(run.state, RunState::Suggested | RunState::AwaitingApproval) {
-        acts.push(Act::new("Approve", "Releases the run: the next worker takes it.", format!("/runs/{}/approve", run.id)));
+        acts.push(Act::new(
+            "Approve",
+            "Releases the run: the next worker takes it.",
+            format!("/runs/{}/approve", run.id),
+        ));
     }
     if !run.state.is_final() && !run.cancel_requested {
-        acts.push(Act::new("Cancel", "Ends the run, or asks its worker to stop.", format!("/runs/{}/cancel", run.id)));
+        acts.push(Act::new(
+            "Cancel",
+            "Ends the run, or asks its worker to stop.",
+            format!("/runs/{}/cancel", run.id),
+        ));
     }
     acts
 }
