@@ -22,7 +22,7 @@ pub(super) async fn show(State(app): State<AppState>, caller: Caller) -> Result<
     let tap = store::profile_part::tap_totals(&app.db, since).await?;
     let deliveries = store::outbox::counts(&app.db).await?;
     let faults = store::internal_fault::list(&app.db).await?;
-    let runs = store::training_run::counts(&app.db).await?;
+    let runs = store::training_status::counts(&app.db).await?;
     let runs: Vec<Value> = runs
         .into_iter()
         .map(|(model, state, runs)| json!({ "model": model, "state": state, "runs": runs }))

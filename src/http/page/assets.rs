@@ -51,7 +51,7 @@ impl Asset {
 }
 
 /// Address of the style.
-pub(super) fn style() -> &'static str {
+pub(in crate::http) fn style() -> &'static str {
     static ADDRESS: OnceLock<String> = OnceLock::new();
     ADDRESS.get_or_init(|| STYLE.address())
 }
