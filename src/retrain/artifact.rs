@@ -120,7 +120,7 @@ impl Artifact {
     /// Columns are found by name; what is missing, NaN or of a wrong type is treated by the pipeline, so there
     /// is always exactly one finite number per row.
     pub fn predict(&self, rows: usize, columns: &[Column]) -> Vec<f64> {
-        let encoded = self.pipeline.encode(rows, columns);
+        let encoded = self.pipeline.encode(rows, columns).numbers;
         self.scores(encoded)
             .into_iter()
             .map(|score| match self.task {
@@ -152,7 +152,7 @@ impl Artifact {
 
     /// Names and kinds of the features, in order.
     pub fn features(&self) -> impl Iterator<Item = (&str, FeatureKind)> {
-        self.pipeline.steps.iter().map(|step| (step.name(), step.kind()))
+        self.pipeline.features().into_iter()
     }
 
     /// The file's content. The same artifact always gives the same bytes.
@@ -228,7 +228,7 @@ impl Artifact {
         let scales = read(&tensors, "numeric.scale", &[numeric])?;
         let numbers = pipeline.steps.iter_mut().filter_map(|step| match step {
             Step::Numeric { mean, scale, .. } => Some((mean, scale)),
-            Step::OneHot { .. } => None,
+            _ => None,
         });
         for ((mean, scale), (stored_mean, stored_scale)) in numbers.zip(means.into_iter().zip(scales)) {
             *mean = stored_mean;
@@ -285,11 +285,10 @@ impl Artifact {
         if !(self.target_mean.is_finite() && self.target_scale.is_finite()) {
             return wrong("target".to_owned(), "it is not finite".to_owned());
         }
-        let (means, scales) = self.numeric_tensors();
-        if !means.iter().chain(&scales).all(|number| number.is_finite()) {
-            return wrong("numeric".to_owned(), "a mean or scale is not finite".to_owned());
+        match self.pipeline.problem() {
+            Some(problem) => wrong("pipeline".to_owned(), problem),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Means and scales of the numeric steps, in order.
@@ -299,7 +298,7 @@ impl Artifact {
             .iter()
             .filter_map(|step| match step {
                 Step::Numeric { mean, scale, .. } => Some((*mean, *scale)),
-                Step::OneHot { .. } => None,
+                _ => None,
             })
             .unzip()
     }
@@ -366,7 +365,7 @@ mod tests {
             kind: ModelKind::Deep,
             pipeline: Pipeline {
                 steps: vec![
-                    Step::Numeric { name: "x".into(), mean: 0.1 + 0.2, scale: 1.0 / 3.0 },
+                    Step::standard("x", 0.1 + 0.2, 1.0 / 3.0),
                     Step::OneHot {
                         name: "c".into(),
                         kind: FeatureKind::Categorical,

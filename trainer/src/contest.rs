@@ -72,8 +72,8 @@ pub(crate) fn hold(
     ));
     let train_columns = dataset.slice(&split.train);
     let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
-    let inputs = pipeline.encode(split.train.len(), &train_columns);
-    let held_inputs = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
+    let inputs = pipeline.encode(split.train.len(), &train_columns).numbers;
+    let held_inputs = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation)).numbers;
 
     let raw_targets = &dataset.targets[split.train.clone()];
     let (target_mean, target_scale) = target_scaling(spec.task, raw_targets);
