@@ -231,7 +231,9 @@ proptest! {
                     values: column.values.get(row).cloned().into_iter().collect(),
                 })
                 .collect();
-            prop_assert_eq!(wide().encode(1, &alone).numbers.row(0), encoded.numbers.row(row));
+            let alone = wide().encode(1, &alone);
+            prop_assert_eq!(alone.numbers.row(0), encoded.numbers.row(row));
+            prop_assert_eq!(alone.codes.row(0), encoded.codes.row(row));
         }
     }
 
