@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use driftline::model::Column;
-use driftline::retrain::artifact::{Artifact, ModelKind};
+use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output};
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::importance;
-use driftline::retrain::{Task, TrainingSpec};
+use driftline::retrain::pipeline::Encoded;
+use driftline::retrain::{Objective, Task, TrainingSpec};
 use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
-use crate::dataset::Dataset;
+use crate::dataset::{self, Dataset};
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
-use crate::linear::{self, Part};
+use crate::linear::Part;
+use crate::simple;
 use crate::training::{self, Request};
 
 /// The version in production.
@@ -57,124 +59,174 @@ pub(crate) fn hold(
     device: Device,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
-    let split = dataset.split(spec)?;
-    let time =
-        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
-    journal.info(format!(
-        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
-        dataset.rows(),
-        time(0),
-        time(dataset.rows() - 1),
-        split.train.len(),
-        split.validation.len(),
-        split.test.len(),
-        time(split.test.start)
-    ));
+    let split = &dataset.split;
+    journal.info(dataset.summary());
+    dataset::check_leakage(spec, dataset, journal)?;
     let train_columns = dataset.slice(&split.train);
-    let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
-    let inputs = pipeline.encode(split.train.len(), &train_columns).numbers;
-    let held_inputs = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation)).numbers;
+    let pipeline = features::fit(&spec.features, &dataset.features, &train_columns, spec.seed, journal)?;
+    let encoded = pipeline.encode(split.train.len(), &train_columns);
+    let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
     let raw_targets = &dataset.targets[split.train.clone()];
-    let (target_mean, target_scale) = target_scaling(spec.task, raw_targets);
-    let standardised = |targets: &[f64]| -> Vec<f64> {
-        targets.iter().map(|target| (target - target_mean) / target_scale).collect()
-    };
-    let targets = standardised(raw_targets);
-    let held_targets = standardised(&dataset.targets[split.validation.clone()]);
-    let train = Part { inputs: inputs.view(), targets: &targets };
-    let validation = Part { inputs: held_inputs.view(), targets: &held_targets };
-    let artifact = |kind, layers| Artifact {
+    let objective = spec.objective();
+    let output = output(spec.task, objective, raw_targets)?;
+    let held_targets = &dataset.targets[split.validation.clone()];
+    let weights = &dataset.weights[split.train.clone()];
+    let held_weights = &dataset.weights[split.validation.clone()];
+    let artifact = |kind, graph, output| Artifact {
         task: spec.task,
         target: spec.target.clone(),
         kind,
+        classes: dataset.classes.clone(),
         pipeline: pipeline.clone(),
-        layers,
-        target_mean,
-        target_scale,
+        graph,
+        output,
     };
     let held_out = HeldOut {
         task: spec.task,
+        objective,
         columns: dataset.slice(&split.test),
         targets: &dataset.targets[split.test.clone()],
         seed: spec.seed,
         journal,
     };
 
-    let started = Instant::now();
-    let linear_fit = linear::fit(spec.task, train, validation, journal)?;
-    let linear_seconds = started.elapsed().as_secs_f64();
-    let linear = artifact(ModelKind::Linear, vec![linear_fit.layer]);
-    journal.info(format!(
-        "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
-        pipeline.width(),
-        linear_fit.l2
-    ));
-    let linear_scored = held_out.score("linear", &linear);
-    journal.checkpoint()?;
-
-    let started = Instant::now();
-    let request = Request { task: spec.task, deep: &spec.deep, seed: spec.seed, device };
-    let deep_fit = training::train(request, train, validation, journal)?;
-    let deep_seconds = started.elapsed().as_secs_f64();
-    let deep = artifact(ModelKind::Deep, deep_fit.layers);
-    journal.info(format!(
-        "deep model {:?} trained for {} epochs in {deep_seconds:.1} s, best epoch {}",
-        spec.deep.hidden, deep_fit.epochs, deep_fit.best_epoch
-    ));
-    let deep_scored = held_out.score("deep", &deep);
-    journal.checkpoint()?;
+    // The simple models of a count predict the count itself.
+    let simple_output = match output.link {
+        Link::Exp => standard(raw_targets),
+        Link::Identity | Link::Sigmoid | Link::Softmax => output,
+    };
+    let simple_targets = standardised(simple_output, raw_targets);
+    let simple_held_targets = standardised(simple_output, held_targets);
+    let simple = simple::fit(
+        spec,
+        (simple_output, dataset.classes.len()),
+        part(&encoded, &simple_targets, weights),
+        part(&held_encoded, &simple_held_targets, held_weights),
+        &artifact,
+        journal,
+    )?;
+    let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
+    for model in &simple.models {
+        scored.push((model.kind, held_out.score(model.kind.as_str(), model)));
+        journal.checkpoint()?;
+    }
+    let best = simple.best();
+    let mut parameters = simple.parameters.clone();
+    let mut deep = None;
+    if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
+        let started = Instant::now();
+        let request = Request {
+            objective: scaled(objective, output),
+            output,
+            outputs: dataset.classes.len().max(1),
+            deep: &spec.deep,
+            seed: spec.seed,
+            device,
+        };
+        let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
+        let train = part(&encoded, &targets, weights);
+        let validation = part(&held_encoded, &held_targets, held_weights);
+        let fit = training::train(request, train, validation, journal)?;
+        let seconds = started.elapsed().as_secs_f64();
+        journal.info(format!(
+            "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
+            spec.deep.hidden, fit.epochs, fit.best_epoch
+        ));
+        let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
+                            "validation_loss": fit.validation_loss, "seconds": seconds});
+        parameters.insert("deep".to_owned(), chosen);
+        let model = artifact(ModelKind::Deep, Graph::dense(fit.layers), output);
+        scored.push((ModelKind::Deep, held_out.score("deep", &model)));
+        deep = Some(model);
+        journal.checkpoint()?;
+    }
 
     let production =
         incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
+    let losses = |kind: ModelKind| {
+        let found = scored.iter().find(|(other, _)| *other == kind);
+        found.map(|(_, scored)| scored.losses.as_slice())
+    };
     let decision = gate::decide(
-        spec.task,
-        &linear_scored.losses,
-        &deep_scored.losses,
+        objective,
+        (best.kind, losses(best.kind).unwrap_or_default()),
+        losses(ModelKind::Deep),
         production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
         spec.seed,
     );
     journal.info(decision.reason.clone());
-    let mut scores = vec![("linear", linear_scored.metrics), ("deep", deep_scored.metrics)];
+    let winner = deep.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
+    let mut scores: Vec<(&'static str, Metrics)> =
+        scored.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
     let mut metrics: serde_json::Map<String, Json> =
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
     metrics.insert("gate".to_owned(), json!(decision));
-    let artifact = match decision.winner {
-        ModelKind::Linear => linear,
-        ModelKind::Deep => deep,
-    };
     if decision.accepted {
-        metrics.insert("importance".to_owned(), json!(held_out.importance(&artifact)?));
+        metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
     }
+    parameters.insert("spec".to_owned(), json!(spec));
+    let sizes = json!({"train": split.train.len(), "validation": split.validation.len(),
+                       "calibration": split.calibration.len(), "test": split.test.len()});
+    parameters.insert("split".to_owned(), sizes);
+    parameters.insert("columns".to_owned(), json!(pipeline.column_names()));
     Ok(Outcome {
-        artifact,
+        artifact: winner,
         decision,
         metrics: Json::Object(metrics),
-        parameters: json!({
-            "spec": spec,
-            "split": {"train": split.train.len(), "validation": split.validation.len(), "test": split.test.len()},
-            "columns": pipeline.column_names(),
-            "linear": {"l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds},
-            "deep": {"best_epoch": deep_fit.best_epoch, "epochs": deep_fit.epochs,
-                     "validation_loss": deep_fit.validation_loss, "seconds": deep_seconds},
-        }),
+        parameters: Json::Object(parameters),
         scores,
     })
 }
 
-/// Mean and scale that a target is trained on; a binary one stays as it is.
-fn target_scaling(task: Task, targets: &[f64]) -> (f64, f64) {
-    match task {
-        Task::Binary => (0.0, 1.0),
-        Task::Regression => features::moments(targets)
-            .map_or((0.0, 1.0), |(mean, scale)| (mean, if scale > 0.0 { scale } else { 1.0 })),
+/// What makes answers of the scores of a model trained on `targets`.
+fn output(task: Task, objective: Objective, targets: &[f64]) -> Result<Output, Halt> {
+    match (task, objective) {
+        (Task::Binary, _) => Ok(Output::plain(Link::Sigmoid)),
+        (Task::Multiclass, _) => Ok(Output::plain(Link::Softmax)),
+        (Task::Regression, Objective::Poisson) => {
+            let mean = standard(targets).offset;
+            if mean <= 0.0 || targets.iter().any(|target| *target < 0.0) {
+                let problem = "objective poisson needs counts: no target below 0, and some above";
+                return Err(Halt::Failed(problem.to_owned()));
+            }
+            Ok(Output { offset: mean.ln(), ..Output::plain(Link::Exp) })
+        }
+        (Task::Regression, _) => Ok(standard(targets)),
     }
+}
+
+/// The output of a model whose targets have mean 0 and scale 1.
+fn standard(targets: &[f64]) -> Output {
+    let (offset, scale) = features::moments(targets).unwrap_or((0.0, 1.0));
+    Output { offset, scale: if scale > 0.0 { scale } else { 1.0 }, ..Output::plain(Link::Identity) }
+}
+
+/// Targets as scores are compared with.
+fn standardised(output: Output, targets: &[f64]) -> Vec<f64> {
+    match output.link {
+        Link::Identity => targets.iter().map(|target| (target - output.offset) / output.scale).collect(),
+        Link::Exp | Link::Sigmoid | Link::Softmax => targets.to_vec(),
+    }
+}
+
+/// The loss of standardised targets.
+fn scaled(objective: Objective, output: Output) -> Objective {
+    match objective {
+        Objective::Huber { delta } => Objective::Huber { delta: delta / output.scale },
+        other => other,
+    }
+}
+
+fn part<'a>(encoded: &'a Encoded, targets: &'a [f64], weights: &'a [f64]) -> Part<'a> {
+    Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
 }
 
 /// The rows that only the gate sees.
 struct HeldOut<'a> {
     task: Task,
+    objective: Objective,
     columns: Vec<Column>,
     targets: &'a [f64],
     seed: u64,
@@ -184,7 +236,7 @@ struct HeldOut<'a> {
 impl HeldOut<'_> {
     /// Importance of each feature to `artifact`, for the order of what later alerts name.
     fn importance(&self, artifact: &Artifact) -> Result<BTreeMap<String, f64>, Halt> {
-        let shares = importance::permutation(artifact, &self.columns, self.targets, self.seed, || {
+        let shares = importance::permutation(artifact, self.objective, &self.columns, self.targets, self.seed, || {
             self.journal.checkpoint()
         })?;
         let mut ranked: Vec<_> = shares.iter().collect();
@@ -199,9 +251,10 @@ impl HeldOut<'_> {
     }
 
     fn score(&self, candidate: &'static str, artifact: &Artifact) -> Scored {
-        let predictions = artifact.predict(self.targets.len(), &self.columns);
-        let losses = gate::losses(self.task, &predictions, self.targets);
-        let metrics = evaluation::evaluate(self.task, &predictions, self.targets, self.seed);
+        let answers = artifact.predict(self.targets.len(), &self.columns);
+        let losses = gate::losses(self.objective, answers.view(), self.targets);
+        let metrics =
+            evaluation::evaluate(self.task, self.objective, answers.view(), self.targets, self.seed);
         let said: Vec<String> = metrics
             .iter()
             .map(|(name, estimate)| {
