@@ -167,7 +167,7 @@ async fn a_prediction_becomes_a_registered_version() {
     };
     spec.features.columns = FEATURES
         .iter()
-        .map(|name| FeatureSpec { name: (*name).into(), kind: FeatureKind::Numeric })
+        .map(|name| FeatureSpec::new(*name, FeatureKind::Numeric))
         .collect();
     spec.deep.max_epochs = 30;
     store::model::register(&pool, &model).await.unwrap();

@@ -24,8 +24,8 @@ use super::ExitStatus;
 use crate::app::{self, App};
 use crate::config::Settings;
 use crate::frames;
-use crate::model::ModelName;
-use crate::retrain::{RunReason, RunState, Source};
+use crate::model::{FeatureKind, ModelName};
+use crate::retrain::{FeatureSpec, RunReason, RunState, Source};
 use crate::store;
 use crate::store::training_run::{self, Enqueued, TrainingRun};
 use crate::telemetry;
@@ -438,10 +438,7 @@ async fn bootstrap(
     };
     spec.features.columns = FEATURES
         .iter()
-        .map(|name| crate::retrain::spec::FeatureSpec {
-            name: (*name).to_owned(),
-            kind: crate::model::FeatureKind::Numeric,
-        })
+        .map(|name| FeatureSpec::new(*name, FeatureKind::Numeric))
         .collect();
     store::model::register(pool, model).await?;
     let reason = RunReason::Bootstrap("the demo's first version".to_owned());

@@ -24,7 +24,7 @@ pub(crate) struct Fetched {
 
 impl Fetched {
     /// Takes the next row. A column that earlier rows lack is missing there.
-    fn push(&mut self, row: &Map<String, Json>) {
+    pub(super) fn push(&mut self, row: &Map<String, Json>) {
         for (name, value) in row {
             let at = self.columns.iter().position(|column| column.name == *name).unwrap_or_else(|| {
                 self.columns.push(Column { name: name.into(), values: Vec::new() });
