@@ -315,9 +315,17 @@ mod tests {
     #[test]
     fn losses_follow_the_task() {
         #[track_caller]
-        fn check(objective: Objective, predictions: &ndarray::Array2<f64>, targets: &[f64], expected: &[f64]) {
+        fn check(
+            objective: Objective,
+            predictions: &ndarray::Array2<f64>,
+            targets: &[f64],
+            expected: &[f64],
+        ) {
             let found = losses(objective, predictions.view(), targets);
-            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9), "{objective:?}: {found:?}");
+            assert!(
+                found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9),
+                "{objective:?}: {found:?}"
+            );
         }
         let sure = [0.223_143_551_314_209_7, 13.815_510_557_964_274];
         check(Objective::LogLoss, &array![[0.8], [0.0]], &[1.0, 1.0], &sure);

@@ -68,11 +68,13 @@ pub(crate) fn hold(
     let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
     let raw_targets = &dataset.targets[split.train.clone()];
+    let held_targets = &dataset.targets[split.validation.clone()];
     let objective = spec.objective();
     let output = output(spec.task, objective, raw_targets)?;
-    let held_targets = &dataset.targets[split.validation.clone()];
-    let weights = &dataset.weights[split.train.clone()];
-    let held_weights = &dataset.weights[split.validation.clone()];
+    let sides = Sides {
+        train: (&encoded, raw_targets, &dataset.weights[split.train.clone()]),
+        validation: (&held_encoded, held_targets, &dataset.weights[split.validation.clone()]),
+    };
     let artifact = |kind, graph, output| Artifact {
         task: spec.task,
         target: spec.target.clone(),
@@ -92,20 +94,11 @@ pub(crate) fn hold(
     };
 
     // The simple models of a count predict the count itself.
-    let simple_output = match output.link {
-        Link::Exp => standard(raw_targets),
-        Link::Identity | Link::Sigmoid | Link::Softmax => output,
-    };
-    let simple_targets = standardised(simple_output, raw_targets);
-    let simple_held_targets = standardised(simple_output, held_targets);
-    let simple = simple::fit(
-        spec,
-        (simple_output, dataset.classes.len()),
-        part(&encoded, &simple_targets, weights),
-        part(&held_encoded, &simple_held_targets, held_weights),
-        &artifact,
-        journal,
-    )?;
+    let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
+    let simple = sides.with(simple_output, |train, validation| {
+        let output = (simple_output, dataset.classes.len());
+        simple::fit(spec, output, train, validation, &artifact, journal)
+    })?;
     let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
     for model in &simple.models {
         scored.push((model.kind, held_out.score(model.kind.as_str(), model)));
@@ -124,10 +117,8 @@ pub(crate) fn hold(
             seed: spec.seed,
             device,
         };
-        let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
-        let train = part(&encoded, &targets, weights);
-        let validation = part(&held_encoded, &held_targets, held_weights);
-        let fit = training::train(request, train, validation, journal)?;
+        let fit =
+            sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
         let seconds = started.elapsed().as_secs_f64();
         journal.info(format!(
             "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
@@ -219,7 +210,25 @@ fn scaled(objective: Objective, output: Output) -> Objective {
     }
 }
 
-fn part<'a>(encoded: &'a Encoded, targets: &'a [f64], weights: &'a [f64]) -> Part<'a> {
+/// Encoded rows, their targets, and how much each row counts.
+type Side<'a> = (&'a Encoded, &'a [f64], &'a [f64]);
+
+/// The rows that models are fitted on.
+struct Sides<'a> {
+    train: Side<'a>,
+    validation: Side<'a>,
+}
+
+impl Sides<'_> {
+    /// Fits on the rows, with their targets as the scores of `output` are compared with them.
+    fn with<T>(&self, output: Output, fit: impl FnOnce(Part<'_>, Part<'_>) -> T) -> T {
+        let targets = standardised(output, self.train.1);
+        let held_targets = standardised(output, self.validation.1);
+        fit(part(self.train, &targets), part(self.validation, &held_targets))
+    }
+}
+
+fn part<'a>((encoded, _, weights): Side<'a>, targets: &'a [f64]) -> Part<'a> {
     Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
 }
 
@@ -236,9 +245,14 @@ struct HeldOut<'a> {
 impl HeldOut<'_> {
     /// Importance of each feature to `artifact`, for the order of what later alerts name.
     fn importance(&self, artifact: &Artifact) -> Result<BTreeMap<String, f64>, Halt> {
-        let shares = importance::permutation(artifact, self.objective, &self.columns, self.targets, self.seed, || {
-            self.journal.checkpoint()
-        })?;
+        let shares = importance::permutation(
+            artifact,
+            self.objective,
+            &self.columns,
+            self.targets,
+            self.seed,
+            || self.journal.checkpoint(),
+        )?;
         let mut ranked: Vec<_> = shares.iter().collect();
         ranked.sort_by(|a, b| b.1.total_cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let said: Vec<String> =
