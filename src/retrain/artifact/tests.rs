@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, array};
 use proptest::prelude::*;
+use safetensors::tensor::TensorView;
 
 use super::*;
 use crate::model::{FeatureKind, Value};
