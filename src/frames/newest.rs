@@ -107,7 +107,8 @@ impl Sink for Pass {
 
 /// Which rows are the `most` newest of those that are known; of rows with the time of the oldest of them, the last.
 fn newest(times: &[i64], known: &[bool], most: usize) -> Vec<bool> {
-    let mut sorted: Vec<i64> = times.iter().zip(known).filter(|(_, known)| **known).map(|(time, _)| *time).collect();
+    let mut sorted: Vec<i64> =
+        times.iter().zip(known).filter(|(_, known)| **known).map(|(time, _)| *time).collect();
     let surplus = sorted.len().saturating_sub(most);
     if surplus == 0 {
         return known.to_vec();

@@ -210,14 +210,13 @@ mod tests {
         let linear = shifted(&noise(400, 1), 1.0);
         let deep: Vec<f64> = linear.iter().zip(noise(400, 2)).map(|(l, e)| l + deep_by + 0.1 * e).collect();
         let production = production_by.map(|by| shifted(&noise(400, 3), 1.0 + by));
-        let decision =
-            decide(
-                Objective::LogLoss,
-                (ModelKind::Linear, &linear),
-                Some(&deep),
-                production.as_deref().map(|losses| (3, losses)),
-                7,
-            );
+        let decision = decide(
+            Objective::LogLoss,
+            (ModelKind::Linear, &linear),
+            Some(&deep),
+            production.as_deref().map(|losses| (3, losses)),
+            7,
+        );
         assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
         assert!(decision.reason.contains(sentence), "{}", decision.reason);
     }

@@ -108,26 +108,9 @@ pub(crate) fn hold(
     let mut parameters = simple.parameters.clone();
     let mut deep = None;
     if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
-        let started = Instant::now();
-        let request = Request {
-            objective: scaled(objective, output),
-            output,
-            outputs: dataset.classes.len().max(1),
-            deep: &spec.deep,
-            seed: spec.seed,
-            device,
-        };
-        let fit =
-            sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
-        let seconds = started.elapsed().as_secs_f64();
-        journal.info(format!(
-            "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
-            spec.deep.hidden, fit.epochs, fit.best_epoch
-        ));
-        let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
-                            "validation_loss": fit.validation_loss, "seconds": seconds});
+        let (graph, chosen) = deep_graph(spec, &sides, (output, dataset.classes.len()), device, journal)?;
         parameters.insert("deep".to_owned(), chosen);
-        let model = artifact(ModelKind::Deep, Graph::dense(fit.layers), output);
+        let model = artifact(ModelKind::Deep, graph, output);
         scored.push((ModelKind::Deep, held_out.score("deep", &model)));
         deep = Some(model);
         journal.checkpoint()?;
@@ -169,6 +152,34 @@ pub(crate) fn hold(
         parameters: Json::Object(parameters),
         scores,
     })
+}
+
+/// Trains the deep model; its network and what was chosen.
+fn deep_graph(
+    spec: &TrainingSpec,
+    sides: &Sides<'_>,
+    (output, classes): (Output, usize),
+    device: Device,
+    journal: &Journal,
+) -> Result<(Graph, Json), Halt> {
+    let started = Instant::now();
+    let request = Request {
+        objective: scaled(spec.objective(), output),
+        output,
+        outputs: classes.max(1),
+        deep: &spec.deep,
+        seed: spec.seed,
+        device,
+    };
+    let fit = sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
+    let seconds = started.elapsed().as_secs_f64();
+    journal.info(format!(
+        "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
+        spec.deep.hidden, fit.epochs, fit.best_epoch
+    ));
+    let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
+                        "validation_loss": fit.validation_loss, "seconds": seconds});
+    Ok((Graph::dense(fit.layers), chosen))
 }
 
 /// What makes answers of the scores of a model trained on `targets`.

@@ -436,10 +436,8 @@ async fn bootstrap(
         from: None,
         until: Some(REFERENCE_UNTIL.to_owned()),
     };
-    spec.features.columns = FEATURES
-        .iter()
-        .map(|name| FeatureSpec::new(*name, FeatureKind::Numeric))
-        .collect();
+    spec.features.columns =
+        FEATURES.iter().map(|name| FeatureSpec::new(*name, FeatureKind::Numeric)).collect();
     store::model::register(pool, model).await?;
     let reason = RunReason::Bootstrap("the demo's first version".to_owned());
     let mut connection = pool.acquire().await?;

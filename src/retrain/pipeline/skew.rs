@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::step::{Step, level, number};
 use super::Pipeline;
+use super::step::{Step, level, number};
 use crate::model::{Column, Value};
 
 /// What could not be used of one feature.
@@ -30,7 +30,11 @@ impl Unused {
     /// `feature `x`: 12.0 % missing, 3.0 % of another kind`.
     pub fn sentence(&self) -> String {
         let percent = |part: usize| 100.0 * part as f64 / self.rows.max(1) as f64;
-        let parts = [(self.missing, "missing"), (self.wrong_kind, "of another kind"), (self.unseen, "unseen in training")];
+        let parts = [
+            (self.missing, "missing"),
+            (self.wrong_kind, "of another kind"),
+            (self.unseen, "unseen in training"),
+        ];
         let said: Vec<String> = parts
             .into_iter()
             .filter(|(part, _)| *part > 0)
@@ -46,15 +50,19 @@ impl Pipeline {
         let mut all = Vec::new();
         for step in &self.steps {
             let Some(kind) = step.kind() else { continue };
-            let values =
-                columns.iter().find(|column| column.name == step.name()).map_or(&[][..], |column| &column.values[..]);
+            let values = columns
+                .iter()
+                .find(|column| column.name == step.name())
+                .map_or(&[][..], |column| &column.values[..]);
             let mut unused =
                 Unused { feature: step.name().to_owned(), rows, missing: 0, wrong_kind: 0, unseen: 0 };
             for row in 0..rows {
                 let value = values.get(row).unwrap_or(&Value::Missing);
                 let of_levels = |known: &dyn Fn(&str) -> bool| level(value, kind).map(|level| known(&level));
                 let used = match step {
-                    Step::OneHot { levels, .. } => of_levels(&|level| levels.iter().any(|known| known == level)),
+                    Step::OneHot { levels, .. } => {
+                        of_levels(&|level| levels.iter().any(|known| known == level))
+                    }
                     Step::Embedded { levels, .. } => {
                         of_levels(&|level| levels.binary_search_by(|known| known.as_str().cmp(level)).is_ok())
                     }

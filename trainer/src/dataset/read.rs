@@ -112,12 +112,20 @@ fn from_labelled(
 
 /// Reads Parquet, CSV or JSONL files.
 fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt> {
-    let Source::File { path, time_column, .. } = &spec.source else {
+    let Source::File { path, time_column, from, until } = &spec.source else {
         return Err(Halt::Failed("the source is not a file".to_owned()));
     };
     let failed = |error: frames::FrameError| Halt::Failed(error.to_string());
     let wanted = wanted(spec, time_column.as_deref());
-    let table = frames::read_tables(path, wanted.as_deref()).map_err(failed)?;
+    let most = spec.max_rows.and_then(|most| usize::try_from(most).ok());
+    let table = match (most, time_column) {
+        // Of files that may be larger than memory only the rows that are wanted are kept.
+        (Some(most), Some(time)) if from.is_none() && until.is_none() => {
+            frames::read_newest(path, wanted.as_deref(), (time, &spec.target), most)
+        }
+        _ => frames::read_tables(path, wanted.as_deref()),
+    };
+    let table = table.map_err(failed)?;
     let times = match time_column {
         Some(name) => table.times(name).map_err(failed)?,
         None => Vec::new(),
