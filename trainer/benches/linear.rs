@@ -53,5 +53,8 @@ fn main() {
     let fitted = linear::fit((task, 2), &SimpleSpec::default(), whole, validation, &journal).unwrap();
     let seconds = started.elapsed().as_secs_f64();
     let weights: Vec<f64> = fitted.layer.weight.iter().copied().collect();
-    println!("{}", json!({"seconds": seconds, "l2": fitted.l2, "weights": weights, "intercept": fitted.layer.bias[0]}));
+    println!(
+        "{}",
+        json!({"seconds": seconds, "l2": fitted.l2, "weights": weights, "intercept": fitted.layer.bias[0]})
+    );
 }

@@ -264,7 +264,7 @@ mod tests {
         Part { numbers, codes, targets, weights }
     }
 
-    fn fit_on(task: (Task, usize), inputs: &Array2<f64>, targets: &[f64], &[f64]) -> TreeFit {
+    fn fit_on(task: (Task, usize), inputs: &Array2<f64>, targets: &[f64], weights: &[f64]) -> TreeFit {
         let part = part(inputs.view(), targets, weights);
         fit(task, 5, part, part, &Journal::new(Stop::default()).0).unwrap()
    )

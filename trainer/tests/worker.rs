@@ -370,7 +370,10 @@ fn every_kind_of_feature_trains_and_predicts_from_raw_values() {
     let out = run_local(folder.path(), &spec);
     let said = text(&out.stdout) + &text(&out.stderr);
     assert!(out.status.success(), "{said}");
-    assert!(said.contains("so no deep model is trained") && said.contains("is good enough by the settings"), "{said}");
+    assert!(
+        said.contains("so no deep model is trained") && said.contains("is good enough by the settings"),
+        "{said}"
+    );
     assert!(!text(&out.stdout).lines().any(|line| line.starts_with("deep ")), "{said}");
     let artifact =
         Artifact::from_bytes(&std::fs::read(folder.path().join("out/model.safetensors")).unwrap()).unwrap();
@@ -391,8 +394,15 @@ fn rows_without_times_of_many_files_train_several_classes() {
     for part in 0..3 {
         let mut text = "a,b,customer,kind\n".to_owned();
         for row in 0..400_usize {
-            let [a, b] = [(row * 7_919 + part * 31) % 1_000, (row * 104_729 + part * 7) % 997].map(|x| x as f64 / 500.0 - 1.0);
-            let kind = if a > 0.3 { "high" } else if b > 0.0 { "left" } else { "right" };
+            let [a, b] = [(row * 7_919 + part * 31) % 1_000, (row * 104_729 + part * 7) % 997]
+                .map(|x| x as f64 / 500.0 - 1.0);
+            let kind = if a > 0.3 {
+                "high"
+            } else if b > 0.0 {
+                "left"
+            } else {
+                "right"
+            };
             writeln!(text, "{a},{b},{},{kind}", row % 80).unwrap();
         }
         std::fs::write(folder.path().join(format!("rows-{part}.csv")), text).unwrap();
@@ -451,7 +461,11 @@ async fn a_query_gives_the_rows_and_its_url_is_in_no_specification() {
         assert!(said.contains(expected), "{said:?} does not contain {expected:?}");
     };
     check(asked, None, "the worker's environment has no `SALES_DATABASE`");
-    check(asked, Some("postgres://nobody:secret@127.0.0.1:1/x"), "the database of the query cannot be reached");
+    check(
+        asked,
+        Some("postgres://nobody:secret@127.0.0.1:1/x"),
+        "the database of the query cannot be reached",
+    );
     check("select at, a from sale", Some(&url), "the query has no column `y`; it has a, at");
     check("select nothing from sale", Some(&url), "the query fails: ");
     check("with gone as (delete from sale returning *) select * from gone", Some(&url), "the query fails: ");

@@ -61,7 +61,9 @@ pub(crate) fn fit(
         journal.checkpoint()?;
         let fitted = match &normal {
             Some(normal) if simple.l1_ratio > 0.0 => normal.elastic_net(l2, simple.l1_ratio).map(row),
-            Some(normal) => normal.ridge(l2).map(row).ok_or_else(|| "its columns depend on each other".to_owned()),
+            Some(normal) => {
+                normal.ridge(l2).map(row).ok_or_else(|| "its columns depend on each other".to_owned())
+            }
             None => {
                 // From the solution for the stronger penalty, which is near.
                 of_classes = classes::fit(train, l2, of_classes, journal)?;
@@ -89,7 +91,8 @@ pub(crate) fn fit(
 /// Weighted mean over the rows of the squared error, or of the log loss of what the scores say of classes.
 pub(crate) fn mean_loss(task: Task, mut scores: Array2<f64>, part: Part<'_>) -> f64 {
     let (mut loss, mut total) = (0.0, 0.0);
-    for ((mut scores, &target), &weight) in scores.rows_mut().into_iter().zip(part.targets).zip(part.weights) {
+    for ((mut scores, &target), &weight) in scores.rows_mut().into_iter().zip(part.targets).zip(part.weights)
+    {
         let of_row = match (task, scores.as_slice_mut()) {
             (_, None) => 0.0,
             (Task::Regression, Some(scores)) => (scores.first().copied().unwrap_or(0.0) - target).powi(2),
