@@ -20,7 +20,13 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Tells what the pipeline of `artifact`, version `version` in production, cannot use of `served`, and whether the
 /// answers that were served are those of the artifact.
-pub(crate) fn report(version: i64, artifact: &Artifact, output: &str, served: &[CapturedRow], journal: &Journal) {
+pub(crate) fn report(
+    version: i64,
+    artifact: &Artifact,
+    output: &str,
+    served: &[CapturedRow],
+    journal: &Journal,
+) {
     if served.is_empty() {
         return;
     }
@@ -35,7 +41,8 @@ pub(crate) fn report(version: i64, artifact: &Artifact, output: &str, served: &[
             ));
         }
     }
-    let own: Vec<usize> = (0..served.len()).filter(|&row| served[row].model_version == version.to_string()).collect();
+    let own: Vec<usize> =
+        (0..served.len()).filter(|&row| served[row].model_version == version.to_string()).collect();
     let answers = artifact.predict_one(served.len(), &columns);
     let (mut compared, mut differing, mut most) = (0_usize, 0_usize, 0.0_f64);
     for row in own {
@@ -65,7 +72,8 @@ pub(crate) fn report(version: i64, artifact: &Artifact, output: &str, served: &[
 
 /// The features that `artifact` reads, as they were captured.
 fn columns(artifact: &Artifact, served: &[CapturedRow]) -> Vec<Column> {
-    let names: BTreeSet<&str> = artifact.features().map(|(name, _)| name).chain(artifact.pipeline.time_columns()).collect();
+    let names: BTreeSet<&str> =
+        artifact.features().map(|(name, _)| name).chain(artifact.pipeline.time_columns()).collect();
     names
         .into_iter()
         .map(|name| {
@@ -144,7 +152,10 @@ mod tests {
     fn answers_are_compared_with_those_of_the_artifact() {
         assert!(said(&json!(1.5), 3.0, "3")[0].contains("no training-serving skew: 10 answers"));
         let differing = said(&json!(1.5), 3.3, "3");
-        assert!(differing[0].contains("10 of 10 answers captured from version 3") && differing[0].contains("0.100"));
+        assert!(
+            differing[0].contains("10 of 10 answers captured from version 3")
+                && differing[0].contains("0.100")
+        );
         assert_eq!(said(&json!(1.5), 3.3, "2"), Vec::<String>::new(), "another version's answers");
     }
 

@@ -29,7 +29,9 @@ pub(crate) fn check(spec: &TrainingSpec, dataset: &Dataset, journal: &Journal) -
     let mut leaks = Vec::new();
     for feature in &dataset.features {
         journal.checkpoint()?;
-        let Some(column) = dataset.columns.iter().find(|column| column.name == feature.name) else { continue };
+        let Some(column) = dataset.columns.iter().find(|column| column.name == feature.name) else {
+            continue;
+        };
         let explained = explained(spec.task, dataset, column, feature.kind);
         if explained >= spec.data.leakage.limit {
             leaks.push(format!("`{}` ({:.2} %)", feature.name, 100.0 * explained));
@@ -98,7 +100,8 @@ fn cells(column: &Column, kind: FeatureKind, train: &std::ops::Range<usize>) -> 
     if kind == FeatureKind::Numeric {
         let mut sorted: Vec<f64> = column.values[train.clone()].iter().filter_map(number).collect();
         sorted.sort_by(f64::total_cmp);
-        let edges: Vec<f64> = (1..BINS).filter_map(|bin| sorted.get(bin * sorted.len() / BINS).copied()).collect();
+        let edges: Vec<f64> =
+            (1..BINS).filter_map(|bin| sorted.get(bin * sorted.len() / BINS).copied()).collect();
         let bin = |x: f64| 1 + edges.partition_point(|&edge| edge <= x);
         return column.values.iter().map(|value| number(value).map_or(0, bin)).collect();
     }

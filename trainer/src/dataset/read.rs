@@ -79,11 +79,7 @@ pub(crate) fn build(spec: &TrainingSpec, rows: Rows, journal: &Journal) -> Resul
 }
 
 /// Takes captured rows with their labels, in the order given.
-fn from_labelled(
-    spec: &TrainingSpec,
-    rows: &[LabelledRow],
-    journal: &Journal,
-) -> Result<Dataset, Halt> {
+fn from_labelled(spec: &TrainingSpec, rows: &[LabelledRow], journal: &Journal) -> Result<Dataset, Halt> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for row in rows {
         names.extend(row.features.as_object().into_iter().flat_map(Map::keys).map(String::as_str));
@@ -135,11 +131,7 @@ fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt> {
 }
 
 /// Takes the rows of a query.
-fn from_fetched(
-    spec: &TrainingSpec,
-    fetched: Fetched,
-    journal: &Journal,
-) -> Result<Dataset, Halt> {
+fn from_fetched(spec: &TrainingSpec, fetched: Fetched, journal: &Journal) -> Result<Dataset, Halt> {
     let Source::Query { time_column, .. } = &spec.source else {
         return Err(Halt::Failed("the source is not a query".to_owned()));
     };
@@ -161,7 +153,10 @@ fn from_fetched(
             .enumerate()
             .map(|(row, value)| {
                 parse_time(value).ok_or_else(|| {
-                    Halt::Failed(format!("the query's column `{name}`, row {}: {value:?} is not a time", row + 1))
+                    Halt::Failed(format!(
+                        "the query's column `{name}`, row {}: {value:?} is not a time",
+                        row + 1
+                    ))
                 })
             })
             .collect::<Result<_, _>>()?,
@@ -247,8 +242,7 @@ fn arrange(
     let weights = values(&spec.data.sample_weight, "sample_weight")?;
     let entities = values(&spec.data.entity, "entity")?;
     let listed = |name: &str| spec.features.columns.iter().any(|feature| feature.name == name);
-    let is_date =
-        |name: &str| spec.features.dates.iter().any(|dates| dates.column.as_deref() == Some(name));
+    let is_date = |name: &str| spec.features.dates.iter().any(|dates| dates.column.as_deref() == Some(name));
     for dates in spec.features.dates.iter().filter_map(|dates| dates.column.as_ref()) {
         if !columns.iter().any(|column| column.name == *dates) {
             return Err(Halt::Failed(format!("features.dates: the rows have no column `{dates}`")));
@@ -267,7 +261,10 @@ fn arrange(
     for feature in &spec.features.columns {
         if !columns.iter().any(|column| column.name == feature.name) {
             journal.warn(format!("no row has the feature `{}`", feature.name));
-            columns.push(Column { name: feature.name.as_str().into(), values: vec![Value::Missing; targets.len()] });
+            columns.push(Column {
+                name: feature.name.as_str().into(),
+                values: vec![Value::Missing; targets.len()],
+            });
         }
     }
     let features = if spec.features.columns.is_empty() {
