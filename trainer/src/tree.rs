@@ -75,7 +75,7 @@ pub(crate) fn fit(
     for depth in 0..=most {
         let tree = grower.cut_off(depth);
         let scores = predict(&tree, validation.numbers, outputs);
-        let validation_loss = linear::mean_loss(task, scores, validation);
+        let validation_loss = linear::mean_loss(task, &scores, validation);
         if validation_loss.is_finite()
             && best.as_ref().is_none_or(|best| validation_loss < best.validation_loss)
         {
@@ -209,7 +209,7 @@ impl Grower<'_> {
         }
         let (column, edge) = best.1?;
         let (left, right): (Vec<usize>, Vec<usize>) =
-            rows.iter().partition(|&&row| usize::from(self.cells[column][row]) <= edge);
+            rows.iter().copied().partition(|&row| usize::from(self.cells[column][row]) <= edge);
         let depth = self.nodes[node].depth + 1;
         let children = [left, right].map(|rows| {
             let scores = self.scores(&self.sums(&rows));
