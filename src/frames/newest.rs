@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::source::matching;
 use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Table, Values, Want};
 use crate::model::{Column, FeatureKind, Value};
 

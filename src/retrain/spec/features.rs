@@ -8,7 +8,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::FeatureKind;
-use crate::retrain::pipeline::{Combination, DatePart, EVENT_TIME, MAX_LEVELS};
+use crate::retrain::pipeline::{Combination, DatePart, EVENT_TIME};
 
 /// What stands for a number that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Default for FeaturesSpec {
             imputation: Imputation::default(),
             indicator: false,
             scaling: Scaling::default(),
-            one_hot_limit: MAX_LEVELS,
+            one_hot_limit: 64,
             max_levels: 10_000,
             dates: Vec::new(),
             interactions: Vec::new(),
