@@ -37,6 +37,7 @@ pub mod operation;
 pub mod outbox;
 pub mod pending_side;
 pub mod profile_part;
+pub mod query;
 pub mod silence;
 pub mod source_position;
 pub mod token;
