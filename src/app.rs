@@ -28,8 +28,8 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
-    Retention, RuleReload, SelfWatch, Watch,
+    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Performance,
+    Recorder, Retention, RuleReload, SelfWatch, Watch,
 };
 
 /// How long requests in flight may take once shutdown was asked for.
@@ -398,6 +398,9 @@ impl App {
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let performance =
+            Performance::new(pool.clone(), Arc::clone(&settings), metrics.performance.clone(), now);
+        tasks.spawn(performance.run(shutdown.clone()));
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);

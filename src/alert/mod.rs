@@ -12,6 +12,7 @@ mod look_names;
 mod matcher;
 mod message;
 mod mute;
+mod performance_names;
 mod render;
 mod retrain;
 mod route;

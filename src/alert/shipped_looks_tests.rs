@@ -99,6 +99,7 @@ fn firing_between(rules: &RuleSet, minutes: i64, change: LookChange) -> BTreeSet
                     last_report: Some(at - TimeDelta::minutes(30)),
                     unjudged_since: Some(at - TimeDelta::minutes(30)),
                     last_label: None,
+                    performance: None,
                 };
                 change(&mut look, minute);
                 (rule, look)

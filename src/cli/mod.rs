@@ -18,6 +18,7 @@ mod drift;
 mod expectations;
 mod labels;
 mod models;
+mod performance;
 mod receivers;
 pub mod retrain;
 mod rules;
@@ -90,6 +91,9 @@ enum Command {
     /// Import delayed labels
     #[command(subcommand)]
     Labels(labels::Command),
+    /// How good predictions were, once their labels had come
+    #[command(subcommand)]
+    Performance(performance::Command),
     /// The registry
     #[command(subcommand)]
     Models(models::Command),
@@ -124,6 +128,13 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
+        Command::Performance(command) => {
+            let settings = load_settings(config)?;
+            let database = app::open_database(&settings).await?;
+            let outcome = performance::run(command, &settings, &database.pool, out).await;
+            database.close().await?;
+            outcome
+        }
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;
             let outcome = models::run(&database.pool, command, out).await;

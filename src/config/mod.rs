@@ -17,6 +17,7 @@ mod canary;
 mod format;
 mod labels;
 mod model;
+mod performance;
 mod privacy;
 mod receivers;
 mod sources;
@@ -27,6 +28,7 @@ mod units;
 pub use canary::Canary;
 pub use labels::Labels;
 pub use model::{ModelSettings, Training};
+pub use performance::Performance;
 pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{
     AlertmanagerReceiver, Channel, ChatReceiver, EmailReceiver, Limit, PagerdutyReceiver, Receiver, Relays,
@@ -189,7 +191,8 @@ pub struct Retention {
     pub profiles: Span,
     /// Captured rows and labels.
     pub captured: Span,
-    /// Who was told of which alert when, acknowledgements, and silences that are over.
+    /// Who was told of which alert when, messages that were sent, acknowledgements, silences that are over, and reports on
+    /// performance.
     pub history: Span,
 }
 
@@ -331,6 +334,9 @@ impl Settings {
             }
             let labels = model.labels.as_ref().map(Labels::problems).unwrap_or_default();
             problems.extend(labels.into_iter().map(|problem| format!("model `{name}`: {problem}")));
+            let performance =
+                model.performance.as_ref().map(|performance| performance.problems(model)).unwrap_or_default();
+            problems.extend(performance.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let seconds = model.window.0.as_secs();
             let day = 86_400;
             if seconds < 60 || !(day % seconds.max(1) == 0 || seconds % day == 0) {

@@ -8,11 +8,13 @@ use prometheus::{
 
 mod arriving;
 mod judged;
+mod performance;
 mod tap;
 mod watched;
 
 pub use self::arriving::{IngestMetrics, LabelMetrics, SourceMetrics};
 pub use self::judged::{AlertMetrics, DriftMetrics, TrafficMetrics, TrainingMetrics};
+pub use self::performance::PerformanceMetrics;
 pub use self::tap::{ModelMetrics, ProxyMetrics, TapMetrics};
 pub use self::watched::WatchMetrics;
 
@@ -42,6 +44,8 @@ pub struct Metrics {
     pub training: TrainingMetrics,
     /// What became of labels.
     pub labels: LabelMetrics,
+    /// How good predictions were.
+    pub performance: PerformanceMetrics,
     /// What came from brokers and files.
     pub source: SourceMetrics,
     /// Whether the watch itself works.
@@ -100,6 +104,7 @@ impl Metrics {
                 )?,
             },
             labels: LabelMetrics::declare(&declare)?,
+            performance: PerformanceMetrics::declare(&declare)?,
             source: SourceMetrics::declare(&declare)?,
             watch: Arc::new(WatchMetrics::declare(&declare)?),
             registry: registry.clone(),
@@ -155,8 +160,14 @@ mod tests {
         metrics.watch.outbox.with_label_values(&["oncall", "dead"]).set(2);
         metrics.watch.canary_runs.with_label_values(&["ok"]).inc();
         metrics.watch.canary_detection.with_label_values(&["m"]).set(3600.0);
+        metrics.performance.figure.with_label_values(&["m", "accuracy"]).set(0.75);
+        metrics.performance.rows.with_label_values(&["m"]).set(812);
+        metrics.performance.labelled.with_label_values(&["m"]).set(0.5);
         let text = metrics.encode().unwrap();
         for line in [
+            "driftline_performance{metric=\"accuracy\",model=\"m\"} 0.75",
+            "driftline_performance_rows{model=\"m\"} 812",
+            "driftline_performance_labelled_ratio{model=\"m\"} 0.5",
             "driftline_rules_reload_failed 0",
             "driftline_outbox_messages{receiver=\"oncall\",state=\"dead\"} 2",
             "driftline_outbox_oldest_seconds 0",
