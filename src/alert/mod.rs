@@ -40,7 +40,7 @@ pub(crate) mod example;
 #[cfg(test)]
 mod segments_tests;
 #[cfg(test)]
-mod shipped_looks_tests;
+mod shipped_quiet_tests;
 #[cfg(test)]
 mod shipped_tests;
 #[cfg(test)]
