@@ -16,6 +16,7 @@ mod ingest_support;
 mod label_privacy;
 mod labels;
 mod outage;
+mod performance;
 mod privacy;
 mod receivers;
 mod retrain;
