@@ -219,10 +219,12 @@ fn print_cohort(cohort: &Cohort, out: &mut impl Write) -> anyhow::Result<()> {
 
 /// `-0.091 worse`.
 fn change(metric: Metric, change: f64) -> String {
-    let word = match (change > 0.0) == metric.more_is_better() {
-        _ if change.abs() < 0.0005 => "same",
-        true => "better",
-        false => "worse",
+    let word = if change.abs() < 0.0005 {
+        "same"
+    } else if (change > 0.0) == metric.more_is_better() {
+        "better"
+    } else {
+        "worse"
     };
     let sign = if change > 0.0 { "+" } else { "" };
     format!("{sign}{} {word}", number(change))

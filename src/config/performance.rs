@@ -107,7 +107,6 @@ impl ModelSettings {
         let mut classes: Vec<(String, String)> =
             given.classes.iter().map(|(output, class)| (output.clone(), class.clone())).collect();
         classes.sort();
-        // An output named for training alone is its default where nobody said it, and a row may have but another one.
         let output = given.output.clone().or_else(|| training.map(|training| training.output.clone()));
         Some(Reading {
             task,

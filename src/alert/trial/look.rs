@@ -119,9 +119,13 @@ fn performance(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Perfor
                 };
                 let value = number(reader, entry.node, &place)?;
                 match part {
-                    "" => drop(figures.insert(metric, Estimate { value, standard_error: None })),
+                    "" => {
+                        figures.insert(metric, Estimate { value, standard_error: None });
+                    }
                     "se" => errors.push((metric, value, entry.line)),
-                    _ => drop(before.insert(metric, value)),
+                    _ => {
+                        before.insert(metric, value);
+                    }
                 }
             }
         }
