@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{ModelSettings, Span};
 use crate::performance::{Reading, Task};
-use crate::retrain;
+use crate::retrain::{self, Objective};
 
 /// How predictions are compared with labels. With this section a model's rows are kept, even if it is never retrained.
 ///
@@ -27,7 +27,7 @@ pub struct Performance {
     pub threshold: f64,
     /// The class that is the positive one; absent: 1 and true.
     pub positive: Option<String>,
-    /// Which quantile a regression predicts, for its pinball loss.
+    /// Which quantile a regression predicts, for its pinball loss; absent: as in `training`.
     pub quantile: Option<f64>,
     /// Length of the windows that are judged: the model's window or more of them; absent: the model's window.
     pub window: Option<Span>,
@@ -93,6 +93,7 @@ impl Performance {
 fn task_of(task: retrain::Task) -> Task {
     match task {
         retrain::Task::Binary => Task::Binary,
+        retrain::Task::Multiclass => Task::Multiclass,
         retrain::Task::Regression => Task::Regression,
     }
 }
@@ -115,7 +116,10 @@ impl ModelSettings {
             target: given.target.clone().or_else(|| training.map(|training| training.target.clone())),
             threshold: given.threshold,
             positive: given.positive.clone(),
-            quantile: given.quantile,
+            quantile: given.quantile.or_else(|| match training.and_then(|training| training.objective) {
+                Some(Objective::Quantile { q }) => Some(q),
+                _ => None,
+            }),
         })
     }
 

@@ -147,7 +147,7 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
@@ -159,6 +159,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
     (11, "performance", include_str!("migrations/0011_performance.sql")),
+    (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.
