@@ -2,7 +2,7 @@
 
 use prometheus::{GaugeVec, IntGaugeVec, Opts};
 
-use super::Declare;
+use super::declare::Declare;
 use crate::performance::{Metric, PerformanceReport};
 
 /// How good predictions were, in the newest window whose labels have come.
@@ -24,22 +24,19 @@ pub struct PerformanceMetrics {
 
 impl PerformanceMetrics {
     pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            declare.add(GaugeVec::new(Opts::new(name, help), labels)?)
-        };
         let (by_metric, by_model) = (&["model", "metric"], &["model"]);
         Ok(Self {
-            figure: gauge(
+            figure: declare.gauges(
                 "driftline_performance",
                 "A figure of the newest window whose labels have come",
                 by_metric,
             )?,
-            standard_error: gauge(
+            standard_error: declare.gauges(
                 "driftline_performance_standard_error",
                 "Standard error of a figure of performance",
                 by_metric,
             )?,
-            baseline: gauge(
+            baseline: declare.gauges(
                 "driftline_performance_baseline",
                 "What a figure of performance is compared with: held-out rows of the version, else earlier windows",
                 by_metric,
@@ -48,12 +45,12 @@ impl PerformanceMetrics {
                 Opts::new("driftline_performance_rows", "Labelled predictions behind the figures of performance"),
                 by_model,
             )?)?,
-            labelled: gauge(
+            labelled: declare.gauges(
                 "driftline_performance_labelled_ratio",
                 "Share of the predictions with a label, in the newest window whose labels have come",
                 by_model,
             )?,
-            window_end: gauge(
+            window_end: declare.gauges(
                 "driftline_performance_window_end_timestamp_seconds",
                 "End of the newest window whose labels have come",
                 by_model,
