@@ -30,7 +30,7 @@ use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
     self, Canary, CatalogTask, Evaluator, ExplainError, Faults, Gauges, Grouping, Ingestion, KeepAlive,
-    Labels, Notifier, Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
+    Labels, Notifier, Performance, Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
 };
 use crate::traces::{Exporter, Tracer};
 
@@ -434,6 +434,9 @@ impl App {
         tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let performance =
+            Performance::new(pool.clone(), Arc::clone(&settings), metrics.performance.clone(), now);
+        tasks.spawn(performance.run(shutdown.clone()));
         let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
         tasks.spawn(gauges.run(shutdown.clone()));
         if let Some(exporter) = exporter {
