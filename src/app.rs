@@ -434,16 +434,10 @@ impl App {
         tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
-        let performance =
-            Performance::new(pool.clone(), Arc::clone(&settings), metrics.performance.clone(), now);
-        tasks.spawn(performance.run(shutdown.clone()));
-        let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
-        tasks.spawn(gauges.run(shutdown.clone()));
         if let Some(exporter) = exporter {
             tasks.spawn(exporter.run(shutdown.clone()));
         }
-        let run_traces = RunTraces::new(pool.clone(), Arc::clone(&settings), tracer);
-        tasks.spawn(run_traces.run(shutdown.clone()));
+        spawn_observers(&mut tasks, &pool, &settings, &metrics, tracer, &shutdown);
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);
@@ -455,6 +449,23 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
+}
+
+/// Starts what looks at the database and shows what it finds: performance from labels, gauges, traces of runs.
+fn spawn_observers(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    pool: &PgPool,
+    settings: &Arc<Settings>,
+    metrics: &Metrics,
+    tracer: Tracer,
+    shutdown: &CancellationToken,
+) {
+    let performance = Performance::new(pool.clone(), Arc::clone(settings), metrics.performance.clone(), now);
+    tasks.spawn(performance.run(shutdown.clone()));
+    let gauges = Gauges::new(pool.clone(), Arc::clone(settings), metrics.clone());
+    tasks.spawn(gauges.run(shutdown.clone()));
+    let run_traces = RunTraces::new(pool.clone(), Arc::clone(settings), tracer);
+    tasks.spawn(run_traces.run(shutdown.clone()));
 }
 
 /// What takes spans, and what sends them; nothing does where the settings name no collector.

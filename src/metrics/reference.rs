@@ -26,7 +26,10 @@ const LABELS: [(&str, &str); 26] = [
     ),
     ("grpc_status", "status of gRPC, 0 to 16; `other` for anything else"),
     ("kind", "kind of a registered version: `linear`, `tree`, `deep`"),
-    ("metric", "a figure of performance: `accuracy`, `roc_auc`, `rmse`, …, as in rules without `performance.`; a fixed list"),
+    (
+        "metric",
+        "a figure of performance: `accuracy`, `roc_auc`, `rmse`, …, as in rules without `performance.`; a fixed list",
+    ),
     (
         "model",
         "a model of the settings, or `driftline` for alerts about itself; never a name that a client sent",

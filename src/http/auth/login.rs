@@ -51,7 +51,9 @@ pub(super) fn escape_query(text: &str) -> String {
             escaped.push(byte.into());
         } else {
             escaped.push('%');
-            escaped.push_str(&format!("{byte:02X}"));
+            escaped.extend(
+                [byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])),
+            );
         }
         escaped
     })
