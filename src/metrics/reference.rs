@@ -90,7 +90,7 @@ pub fn reference() -> prometheus::Result<String> {
         }
         line(&mut text, &row(metric));
     }
-    line(&mut text, "\n## Labels\n\n| label | values |\n|---|---|");
+    line(&mut text, "\n## What labels mean\n\n| label | values |\n|---|---|");
     for (label, meaning) in LABELS {
         line(&mut text, &format!("| `{label}` | {meaning} |"));
     }
