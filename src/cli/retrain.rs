@@ -80,6 +80,7 @@ pub enum Command {
     Approve {
         /// The run
         run: Uuid,
+        /// Who and why
         #[command(flatten)]
         word: Said,
     },
@@ -87,6 +88,7 @@ pub enum Command {
     Cancel {
         /// The run
         run: Uuid,
+        /// Who and why
         #[command(flatten)]
         word: Said,
     },

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::models::model_name;
 use super::paging::Paging;
 use super::{ApiError, AppState};
-use crate::baseline::{Baseline, BaselineColumn};
+use crate::baseline::{Baseline, BaselineColumn, SegmentedBy};
 use crate::drift::BaselineDiff;
 use crate::model::ModelName;
 use crate::profile::Cut;
@@ -47,7 +47,7 @@ pub(super) async fn show(
     let baseline = read(&app, &model, &version).await?;
     let active = store::model::active_baseline(&app.db, &model).await?;
     let columns: Vec<Value> = baseline.columns().iter().map(column).collect();
-    let segments: Vec<&str> = baseline.segmented_by().iter().map(|by| by.column()).collect();
+    let segments: Vec<&str> = baseline.segmented_by().iter().map(SegmentedBy::column).collect();
     Ok(Json(json!({
         "model": model, "version": baseline.version(), "rows": baseline.rows(), "source": baseline.source(),
         "active": active.as_deref() == Some(baseline.version()), "segmented_by": segments, "columns": columns,

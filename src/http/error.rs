@@ -149,7 +149,7 @@ impl IntoResponse for ApiError {
         let mut problem = json!({ "status": status.as_u16(), "title": self.to_string() });
         match self {
             Self::BadRequest { problems, .. } if !problems.is_empty() => {
-                problem["errors"] = Json::Array(problems)
+                problem["errors"] = Json::Array(problems);
             }
             Self::Conflict { code, .. } => problem["code"] = code.into(),
             _ => {}

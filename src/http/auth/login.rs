@@ -1,5 +1,6 @@
 //! Logging in with a token: the browser gets a session's id in a cookie, never the token.
 
+use std::fmt::Write;
 use std::time::Instant;
 
 use axum::Router;
@@ -11,7 +12,8 @@ use axum::routing::{get, post};
 use chrono::TimeDelta;
 use serde::Deserialize;
 
-use super::{Caller, Form, Secret, hash, peer};
+use super::secret::hash;
+use super::{Caller, Form, Secret, peer};
 use crate::http::{ApiError, AppState};
 use crate::store::{self, StoreError};
 
@@ -50,8 +52,8 @@ pub(super) fn escape_query(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             escaped.push(byte.into());
         } else {
-            escaped.push('%');
-            escaped.push_str(&format!("{byte:02X}"));
+            // Writing to a string cannot fail.
+            write!(escaped, "%{byte:02X}").unwrap_or_default();
         }
         escaped
     })

@@ -28,7 +28,8 @@ mod throttle;
 
 pub(crate) use form::Form;
 pub(super) use login::routes;
-pub use secret::{Secret, hash};
+pub use secret::Secret;
+use secret::hash;
 use throttle::Throttle;
 
 /// Who acts where no token says it.

@@ -52,7 +52,7 @@ impl Secret {
 }
 
 /// SHA-256; a secret of 256 random bits needs no salt and no slow hash.
-pub fn hash(text: &str) -> Hash {
+pub(super) fn hash(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
 

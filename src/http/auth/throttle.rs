@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 const FAILURES: u32 = 5;
 
 /// How long a failure counts.
-const SPAN: Duration = Duration::from_secs(60);
+const SPAN: Duration = Duration::from_mins(1);
 
 /// Peers that are remembered at once.
 const PEERS: usize = 4096;

@@ -1,4 +1,4 @@
-//! The OpenAPI document: written by hand beside the handlers, held against the routes and the answers by tests.
+//! The `OpenAPI` document: written by hand beside the handlers, held against the routes and the answers by tests.
 
 use std::sync::LazyLock;
 
