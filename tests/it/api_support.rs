@@ -77,7 +77,7 @@ pub(crate) async fn ask(pool: &PgPool, cause: &str, state: RunState) -> Uuid {
 /// A run that ended with a version whose artifact lies in `folder`. Returns the version and the file.
 pub(crate) async fn train(pool: &PgPool, folder: &Path, parent: Option<i64>) -> (i64, PathBuf) {
     let run = ask(pool, &format!("trained {parent:?}"), RunState::Queued).await;
-    let lease = std::time::Duration::from_secs(60);
+    let lease = std::time::Duration::from_mins(1);
     let (claim, _) = training_run::claim(pool, "worker", lease).await.unwrap().unwrap();
     training_log::append(pool, &claim, "info", "linear first").await.unwrap();
     let metric = |epoch, name: &str, value| Metric {
