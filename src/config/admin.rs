@@ -20,11 +20,19 @@ pub struct Admin {
     /// On a loopback address every other `Host` is refused, so that no web page can reach it by a name of its own
     /// (DNS rebinding); on any other address only where names are given.
     pub hosts: Vec<String>,
+    /// Address under which people reach the page, such as `https://drift.example.com`; messages then lead to it.
+    pub public_url: Option<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { require_token: false, open_reads: false, open_probes: true, hosts: Vec::new() }
+        Self {
+            require_token: false,
+            open_reads: false,
+            open_probes: true,
+            hosts: Vec::new(),
+            public_url: None,
+        }
     }
 }
 
@@ -55,13 +63,28 @@ impl Admin {
         }
     }
 
+    /// The page of an alert, where it is known under which address people reach it.
+    pub fn page_of_alert(&self, fingerprint: &str) -> Option<String> {
+        let address = self.public_url.as_deref()?.trim_end_matches('/');
+        Some(format!("{address}/alerts/{fingerprint}"))
+    }
+
     /// What cannot be meant.
     pub(super) fn contradictions(&self) -> Vec<String> {
         let wrong = |host: &&String| host.is_empty() || host.contains(['/', ' ', '*']);
         let problem = |host: &String| {
             format!("`admin.hosts`: `{host}` is not a host name such as `driftline.example.com`")
         };
-        self.hosts.iter().filter(wrong).map(problem).collect()
+        let mut problems: Vec<String> = self.hosts.iter().filter(wrong).map(problem).collect();
+        if let Some(url) = &self.public_url {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
+                problems.push(format!(
+                    "`admin.public_url`: `{url}` is not an address such as `https://drift.example.com`"
+                ));
+            }
+        }
+        problems
     }
 }
 
@@ -114,6 +137,18 @@ mod tests {
         ] {
             assert_eq!(admin.answers_to(address, host), expected, "{host} at {address}");
         }
+    }
+
+    #[test]
+    fn messages_lead_to_the_page_where_its_address_is_known() {
+        let settings =
+            Settings::parse("admin: {public_url: 'https://drift.example.com/x/'}\n", "s.yaml").unwrap();
+        let found = settings.admin.page_of_alert("ab12");
+        assert_eq!(found.as_deref(), Some("https://drift.example.com/x/alerts/ab12"));
+        assert_eq!(Admin::default().page_of_alert("ab12"), None);
+        let problem =
+            Settings::parse("admin: {public_url: drift.example.com}\n", "s.yaml").unwrap_err().to_string();
+        assert!(problem.contains("`admin.public_url`: `drift.example.com` is not an address"), "{problem}");
     }
 
     #[test]

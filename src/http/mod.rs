@@ -36,6 +36,7 @@ mod headers;
 mod labels;
 mod models;
 mod openapi;
+mod page;
 mod paging;
 mod problem;
 mod reports;
@@ -96,6 +97,7 @@ pub struct AppState {
 pub fn router(state: AppState) -> Router {
     routes::router(routes::api())
         .merge(auth::routes())
+        .merge(page::routes())
         .fallback(async || ApiError::NotFound("this address".to_owned()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(etag::conditional))

@@ -279,6 +279,36 @@ pub async fn losses(
     Ok(total)
 }
 
+/// Where the exchanges went of which something was written since `since`, by model.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn losses_since(
+    db: impl PgExecutor<'_>,
+    since: DateTime<Utc>,
+) -> Result<Vec<(String, Losses)>, StoreError> {
+    type Row = (String, i64, i64, i64, Json<BTreeMap<String, u64>>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "with written as (select * from tap_part where updated_at >= $1),
+              lost as (select model, key, sum(value::bigint)::bigint as count
+                       from written, jsonb_each_text(dropped) group by model, key)
+         select w.model, sum(seen)::bigint, sum(kept)::bigint, sum(sampled_out)::bigint,
+                coalesce((select jsonb_object_agg(key, count) from lost where lost.model = w.model), '{}')
+         from written w group by w.model order by w.model",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let losses = |(model, seen, kept, sampled_out, Json(dropped))| {
+        (
+            model,
+            Losses { seen: uncount(seen), kept: uncount(kept), sampled_out: uncount(sampled_out), dropped },
+        )
+    };
+    Ok(rows.into_iter().map(losses).collect())
+}
+
 /// The latest minute seen of `model`, and when it was first written: what the watermark is made of.
 ///
 /// # Errors

@@ -20,6 +20,8 @@ mod ingest_support;
 mod label_privacy;
 mod labels;
 mod outage;
+mod page;
+mod performance;
 mod privacy;
 mod receivers;
 mod retrain;

@@ -1,6 +1,5 @@
 //! Logging in with a token: the browser gets a session's id in a cookie, never the token.
 
-use std::fmt::Write;
 use std::time::Instant;
 
 use axum::Router;
@@ -12,8 +11,7 @@ use axum::routing::{get, post};
 use chrono::TimeDelta;
 use serde::Deserialize;
 
-use super::secret::hash;
-use super::{Caller, Form, Secret, peer};
+use super::{Caller, Form, Secret, hash, peer};
 use crate::http::{ApiError, AppState};
 use crate::store::{self, StoreError};
 
@@ -52,8 +50,10 @@ pub(super) fn escape_query(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             escaped.push(byte.into());
         } else {
-            // Writing to a string cannot fail.
-            write!(escaped, "%{byte:02X}").unwrap_or_default();
+            escaped.push('%');
+            escaped.extend(
+                [byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])),
+            );
         }
         escaped
     })
@@ -156,11 +156,11 @@ fn escape(text: &str) -> String {
 
 fn page(next: &str, problem: Option<&str>) -> Html<String> {
     let problem = problem.map(|text| format!("<p role=\"alert\">{}</p>\n", escape(text))).unwrap_or_default();
-    let next = escape(next);
+    let (next, style) = (escape(next), crate::http::page::style());
     Html(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Log in · driftline</title>\n</head>\n<body>\n<main>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Log in · driftline</title>\n<link rel=\"stylesheet\" href=\"{style}\">\n</head>\n<body>\n<main>\n\
          <h1>driftline</h1>\n{problem}<form method=\"post\" action=\"/login\">\n\
          <input type=\"hidden\" name=\"next\" value=\"{next}\">\n\
          <p><label for=\"token\">Token</label><br>\n\
