@@ -102,12 +102,12 @@ fn objective(part: Part<'_>, l2: f64, weights: &Weights) -> (f64, Weights) {
     let slopes = weights.slice(s![.., ..columns]);
     let intercepts = weights.column(columns);
     let (mut loss, mut total) = (0.0, 0.0);
-    let mut gradient = Array2::zeros(weights.raw_dim());
+    let mut gradient = Array2::<f64>::zeros(weights.raw_dim());
     for start in (0..rows).step_by(BLOCK) {
         let end = (start + BLOCK).min(rows);
         let block = part.numbers.slice(s![start..end, ..]);
         // Row after row, whatever the order that a product would come in.
-        let mut scores = Array2::zeros((end - start, weights.nrows()));
+        let mut scores = Array2::<f64>::zeros((end - start, weights.nrows()));
         general_mat_mul(1.0, &block, &slopes.t(), 0.0, &mut scores);
         scores += &intercepts;
         for (mut row, at) in scores.rows_mut().into_iter().zip(start..end) {

@@ -1,5 +1,7 @@
 //! Least squares by the normal equations: one pass over the rows, whatever the number of penalties that are tried.
 
+use std::ops::Range;
+
 use linfa::Dataset;
 use linfa::traits::Fit as _;
 use linfa_elasticnet::ElasticNet;
@@ -32,10 +34,10 @@ pub(super) struct Normal {
 pub(super) type Weights = (Array1<f64>, f64);
 
 /// Sums over some rows of `[x − shift, y − shift, 1]` with itself, shape `[columns + 2, columns + 2]`.
-fn products(part: Part<'_>, rows: std::ops::Range<usize>, shift: &Array1<f64>) -> Array2<f64> {
+fn products(part: Part<'_>, rows: &Range<usize>, shift: &Array1<f64>) -> Array2<f64> {
     let columns = part.numbers.ncols();
-    let mut sums = Array2::zeros((columns + 2, columns + 2));
-    let mut block = Array2::zeros((BLOCK, columns + 2));
+    let mut sums = Array2::<f64>::zeros((columns + 2, columns + 2));
+    let mut block = Array2::<f64>::zeros((BLOCK, columns + 2));
     for start in rows.clone().step_by(BLOCK) {
         let end = (start + BLOCK).min(rows.end);
         let mut filled = block.slice_mut(s![..end - start, ..]);
@@ -57,7 +59,7 @@ impl Normal {
         let (rows, columns) = part.numbers.dim();
         // About a row that is there, so that little cancels whatever the columns are centred on.
         let first = part.numbers.rows().into_iter().next();
-        let mut shift = Array1::zeros(columns + 1);
+        let mut shift = Array1::<f64>::zeros(columns + 1);
         if let Some(first) = first {
             shift.slice_mut(s![..columns]).assign(&first);
             shift[columns] = part.targets.first().copied().unwrap_or(0.0);
@@ -68,10 +70,8 @@ impl Normal {
         let mut sums = Array2::<f64>::zeros((columns + 2, columns + 2));
         for together in slabs.chunks(threads) {
             let done: Vec<Option<Array2<f64>>> = std::thread::scope(|scope| {
-                let running: Vec<_> = together
-                    .iter()
-                    .map(|rows| scope.spawn(|| products(part, rows.clone(), &shift)))
-                    .collect();
+                let running: Vec<_> =
+                    together.iter().map(|rows| scope.spawn(|| products(part, rows, &shift))).collect();
                 running.into_iter().map(|thread| thread.join().ok()).collect()
             });
             done.into_iter().flatten().for_each(|of_slab| sums += &of_slab);
@@ -158,7 +158,7 @@ fn cholesky(mut matrix: Array2<f64>) -> Option<Array2<f64>> {
 
 /// `x` of `L x = right`.
 fn forward(factor: &Array2<f64>, right: &Array1<f64>) -> Array1<f64> {
-    let mut solution = Array1::zeros(right.len());
+    let mut solution = Array1::<f64>::zeros(right.len());
     for row in 0..right.len() {
         let known = factor.slice(s![row, ..row]).dot(&solution.slice(s![..row]));
         solution[row] = (right[row] - known) / factor[[row, row]];

@@ -6,7 +6,7 @@ use linfa::Dataset;
 use linfa::traits::Fit as _;
 use linfa_elasticnet::ElasticNet;
 use linfa_logistic::{LogisticRegression, MultiLogisticRegression};
-use ndarray::{ArrayView2, array};
+use ndarray::array;
 
 use super::*;
 use crate::journal::Stop;
