@@ -120,10 +120,10 @@ fn cells(inputs: ArrayView2<'_, f64>, cuts: &[Vec<f64>]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-struct Grower<'a> {
+struct Grower<'a, 'r> {
     task: Task,
     outputs: usize,
-    train: Part<'a>,
+    train: Part<'r>,
     cuts: &'a [Vec<f64>],
     cells: &'a [Vec<u8>],
     nodes: Vec<Grown>,
@@ -131,7 +131,7 @@ struct Grower<'a> {
     prior: Vec<f64>,
 }
 
-impl Grower<'_> {
+impl Grower<'_, '_> {
     /// Adds a row to sums.
     fn add(&self, sums: &mut [f64], row: usize) {
         let (weight, target) = (self.train.weights[row], self.train.targets[row]);

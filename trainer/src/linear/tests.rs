@@ -158,7 +158,7 @@ fn logistic_regression_is_that_of_linfa() {
             .fit(&Dataset::new(inputs.clone(), labels))
             .unwrap();
         let sign = if fitted.labels().pos.class { 1.0 } else { -1.0 };
-        close(own.slice(s![0, ..3]), &(fitted.params() * sign), 1e-4);
+        close(own.row(0).slice_axis(Axis(0), Slice::from(..3)), &(fitted.params() * sign), 1e-4);
         assert!((own[[0, 3]] - fitted.intercept() * sign).abs() < 1e-4, "{own}");
     }
 }
@@ -184,7 +184,7 @@ fn multinomial_regression_is_that_of_linfa() {
         .max_iterations(1_000)
         .fit(&Dataset::new(inputs.clone(), labels))
         .unwrap();
-    close(own.slice(s![.., ..3]), fitted.params().t(), 1e-3);
+    close(own.slice_axis(Axis(1), Slice::from(..3)), fitted.params().t(), 1e-3);
 }
 
 #[test]
