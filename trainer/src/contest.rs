@@ -97,7 +97,7 @@ pub(crate) fn hold(
     let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
     let simple = sides.with(simple_output, |train, validation| {
         let output = (simple_output, dataset.classes.len());
-        simple::fit(spec, output, train, validation, &artifact, journal)
+        simple::fit(spec, output, train, validation, artifact, journal)
     })?;
     let mut entrants: Vec<(ModelKind, Scored)> = Vec::new();
     for model in &simple.models {

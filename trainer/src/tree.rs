@@ -69,7 +69,7 @@ pub(crate) fn fit(
     let mut open = vec![(0, rows)];
     for _ in 0..most {
         journal.checkpoint()?;
-        open = open.into_iter().flat_map(|(node, rows)| grower.split(node, &rows)).flatten().collect();
+        open = open.into_iter().filter_map(|(node, rows)| grower.split(node, &rows)).flatten().collect();
     }
     let mut best: Option<TreeFit> = None;
     for depth in 0..=most {
@@ -147,7 +147,9 @@ impl Grower<'_, '_> {
 
     fn sums(&self, rows: &[usize]) -> Sums {
         let mut sums = vec![0.0; 1 + self.outputs];
-        rows.iter().for_each(|&row| self.add(&mut sums, row));
+        for &row in rows {
+            self.add(&mut sums, row);
+        }
         sums
     }
 

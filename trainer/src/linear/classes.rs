@@ -115,7 +115,9 @@ fn objective(part: Part<'_>, l2: f64, weights: &Weights) -> (f64, Weights) {
             total += weight;
             let scores = row.as_slice_mut().unwrap_or_default();
             loss += weight * residuals(scores, part.targets[at]);
-            scores.iter_mut().for_each(|residual| *residual *= weight);
+            for residual in scores.iter_mut() {
+                *residual *= weight;
+            }
         }
         let mut slopes = gradient.slice_axis_mut(Axis(1), Slice::from(..columns));
         slopes += &scores.t().dot(&block);

@@ -90,14 +90,14 @@ fn ridge_is_that_of_scikit_learn() {
 fn ridge_minimises_its_loss_and_weights_are_rows() {
     let (inputs, targets) = regression(300);
     let weights: Vec<f64> = (0..300).map(|row| f64::from(row % 3)).collect();
-    let part = part(inputs.view(), &targets, &weights);
+    let weighted = part(inputs.view(), &targets, &weights);
     let repeated: Vec<usize> = (0..300).flat_map(|row| std::iter::repeat_n(row, row % 3)).collect();
     let rows = inputs.select(Axis(0), &repeated);
     let same: Vec<f64> = repeated.iter().map(|&row| targets[row]).collect();
     let ones = vec![1.0; same.len()];
     let often = part(rows.view(), &same, &ones);
     for l2 in L2_GRID {
-        let (slopes, intercept) = Normal::of(part).ridge(l2).unwrap();
+        let (slopes, intercept) = Normal::of(weighted).ridge(l2).unwrap();
         let (again, base) = Normal::of(often).ridge(l2).unwrap();
         close(&slopes, &again, 1e-10);
         assert!((intercept - base).abs() < 1e-10);
