@@ -58,7 +58,9 @@ mod tests {
 
     fn sample(numbers: impl IntoIterator<Item = f64>) -> Sample {
         let mut sample = Sample::new(1);
-        numbers.into_iter().for_each(|number| sample.update(number));
+        for number in numbers {
+            sample.update(number);
+        }
         sample
     }
 

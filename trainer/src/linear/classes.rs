@@ -115,7 +115,7 @@ fn objective(part: Part<'_>, l2: f64, weights: &Weights) -> (f64, Weights) {
             total += weight;
             let scores = row.as_slice_mut().unwrap_or_default();
             loss += weight * residuals(scores, part.targets[at]);
-            for residual in scores {
+            for residual in scores.iter_mut() {
                 *residual *= weight;
             }
         }
