@@ -80,7 +80,8 @@ fn metrics(rule: &Rule) -> impl Iterator<Item = Metric> {
 
 /// What is known of the performance that a rule names, a sentence for each figure and one for the window.
 fn performance_words(rule: &Rule, subject: Subject<'_>) -> Vec<String> {
-    let Some((cohort, report)) = subject.cohort().zip(subject.look().and_then(|look| look.performance.as_ref()))
+    let Some((cohort, report)) =
+        subject.cohort().zip(subject.look().and_then(|look| look.performance.as_ref()))
     else {
         return Vec::new();
     };
@@ -88,7 +89,10 @@ fn performance_words(rule: &Rule, subject: Subject<'_>) -> Vec<String> {
     if rule.expression.names().iter().any(|name| performance_names::is_one(name)) {
         let window = report.window_start.format("%F %H:%M");
         let share = cohort.labelled_share().map(percent).unwrap_or_default();
-        words.push(format!("in the window from {window} UTC, {share} of {} predictions have a label", cohort.rows));
+        words.push(format!(
+            "in the window from {window} UTC, {share} of {} predictions have a label",
+            cohort.rows
+        ));
     }
     words
 }

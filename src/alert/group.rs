@@ -369,13 +369,8 @@ impl Look<'_> {
         let mut new_first = firing.clone();
         new_first.sort_by_key(|notice| !is_new(&notice.fingerprint));
         let ended = telling::all_ended(group);
-        let mut telling = Telling {
-            occasion: Occasion::Began,
-            firing: &firing,
-            joined,
-            ended: &ended,
-            waited: None,
-        };
+        let mut telling =
+            Telling { occasion: Occasion::Began, firing: &firing, joined, ended: &ended, waited: None };
         let Some((began, told)) = group.began_at.zip(group.told_at) else {
             if due.at(group.opened_at, route.group_wait) {
                 self.tell_all(group, slot, visible, &telling);

@@ -189,7 +189,8 @@ fn a_window_is_one_message_and_an_episode_one_key() {
     assert_eq!(said(&left), [expected]);
     assert_eq!(left[0].alerts.last().map(|notice| notice.status), Some(Status::Resolved));
     let swapped = story.window(&[("temp", 0.0), ("hum", 0.5), ("count", 0.2)]);
-    let expected = "oncall changed: hum drifted: PSI 0.50; still firing: count; FeatureDrift is over for temp";
+    let expected =
+        "oncall changed: hum drifted: PSI 0.50; still firing: count; FeatureDrift is over for temp";
     assert_eq!(said(&swapped), [expected]);
     let over = story.window(&[("temp", 0.0), ("hum", 0.0), ("count", 0.0)]);
     assert_eq!(said(&over), ["oncall resolved: FeatureDrift and OutputDrift are over for count and hum"]);

@@ -77,7 +77,7 @@ pub use route_file::RoutingSections;
 pub use rule::{Rule, RuleSet, Watch};
 pub use rule_changes::RuleChanges;
 pub use sample::sample;
-pub use silence::{Ack, AckTarget, MAX_MATCHERS, Silence, WordError};
+pub use silence::{Ack, AckTarget, MAX_MATCHERS, Silence, Word, WordError};
 pub use state::{AlertState, History, HoldTimes};
 pub use template::{Template, number_text};
 pub use view::Look;

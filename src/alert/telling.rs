@@ -189,7 +189,8 @@ impl Telling<'_> {
     fn firing_sentence(&self) -> String {
         let Some(first) = self.firing.first() else { return String::new() };
         let grown = self.occasion == Occasion::Changed && self.joined > 0;
-        let (new, old) = self.firing.split_at(if grown { self.joined.min(self.firing.len()) } else { self.firing.len() });
+        let (new, old) =
+            self.firing.split_at(if grown { self.joined.min(self.firing.len()) } else { self.firing.len() });
         let also = list(&names(new.iter().filter(|notice| notice.item.subject != first.item.subject)));
         let known = list(&names(old.iter().filter(|notice| notice.item.subject != first.item.subject)));
         let part = |word: &str, names: String| {

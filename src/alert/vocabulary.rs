@@ -276,7 +276,8 @@ pub(super) fn variables(names: Names) -> impl Iterator<Item = Variable> {
                 Names::Look | Names::LookBySegment => false,
             }
         });
-    let of_looks = look_names::variables().filter(move |_| matches!(names, Names::Look | Names::LookBySegment));
+    let of_looks =
+        look_names::variables().filter(move |_| matches!(names, Names::Look | Names::LookBySegment));
     let by_segment = variable(SEGMENT, Kind::Text, BOTH);
     of_windows.chain(of_looks).chain((names == Names::LookBySegment).then_some(by_segment))
 }
@@ -289,7 +290,9 @@ pub(super) fn variable_named(names: Names, name: &str) -> Result<Variable, Strin
     let exists = |names: Names| variables(names).any(|variable| variable.name == name);
     match names {
         Names::Look if exists(Names::LookBySegment) => {
-            return Err(format!("`{name}` does not exist for `for_each: model`, only for `for_each: segment`"));
+            return Err(format!(
+                "`{name}` does not exist for `for_each: model`, only for `for_each: segment`"
+            ));
         }
         Names::Look | Names::LookBySegment
             if exists(Names::Window(ForEach::Feature)) || exists(Names::Window(ForEach::Model)) =>

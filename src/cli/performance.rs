@@ -189,7 +189,10 @@ fn print_report(report: &PerformanceReport, out: &mut impl Write) -> anyhow::Res
     if report.mature {
         writeln!(out, "labels have come: they usually take {span}")?;
     } else {
-        writeln!(out, "labels are still coming, and those that are here are a selection: they usually take {span}")?;
+        writeln!(
+            out,
+            "labels are still coming, and those that are here are a selection: they usually take {span}"
+        )?;
     }
     if all.n < all.labelled {
         writeln!(out, "figures are of {} of them: a sample, or the others could not be read", all.n)?;
@@ -275,7 +278,8 @@ mod tests {
             rows: 1000,
             labelled,
             n: labelled,
-            figures: [(Metric::Accuracy, estimate(accuracy, 0.014)), (Metric::RocAuc, estimate(0.8, 0.02))].into(),
+            figures: [(Metric::Accuracy, estimate(accuracy, 0.014)), (Metric::RocAuc, estimate(0.8, 0.02))]
+                .into(),
             baseline: Some(Against {
                 source: "version 3, held out".into(),
                 figures: [(Metric::Accuracy, 0.8)].into(),

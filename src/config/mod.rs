@@ -13,6 +13,7 @@ use crate::alert::{CANARY_RECEIVER, Problem, Routing, RoutingSections};
 use crate::model::{ModelName, Role};
 use crate::yaml::Node;
 
+mod admin;
 mod canary;
 mod format;
 mod labels;
@@ -27,6 +28,7 @@ mod tap;
 mod traces;
 mod units;
 
+pub use admin::Admin;
 pub use canary::Canary;
 pub use labels::Labels;
 pub use metrics::ExportedMetrics;
@@ -90,6 +92,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Where driftline listens.
     pub listen: Listen,
+    /// Who may use the API and the page.
+    pub admin: Admin,
     /// The database; without a URL a private Postgres under `data_dir`.
     pub database: Database,
     /// Folder for everything driftline keeps on disk.
@@ -135,6 +139,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Listen::default(),
+            admin: Admin::default(),
             database: Database::default(),
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
@@ -185,7 +190,7 @@ pub struct Database {
     pub url: Option<String>,
     /// File with the password of `url`; read at start.
     pub password_file: Option<PathBuf>,
-    /// Most connections held at once.
+    /// Most connections held at once; the admin port has four more of its own.
     pub connections: u32,
 }
 
@@ -398,6 +403,7 @@ impl Settings {
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));
         problems.extend(self.smtp.contradictions());
+        problems.extend(self.admin.contradictions());
         problems.extend(self.metrics.contradictions());
         problems.extend(self.traces.contradictions());
         for (name, receiver) in &self.receivers {

@@ -70,19 +70,26 @@ impl Performance {
         }
         let only = |given: bool, key: &str, wanted: Task| {
             let other = task.filter(|task| given && *task != wanted)?;
-            Some(format!("`performance.{key}` is for a {} model, not a {} one", wanted.as_str(), other.as_str()))
+            Some(format!(
+                "`performance.{key}` is for a {} model, not a {} one",
+                wanted.as_str(),
+                other.as_str()
+            ))
         };
         problems.extend(only(!self.classes.is_empty(), "classes", Task::Multiclass));
         problems.extend(only(self.positive.is_some(), "positive", Task::Binary));
         problems.extend(only(self.quantile.is_some(), "quantile", Task::Regression));
         if !self.classes.is_empty() && self.output.is_some() {
-            problems.push("`performance.classes` names an output for each class; leave out `output`".to_owned());
+            problems
+                .push("`performance.classes` names an output for each class; leave out `output`".to_owned());
         }
         if let Some(window) = self.window {
             let whole = window.0.as_millis().checked_rem(model.window.0.as_millis()) == Some(0);
             if window.0.is_zero() || !whole {
                 let own = model.window;
-                problems.push(format!("`performance.window` {window} is not the model's window {own} or a multiple of it"));
+                problems.push(format!(
+                    "`performance.window` {window} is not the model's window {own} or a multiple of it"
+                ));
             }
         }
         problems
@@ -140,7 +147,8 @@ mod tests {
     use crate::performance::Task;
 
     fn parse(model: &str) -> Result<Settings, String> {
-        Settings::parse(&format!("models: [{{name: m, window: 1h, {model}}}]"), "s.yaml").map_err(|e| e.to_string())
+        Settings::parse(&format!("models: [{{name: m, window: 1h, {model}}}]"), "s.yaml")
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -149,7 +157,8 @@ mod tests {
         let reading = settings.models[0].reading().unwrap();
         assert_eq!((reading.task, reading.target.as_deref()), (Task::Regression, Some("count")));
         assert_eq!(reading.outputs(), ["prediction"]);
-        let text = "training: {task: binary, target: y}, performance: {output: score, threshold: 0.3, window: 1d}";
+        let text =
+            "training: {task: binary, target: y}, performance: {output: score, threshold: 0.3, window: 1d}";
         let settings = parse(text).unwrap();
         let reading = settings.models[0].reading().unwrap();
         assert_eq!((reading.outputs(), reading.threshold), (vec!["score".to_owned()], 0.3));
@@ -165,7 +174,10 @@ mod tests {
         for (performance, expected) in [
             ("{}", "`performance.task` is missing"),
             ("{task: binary, mature: 1}", "`performance.mature` 1 is not between 0 and 1"),
-            ("{task: binary, quantile: 0.5}", "`performance.quantile` is for a regression model, not a binary one"),
+            (
+                "{task: binary, quantile: 0.5}",
+                "`performance.quantile` is for a regression model, not a binary one",
+            ),
             ("{task: regression, positive: a}", "`performance.positive` is for a binary model"),
             ("{task: regression, classes: {p: a}}", "`performance.classes` is for a multiclass model"),
             ("{task: multiclass, output: a, classes: {p: a}}", "leave out `output`"),

@@ -26,7 +26,10 @@ const LABELS: [(&str, &str); 26] = [
     ),
     ("grpc_status", "status of gRPC, 0 to 16; `other` for anything else"),
     ("kind", "kind of a registered version: `linear`, `tree`, `deep`"),
-    ("metric", "a figure of performance: `accuracy`, `roc_auc`, `rmse`, …, as in rules without `performance.`; a fixed list"),
+    (
+        "metric",
+        "a figure of performance: `accuracy`, `roc_auc`, `rmse`, …, as in rules without `performance.`; a fixed list",
+    ),
     (
         "model",
         "a model of the settings, or `driftline` for alerts about itself; never a name that a client sent",
@@ -87,7 +90,7 @@ pub fn reference() -> prometheus::Result<String> {
         }
         line(&mut text, &row(metric));
     }
-    line(&mut text, "\n## Labels\n\n| label | values |\n|---|---|");
+    line(&mut text, "\n## What labels mean\n\n| label | values |\n|---|---|");
     for (label, meaning) in LABELS {
         line(&mut text, &format!("| `{label}` | {meaning} |"));
     }

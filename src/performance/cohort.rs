@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn segments_hold_their_own_rows_and_unreadable_ones_count_for_none() {
-        let row = |said: f64, label| Judged { outputs: [("p".to_owned(), Value::Number(said))].into(), label };
+        let row =
+            |said: f64, label| Judged { outputs: [("p".to_owned(), Value::Number(said))].into(), label };
         let rows = [row(0.9, json!(1)), row(0.9, json!("?")), row(0.1, json!(1)), row(0.2, json!(0))];
         let segment = |key: &str, chosen: &[usize]| Segmented {
             key: key.to_owned(),

@@ -34,7 +34,9 @@ pub fn estimates(pairs: &Pairs, seed: u64) -> BTreeMap<Metric, Estimate> {
     let mut found: BTreeMap<Metric, Estimate> = pairs
         .metrics()
         .into_iter()
-        .filter_map(|metric| Some((metric, Estimate { value: scorer.value(metric, None)?, standard_error: None })))
+        .filter_map(|metric| {
+            Some((metric, Estimate { value: scorer.value(metric, None)?, standard_error: None }))
+        })
         .collect();
     let n = pairs.rows();
     if n < 2 || found.is_empty() {
@@ -50,8 +52,10 @@ pub fn estimates(pairs: &Pairs, seed: u64) -> BTreeMap<Metric, Estimate> {
         }
     }
     for (metric, estimate) in &mut found {
-        estimate.standard_error =
-            drawn.get(metric).filter(|values| values.len() * 2 > resamples).and_then(|values| deviation(values));
+        estimate.standard_error = drawn
+            .get(metric)
+            .filter(|values| values.len() * 2 > resamples)
+            .and_then(|values| deviation(values));
     }
     found
 }
@@ -150,10 +154,13 @@ mod tests {
     fn standard_errors_are_the_spread_over_repetitions() {
         let repeated: Vec<BTreeMap<Metric, Estimate>> =
             (0..60).map(|seed| estimates(&calibrated(300, seed), 0)).collect();
-        for metric in [Metric::Accuracy, Metric::F1, Metric::RocAuc, Metric::PrAuc, Metric::LogLoss, Metric::Brier] {
+        for metric in
+            [Metric::Accuracy, Metric::F1, Metric::RocAuc, Metric::PrAuc, Metric::LogLoss, Metric::Brier]
+        {
             let values: Vec<f64> = repeated.iter().map(|found| found[&metric].value).collect();
             let spread = deviation(&values).unwrap();
-            let errors: Vec<f64> = repeated.iter().map(|found| found[&metric].standard_error.unwrap()).collect();
+            let errors: Vec<f64> =
+                repeated.iter().map(|found| found[&metric].standard_error.unwrap()).collect();
             let mean = errors.iter().sum::<f64>() / errors.len() as f64;
             assert!((0.7..1.4).contains(&(mean / spread)), "{metric:?}: {mean}, spread {spread}");
         }

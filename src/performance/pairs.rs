@@ -134,9 +134,11 @@ impl Pairs {
                 targets: rows.iter().filter_map(|&row| targets.get(row).copied()).collect(),
                 graded: *graded,
             },
-            Self::Regression { predictions, targets, quantile } => {
-                Self::Regression { predictions: pick(predictions), targets: pick(targets), quantile: *quantile }
-            }
+            Self::Regression { predictions, targets, quantile } => Self::Regression {
+                predictions: pick(predictions),
+                targets: pick(targets),
+                quantile: *quantile,
+            },
         }
     }
 
@@ -181,9 +183,11 @@ impl Pairs {
     /// How wrong each row is: squared distance of score or number, 1 for a wrong class.
     pub fn losses(&self) -> Vec<f64> {
         match self {
-            Self::Binary { scores, targets, .. } => {
-                scores.iter().zip(targets).map(|(score, target)| (score - f64::from(*target)).powi(2)).collect()
-            }
+            Self::Binary { scores, targets, .. } => scores
+                .iter()
+                .zip(targets)
+                .map(|(score, target)| (score - f64::from(*target)).powi(2))
+                .collect(),
             Self::Multiclass { scores, targets, .. } => scores
                 .rows()
                 .into_iter()

@@ -5,7 +5,10 @@ use serde_json::json;
 use super::*;
 
 fn row(outputs: &[(&str, Value)], label: Json) -> Judged {
-    Judged { outputs: outputs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(), label }
+    Judged {
+        outputs: outputs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        label,
+    }
 }
 
 fn one(value: Value, label: Json) -> Judged {
@@ -31,11 +34,13 @@ fn binary_rows_have_a_score_and_a_truth() {
     ];
     let (pairs, usable) = Pairs::read(&reading, &rows);
     assert_eq!(usable, [true, true, true, false, false, false, false, false]);
-    let expected = Pairs::Binary { scores: vec![0.25, 1.0, 0.0], targets: vec![true, false, true], threshold: 0.5 };
+    let expected =
+        Pairs::Binary { scores: vec![0.25, 1.0, 0.0], targets: vec![true, false, true], threshold: 0.5 };
     assert_eq!(pairs, expected);
     assert_eq!(pairs.select(&[2]).rows(), 1);
     let named = Reading { positive: Some("yes".into()), target: Some("churned".into()), ..reading };
-    let (pairs, _) = Pairs::read(&named, &[one(text("yes"), json!({"churned": "no"})), one(text("no"), json!("yes"))]);
+    let (pairs, _) =
+        Pairs::read(&named, &[one(text("yes"), json!({"churned": "no"})), one(text("no"), json!("yes"))]);
     assert_eq!(pairs, Pairs::Binary { scores: vec![1.0, 0.0], targets: vec![false, true], threshold: 0.5 });
     // Decisions are neither ranked nor probable.
     assert_eq!(pairs.metrics(), [Metric::Accuracy, Metric::Precision, Metric::Recall, Metric::F1]);
@@ -52,12 +57,19 @@ fn what_is_worked_out_depends_on_what_scores_are() {
         let targets = vec![1.0; predictions.len()];
         Pairs::Regression { predictions: predictions.to_vec(), targets, quantile }.metrics().len()
     };
-    assert_eq!((regression(&[1.0], None), regression(&[-1.0], None), regression(&[1.0], Some(0.9))), (5, 4, 6));
+    assert_eq!(
+        (regression(&[1.0], None), regression(&[-1.0], None), regression(&[1.0], Some(0.9))),
+        (5, 4, 6)
+    );
 }
 
 #[test]
 fn classes_are_named_or_have_an_output_each() {
-    let rows = [one(text("cat"), json!("dog")), one(Value::Number(1.0), json!(1)), one(Value::Missing, json!("cat"))];
+    let rows = [
+        one(text("cat"), json!("dog")),
+        one(Value::Number(1.0), json!(1)),
+        one(Value::Missing, json!("cat")),
+    ];
     let (pairs, usable) = Pairs::read(&Reading::of(Task::Multiclass), &rows);
     assert_eq!(usable, [true, true, false]);
     let Pairs::Multiclass { scores, targets, graded } = pairs else { panic!("not multiclass") };
@@ -85,7 +97,8 @@ fn classes_are_named_or_have_an_output_each() {
 
 #[test]
 fn a_regression_takes_numbers_alone() {
-    let rows = [one(Value::Number(2.0), json!(3)), one(text("2"), json!(3)), one(Value::Number(2.0), json!("3"))];
+    let rows =
+        [one(Value::Number(2.0), json!(3)), one(text("2"), json!(3)), one(Value::Number(2.0), json!("3"))];
     let (pairs, usable) = Pairs::read(&Reading::of(Task::Regression), &rows);
     assert_eq!(usable, [true, false, false]);
     assert_eq!(pairs, Pairs::Regression { predictions: vec![2.0], targets: vec![3.0], quantile: None });

@@ -152,7 +152,13 @@ mod tests {
 
     fn cohort(n: u64, accuracy: f64) -> Cohort {
         let estimate = Estimate { value: accuracy, standard_error: Some(0.0125) };
-        Cohort { rows: 2 * n, labelled: n, n, figures: [(Metric::Accuracy, estimate)].into(), ..Cohort::default() }
+        Cohort {
+            rows: 2 * n,
+            labelled: n,
+            n,
+            figures: [(Metric::Accuracy, estimate)].into(),
+            ..Cohort::default()
+        }
     }
 
     #[test]

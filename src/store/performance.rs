@@ -44,11 +44,12 @@ pub struct Row {
 ///
 /// [`StoreError::Database`].
 pub async fn try_lead(transaction: &mut PgConnection, model: &ModelName) -> Result<bool, StoreError> {
-    let (leads,): (bool,) =
-        sqlx::query_as("select pg_try_advisory_xact_lock(hashtextextended('driftline performance ' || $1, 0))")
-            .bind(model.as_str())
-            .fetch_one(transaction)
-            .await?;
+    let (leads,): (bool,) = sqlx::query_as(
+        "select pg_try_advisory_xact_lock(hashtextextended('driftline performance ' || $1, 0))",
+    )
+    .bind(model.as_str())
+    .fetch_one(transaction)
+    .await?;
     Ok(leads)
 }
 
@@ -132,7 +133,8 @@ pub async fn outdated(
     .await?;
     let window = |index: i64| {
         let length = length.num_milliseconds().max(1);
-        let at = |index: i64| DateTime::from_timestamp_millis(index.saturating_mul(length)).unwrap_or_default();
+        let at =
+            |index: i64| DateTime::from_timestamp_millis(index.saturating_mul(length)).unwrap_or_default();
         Window { start: at(index), end: at(index.saturating_add(1)) }
     };
     Ok(rows
@@ -211,7 +213,8 @@ pub async fn by_value(
     .bind(feature)
     .fetch_all(db)
     .await?;
-    let count = |(value, rows, labelled): (_, i64, i64)| (value, rows.unsigned_abs(), labelled.unsigned_abs());
+    let count =
+        |(value, rows, labelled): (_, i64, i64)| (value, rows.unsigned_abs(), labelled.unsigned_abs());
     Ok(rows.into_iter().map(count).collect())
 }
 

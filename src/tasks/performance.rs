@@ -13,7 +13,9 @@ use crate::baseline::Baseline;
 use crate::config::{ModelSettings, Settings};
 use crate::metrics::PerformanceMetrics;
 use crate::model::ModelName;
-use crate::performance::{self, Cohort, DelayCurve, Judged, PerformanceReport, Reading, Segmented, held_out, pooled};
+use crate::performance::{
+    self, Cohort, DelayCurve, Judged, PerformanceReport, Reading, Segmented, held_out, pooled,
+};
 use crate::profile::SegmentedColumn;
 use crate::store::captured::value;
 use crate::store::performance::{self as stored, Outdated};
@@ -139,15 +141,13 @@ impl Performance {
         let ripe = now.checked_sub_signed(seconds(delay)).unwrap_or(now);
         let length = TimeDelta::from_std(model.performance_window().0).context("the window is too long")?;
         let limit = i64::try_from(WINDOWS).unwrap_or(i64::MAX);
-        let due =
-            stored::outdated(&mut *transaction, &model.name, length, known.since, ripe, limit).await?;
+        let due = stored::outdated(&mut *transaction, &model.name, length, known.since, ripe, limit).await?;
         if !due.is_empty() {
             self.refresh_baseline(&mut transaction, model, known).await?;
         }
         for outdated in &due {
             let mature = outdated.window.end <= ripe;
-            let report =
-                judge(&mut transaction, model, reading, known, outdated, (delay, mature)).await?;
+            let report = judge(&mut transaction, model, reading, known, outdated, (delay, mature)).await?;
             stored::upsert(&mut *transaction, &report, outdated.newest_label).await?;
         }
         transaction.commit().await?;
@@ -172,7 +172,8 @@ impl Performance {
         }
         let labels = stored::delays(transaction, &model.name, now).await?;
         let enough = labels.len() >= FEWEST_LABELS;
-        let learned = DelayCurve::learn(labels).filter(|_| enough).map(|curve| curve.quantile(model.mature()));
+        let learned =
+            DelayCurve::learn(labels).filter(|_| enough).map(|curve| curve.quantile(model.mature()));
         let stated = model.labels.clone().unwrap_or_default().max_delay.0.as_secs_f64();
         let delay = learned.unwrap_or(stated);
         // What few labels say is asked again at once.
@@ -237,8 +238,11 @@ async fn judge(
     let mut segments = Vec::new();
     for column in &columns {
         let counts = stored::by_value(&mut *transaction, &model.name, window, column.name()).await?;
-        let mut places: Vec<Segmented> =
-            column.keys().iter().map(|key| Segmented { key: key.to_string(), ..Segmented::default() }).collect();
+        let mut places: Vec<Segmented> = column
+            .keys()
+            .iter()
+            .map(|key| Segmented { key: key.to_string(), ..Segmented::default() })
+            .collect();
         let place_of = |json: Option<&serde_json::Value>| column.place(json.map(value).as_ref());
         for (json, rows, labelled) in counts {
             if let Some(segment) = places.get_mut(place_of(json.as_ref())) {

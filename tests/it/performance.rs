@@ -109,12 +109,8 @@ async fn with_baseline(pool: &PgPool) {
         values(|index| Value::Text(row(0, index).2.to_owned())),
     );
     let column = |name, values| SourceColumn { name, role: Role::Feature, kind: None, values };
-    let options = BuildOptions {
-        model: model(),
-        source: "test".into(),
-        cut: CutOptions::default(),
-        joint: false,
-    };
+    let options =
+        BuildOptions { model: model(), source: "test".into(), cut: CutOptions::default(), joint: false };
     let built = baseline::build(&[column("x", &x), column("region", &region)], None, options).unwrap();
     store::model::register(pool, &model()).await.unwrap();
     store::baseline::insert(pool, &built).await.unwrap();
@@ -239,11 +235,7 @@ async fn a_segment_that_fell_is_told_beside_its_own_earlier_windows() {
         .filter(|alert| alert.state.firing_since().is_some())
         .map(|alert| (alert.rule.as_str(), alert.subject.as_str()))
         .collect();
-    assert_eq!(
-        firing,
-        [("AccuracyFell", "m"), ("SegmentAccuracyFell", "region=eu")].into(),
-        "{newest:?}"
-    );
+    assert_eq!(firing, [("AccuracyFell", "m"), ("SegmentAccuracyFell", "region=eu")].into(), "{newest:?}");
     let of = |rule: &str| alerts.iter().find(|alert| alert.rule == rule).unwrap();
     let item = &of("SegmentAccuracyFell").notice.as_ref().unwrap().item;
     assert_eq!((item.summary.as_str(), item.n), ("region=eu fell", 100));
@@ -254,7 +246,10 @@ async fn a_segment_that_fell_is_told_beside_its_own_earlier_windows() {
         "{:?}",
         item.moved
     );
-    assert_eq!(item.moved[1], "in the window from 2026-03-01 04:00 UTC, 100 % of 100 predictions have a label");
+    assert_eq!(
+        item.moved[1],
+        "in the window from 2026-03-01 04:00 UTC, 100 % of 100 predictions have a label"
+    );
 
     // What a person sees of it.
     let folder = tempfile::tempdir().unwrap();

@@ -260,7 +260,11 @@ async fn a_config_map_is_taken_up_when_its_folder_is_swapped() {
     assert_eq!(sidecar.metric("driftline_rules_reload_failed").await, Some(0.0));
 
     // A bad one is refused as a whole.
-    config_map(&rules, "2026_03", &[("a.yaml", group(&[("A", "rows > 1")])), ("e.yaml", group(&[("E", "rowz > 1")]))]);
+    config_map(
+        &rules,
+        "2026_03",
+        &[("a.yaml", group(&[("A", "rows > 1")])), ("e.yaml", group(&[("E", "rowz > 1")]))],
+    );
     sidecar.until("driftline_rules_reload_failed", 1.0).await;
     assert_eq!(sidecar.metric("driftline_rules").await, Some(4.0));
     config_map(&rules, "2026_04", &first);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::read::{entries, time, word};
 use super::look::Minutes;
+use super::read::{entries, time, word};
 use super::run::Standing;
 use super::{Mismatch, RuleTest, Windows, time_text};
 use crate::alert::hold::Hold;
@@ -316,8 +316,12 @@ pub(super) fn misfits(path: &str, test: &RuleTest, rules: &RuleSet) -> Vec<Probl
             Moment::Time(_) => true,
         };
         if !fits {
-            let (given, wanted) = if test.is_of_looks() { ("looks", "16m") } else { ("windows", "2 windows") };
-            note(expectation.line, format!("`after`: expected one such as `{wanted}`, as the test has `{given}`"));
+            let (given, wanted) =
+                if test.is_of_looks() { ("looks", "16m") } else { ("windows", "2 windows") };
+            note(
+                expectation.line,
+                format!("`after`: expected one such as `{wanted}`, as the test has `{given}`"),
+            );
         }
         if let What::All { rule: Some(rule), .. } = &expectation.what {
             find(expectation.line, rule, &mut note);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::segment::{self, SegmentFigures};
 use super::read::{Entry, count, entries, number, share, time, word};
+use super::segment::{self, SegmentFigures};
 use crate::alert::traffic_names;
 use crate::alert::vocabulary::STATISTICS;
 use crate::drift::Verdict;
@@ -31,7 +31,8 @@ pub(super) const KEYS: [&str; 12] = [
 const COLUMN_KEYS: [&str; 7] = ["verdict", "p", "n", "n_reference", "violations", "role", "kind"];
 
 /// The verdicts on a window, a column or a segment.
-pub(super) const VERDICTS: [Verdict; 4] = [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
+pub(super) const VERDICTS: [Verdict; 4] =
+    [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
 
 /// One or several equal windows.
 #[derive(Debug, Clone, PartialEq)]

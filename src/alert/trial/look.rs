@@ -131,12 +131,11 @@ fn performance(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Perfor
         }
     }
     for (metric, error, line) in errors {
-        match figures.get_mut(&metric) {
-            Some(estimate) => estimate.standard_error = Some(error),
-            None => {
-                let name = metric.as_str();
-                reader.problem(line, format!("`{key}.se.{name}`: expected `{name}` beside it"));
-            }
+        if let Some(estimate) = figures.get_mut(&metric) {
+            estimate.standard_error = Some(error);
+        } else {
+            let name = metric.as_str();
+            reader.problem(line, format!("`{key}.se.{name}`: expected `{name}` beside it"));
         }
     }
     #[expect(

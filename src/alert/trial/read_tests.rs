@@ -203,7 +203,11 @@ fn looks_are_for_rules_between_windows() {
             "after: 5m, alert: Whole",
             Some("`alert`: `Whole` is judged with each window, and is tested with `windows`"),
         ),
-        (looks, "after: 2w, alert: Silent", Some("`after`: expected one such as `16m`, as the test has `looks`")),
+        (
+            looks,
+            "after: 2w, alert: Silent",
+            Some("`after`: expected one such as `16m`, as the test has `looks`"),
+        ),
         (
             "windows: [{rows: 9}]",
             "after: 1w, alert: Silent",
@@ -223,9 +227,18 @@ fn looks_are_for_rules_between_windows() {
         assert_eq!(found, expected, "{expectation}");
     }
     for (looks, expected) in [
-        ("looks: [{}]\n  windows: [{}]", "expected `windows`, or `looks` for rules with `every`, one of them"),
-        ("looks: [{performance: {accuracyy: 1}}]", "unknown key `accuracyy` in `performance`, did you mean `accuracy`?"),
-        ("looks: [{performance: {se.accuracy: 1}}]", "`performance.se.accuracy`: expected `accuracy` beside it"),
+        (
+            "looks: [{}]\n  windows: [{}]",
+            "expected `windows`, or `looks` for rules with `every`, one of them",
+        ),
+        (
+            "looks: [{performance: {accuracyy: 1}}]",
+            "unknown key `accuracyy` in `performance`, did you mean `accuracy`?",
+        ),
+        (
+            "looks: [{performance: {se.accuracy: 1}}]",
+            "`performance.se.accuracy`: expected `accuracy` beside it",
+        ),
         ("looks: [{performance: 3}]", "`performance`: expected a mapping"),
         ("looks: [{seconds_unjudged: -3}]", "`seconds_unjudged`: expected no less than 0, found -3"),
         ("looks: [{repeat: 20000}]", "`repeat`: expected 1 to 10000, found 20000"),

@@ -271,13 +271,7 @@ impl Progress {
     }
 
     /// Has those rules look at `at` whose turn it is, as the sidecar does: at multiples of `every` since the epoch.
-    fn look(
-        &mut self,
-        test: &RuleTest,
-        rules: &RuleSet,
-        seen: impl Fn(Watch) -> Look,
-        at: DateTime<Utc>,
-    ) {
+    fn look(&mut self, test: &RuleTest, rules: &RuleSet, seen: impl Fn(Watch) -> Look, at: DateTime<Utc>) {
         let turn = |watch: &Watch| Window::holding(at, watch.every).start == at;
         let watching = rules.rules.iter().filter(|rule| rule.applies_to(&test.model));
         let looks: Vec<(&Rule, Look)> =

@@ -78,7 +78,8 @@ pub(super) fn report(figures: &SegmentFigures, criteria: &Criteria) -> SegmentRe
         .filter(|column| column.is_there)
         .map(|column| window::feature(column, (figures.rows, figures.n_reference), criteria))
         .collect();
-    let psi = |column: &crate::drift::FeatureReport| column.statistics.get("psi").copied().unwrap_or_default();
+    let psi =
+        |column: &crate::drift::FeatureReport| column.statistics.get("psi").copied().unwrap_or_default();
     features.sort_by(|left, right| psi(right).total_cmp(&psi(left)));
     SegmentReport {
         segment: figures.name.clone(),
