@@ -30,7 +30,7 @@ use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
     self, Canary, CatalogTask, Evaluator, ExplainError, Faults, Gauges, Grouping, Ingestion, KeepAlive,
-    Labels, Notifier, Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
+    Labels, Notifier, Performance, Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
 };
 use crate::traces::{Exporter, Tracer};
 
@@ -434,13 +434,10 @@ impl App {
         tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
-        let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
-        tasks.spawn(gauges.run(shutdown.clone()));
         if let Some(exporter) = exporter {
             tasks.spawn(exporter.run(shutdown.clone()));
         }
-        let run_traces = RunTraces::new(pool.clone(), Arc::clone(&settings), tracer);
-        tasks.spawn(run_traces.run(shutdown.clone()));
+        spawn_observers(&mut tasks, &pool, &settings, &metrics, tracer, &shutdown);
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);
@@ -452,6 +449,23 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
+}
+
+/// Starts what looks at the database and shows what it finds: performance from labels, gauges, traces of runs.
+fn spawn_observers(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    pool: &PgPool,
+    settings: &Arc<Settings>,
+    metrics: &Metrics,
+    tracer: Tracer,
+    shutdown: &CancellationToken,
+) {
+    let performance = Performance::new(pool.clone(), Arc::clone(settings), metrics.performance.clone(), now);
+    tasks.spawn(performance.run(shutdown.clone()));
+    let gauges = Gauges::new(pool.clone(), Arc::clone(settings), metrics.clone());
+    tasks.spawn(gauges.run(shutdown.clone()));
+    let run_traces = RunTraces::new(pool.clone(), Arc::clone(settings), tracer);
+    tasks.spawn(run_traces.run(shutdown.clone()));
 }
 
 /// What takes spans, and what sends them; nothing does where the settings name no collector.

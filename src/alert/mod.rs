@@ -12,6 +12,7 @@ mod look_names;
 mod matcher;
 mod message;
 mod mute;
+mod performance_names;
 mod render;
 mod retrain;
 mod route;
@@ -39,7 +40,7 @@ pub(crate) mod example;
 #[cfg(test)]
 mod segments_tests;
 #[cfg(test)]
-mod shipped_looks_tests;
+mod shipped_quiet_tests;
 #[cfg(test)]
 mod shipped_tests;
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod expectations;
 mod healthcheck;
 mod labels;
 mod models;
+mod performance;
 mod receivers;
 pub mod retrain;
 mod rules;
@@ -95,6 +96,9 @@ enum Command {
     /// Import delayed labels
     #[command(subcommand)]
     Labels(labels::Command),
+    /// How good predictions were, once their labels had come
+    #[command(subcommand)]
+    Performance(performance::Command),
     /// The registry
     #[command(subcommand)]
     Models(models::Command),
@@ -136,6 +140,13 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
+        Command::Performance(command) => {
+            let settings = load_settings(config)?;
+            let database = app::open_database(&settings).await?;
+            let outcome = performance::run(command, &settings, &database.pool, out).await;
+            database.close().await?;
+            outcome
+        }
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;
             let outcome = models::run(&database.pool, command, app::now(), out).await;

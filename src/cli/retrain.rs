@@ -80,7 +80,7 @@ pub enum Command {
     Approve {
         /// The run
         run: Uuid,
-        /// Who and why
+        /// Who says so, and why.
         #[command(flatten)]
         word: Said,
     },
@@ -88,7 +88,7 @@ pub enum Command {
     Cancel {
         /// The run
         run: Uuid,
-        /// Who and why
+        /// Who says so, and why.
         #[command(flatten)]
         word: Said,
     },

@@ -19,6 +19,7 @@ mod format;
 mod labels;
 mod metrics;
 mod model;
+mod performance;
 mod privacy;
 mod receivers;
 mod sources;
@@ -32,6 +33,7 @@ pub use canary::Canary;
 pub use labels::Labels;
 pub use metrics::ExportedMetrics;
 pub use model::{ModelSettings, Training};
+pub use performance::Performance;
 pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{
     AlertmanagerReceiver, Channel, ChatReceiver, EmailReceiver, Limit, PagerdutyReceiver, Receiver, Relays,
@@ -206,7 +208,8 @@ pub struct Retention {
     pub profiles: Span,
     /// Captured rows and labels.
     pub captured: Span,
-    /// Who was told of which alert when, acknowledgements, and silences that are over.
+    /// Who was told of which alert when, messages that were sent, acknowledgements, silences that are over, and reports on
+    /// performance.
     pub history: Span,
 }
 
@@ -352,6 +355,9 @@ impl Settings {
             }
             let labels = model.labels.as_ref().map(Labels::problems).unwrap_or_default();
             problems.extend(labels.into_iter().map(|problem| format!("model `{name}`: {problem}")));
+            let performance =
+                model.performance.as_ref().map(|performance| performance.problems(model)).unwrap_or_default();
+            problems.extend(performance.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let training = model.training.as_ref().map(Training::problems).unwrap_or_default();
             problems.extend(training.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let seconds = model.window.0.as_secs();

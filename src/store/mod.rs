@@ -36,7 +36,9 @@ pub mod model;
 pub mod operation;
 pub mod outbox;
 pub mod pending_side;
+pub mod performance;
 pub mod profile_part;
+pub mod query;
 pub mod silence;
 pub mod source_position;
 pub mod token;
@@ -217,6 +219,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
+    (11, "performance", include_str!("migrations/0011_performance.sql")),
     (14, "operations_and_tokens", include_str!("migrations/0014_operations_and_tokens.sql")),
     (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
     (16, "drift_series", include_str!("migrations/0016_drift_series.sql")),

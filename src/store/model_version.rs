@@ -197,6 +197,28 @@ pub async fn production(
     row.as_ref().map(read).transpose()
 }
 
+/// The version that was in production at `at`; where none was, the one that is.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn in_production_at(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    at: DateTime<Utc>,
+) -> Result<Option<ModelVersion>, StoreError> {
+    let row = sqlx::query(
+        "select * from model_version
+         where model = $1 and promoted_at is not null and (promoted_at <= $2 or state = 'production')
+         order by promoted_at <= $2 desc, promoted_at desc limit 1",
+    )
+    .bind(model.as_str())
+    .bind(at)
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// The share of each feature in what the version in production knows; empty where there is no version, or where it was
 /// registered without.
 ///

@@ -1,4 +1,4 @@
-//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
+//! What runs all the time: recorder, ingestion, evaluator, performance, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
 
 mod canary;
 mod catalog;
@@ -13,6 +13,7 @@ mod keep_alive;
 mod labels;
 mod minutes;
 pub mod notifier;
+mod performance;
 mod prediction_trace;
 mod privacy;
 mod recorder;
@@ -37,6 +38,7 @@ pub use ingest::Ingestion;
 pub use keep_alive::KeepAlive;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
+pub use performance::Performance;
 pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;

@@ -21,6 +21,7 @@ mod label_privacy;
 mod labels;
 mod outage;
 mod page;
+mod performance;
 mod privacy;
 mod receivers;
 mod retrain;

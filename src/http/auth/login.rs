@@ -1,6 +1,5 @@
 //! Logging in with a token: the browser gets a session's id in a cookie, never the token.
 
-use std::fmt::Write;
 use std::time::Instant;
 
 use axum::Router;
@@ -12,8 +11,7 @@ use axum::routing::{get, post};
 use chrono::TimeDelta;
 use serde::Deserialize;
 
-use super::secret::hash;
-use super::{Caller, Form, Secret, peer};
+use super::{Caller, Form, Secret, hash, peer};
 use crate::http::{ApiError, AppState};
 use crate::store::{self, StoreError};
 
@@ -52,8 +50,10 @@ pub(super) fn escape_query(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             escaped.push(byte.into());
         } else {
-            // Writing to a string cannot fail.
-            write!(escaped, "%{byte:02X}").unwrap_or_default();
+            escaped.push('%');
+            escaped.extend(
+                [byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])),
+            );
         }
         escaped
     })
