@@ -22,7 +22,6 @@ pub(crate) struct Part<'a> {
     /// Shape `[rows, width]`.
     pub(crate) numbers: ArrayView2<'a, f64>,
     /// Shape `[rows, embedded]`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the embeddings of the deep model"))]
     pub(crate) codes: ArrayView2<'a, u32>,
     /// One per row: a regression's standardised unless its link is not the identity, 0 or 1, or the index of a class.
     pub(crate) targets: &'a [f64],
