@@ -290,7 +290,7 @@ mod tests {
         let inputs = inputs(4_000, 3);
         let step = |row: usize| if inputs[[row, 1]] <= 0.5 { 1.0 } else { 3.0 };
         let targets: Vec<f64> = (0..4_000).map(step).collect();
-        let fitted = fit_on((Task::Regression, 0), &inputs, &targets, &[1.0; 4_000]);
+        let fitted = fit_on((Task::Regression, 0), &inputs, &targets, &vec![1.0; 4_000]);
         let Node::Split { column, threshold, .. } = fitted.tree.nodes[0] else { panic!("{fitted:?}") };
         assert_eq!(column, 1);
         assert!((threshold - 0.5).abs() < 0.03, "{threshold}");
@@ -302,7 +302,7 @@ mod tests {
         let inputs = inputs(4_000, 2);
         let truth = |row: usize| f64::from(u8::from(inputs[[row, 0]] * inputs[[row, 1]] > 0.0));
         let targets: Vec<f64> = (0..4_000).map(truth).collect();
-        let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &[1.0; 4_000]);
+        let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &vec![1.0; 4_000]);
         assert!(fitted.validation_loss < 0.5, "{}", fitted.validation_loss);
         assert!(fitted.depth >= 2);
     }
@@ -312,7 +312,7 @@ mod tests {
         let inputs = inputs(3_000, 2);
         let class = |row: usize| ((inputs[[row, 0]] + 1.0) * 1.499).floor();
         let targets: Vec<f64> = (0..3_000).map(class).collect();
-        let fitted = fit_on((Task::Multiclass, 3), &inputs, &targets, &[1.0; 3_000]);
+        let fitted = fit_on((Task::Multiclass, 3), &inputs, &targets, &vec![1.0; 3_000]);
         assert!(fitted.validation_loss < 0.15, "{}", fitted.validation_loss);
         let Some(Node::Leaf { scores }) = fitted.tree.nodes.last() else { panic!("{fitted:?}") };
         assert_eq!(scores.len(), 3);
