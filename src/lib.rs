@@ -30,6 +30,8 @@ pub mod telemetry;
 pub mod store;
 #[cfg(feature = "store")]
 pub mod frames;
+#[cfg(feature = "store")]
+pub mod capture;
 #[cfg(feature = "server")]
 pub mod notify;
 #[cfg(feature = "server")]

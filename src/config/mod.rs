@@ -14,7 +14,9 @@ use crate::model::{ModelName, Role};
 use crate::yaml::Node;
 
 mod canary;
+mod capture;
 mod format;
+mod from_traffic;
 mod labels;
 mod model;
 mod privacy;
@@ -25,6 +27,8 @@ mod tap;
 mod units;
 
 pub use canary::Canary;
+pub use capture::{Capture, StoreUrl};
+pub use from_traffic::AfterTraffic;
 pub use labels::Labels;
 pub use model::{ModelSettings, Training};
 pub use privacy::{KeepOrHash, Mask, Privacy};
@@ -119,6 +123,8 @@ pub struct Settings {
     pub routing: Routing,
     /// How long stored things are kept.
     pub retention: Retention,
+    /// Where captured rows go that have waited in the database.
+    pub capture: Capture,
 }
 
 impl Default for Settings {
@@ -142,6 +148,7 @@ impl Default for Settings {
             maintenance: None,
             routing: Routing::default(),
             retention: Retention::default(),
+            capture: Capture::default(),
         }
     }
 }
@@ -309,6 +316,11 @@ impl Settings {
         }
     }
 
+    /// How long captured rows and labels are kept.
+    pub fn captured_retention(&self) -> Span {
+        self.capture.retention.unwrap_or(self.retention.captured)
+    }
+
     /// The settings of `model`, if it is monitored.
     pub fn model(&self, model: &ModelName) -> Option<&ModelSettings> {
         self.models.iter().find(|settings| settings.name == *model)
@@ -321,6 +333,7 @@ impl Settings {
             problems.push(format!("`listen.proxy` and `listen.admin` are both {}", self.listen.proxy));
         }
         problems.extend(self.tap.contradictions(|name| self.model(name).is_some()));
+        problems.extend(self.capture.contradictions());
         for (index, model) in self.models.iter().enumerate() {
             let name = &model.name;
             if *name == ModelName::own() {

@@ -12,9 +12,11 @@ mod private;
 mod rows;
 mod source;
 mod table;
+mod typed;
 
 pub use chunk::{Chunk, State, Texts, Values, Want};
 pub use error::FrameError;
 pub use guard::is_decoding;
 pub use source::{Holds, Pace, Reading, Sink, Source, SourceColumn, Told, in_parallel};
 pub use table::{Table, parse_time, read_table};
+pub use typed::{Cells, Typed, read_typed, said_of_columns, write_typed};
