@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
+use crate::capture::Place;
 use crate::config::Settings;
 use crate::expectations::{ByModel, Expectations};
 use crate::http::{self, AppState, SinkState, Tokens};
@@ -28,7 +29,7 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
+    self, Canary, Capture, CatalogTask, Evaluator, Faults, FirstBaseline, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
     Retention, RuleReload, SelfWatch, Watch,
 };
 
@@ -188,6 +189,7 @@ pub struct App {
     admin: TcpListener,
     admin_address: SocketAddr,
     sink: Option<(TcpListener, Tokens)>,
+    place: Place,
 }
 
 /// Binds the sink's own port, if there is to be one, and reads who may post to it.
@@ -255,6 +257,7 @@ impl App {
             .with_context(|| format!("failed to listen on {} (`listen.admin`)", settings.listen.admin))?;
         let admin_address = admin.local_addr()?;
         let sink = bind_sink(&settings).await?;
+        let place = tasks::capture_place(&settings).context("`capture.store` cannot be used")?;
         let (ingest, waiting) =
             Ingest::bounded(settings.sink.waiting_messages, settings.sink.waiting_bytes.0, &metrics);
         let context = SourceContext { ingest: ingest.clone(), metrics: metrics.clone(), now };
@@ -280,6 +283,7 @@ impl App {
             admin,
             admin_address,
             sink,
+            place,
         })
     }
 
@@ -342,6 +346,7 @@ impl App {
             admin,
             admin_address,
             sink,
+            place,
             ..
         } = self;
         let pool = database.pool.clone();
@@ -351,8 +356,12 @@ impl App {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
         let labels = Arc::new(tasks::label_rules(&settings, |model| Policy::clone(policies.of(model))));
-        let (catalog, catalog_receiver) =
-            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), policies);
+        let (catalog, catalog_receiver) = CatalogTask::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&expectations),
+            Arc::clone(&policies),
+        );
         let ingestion = Ingestion::new(
             pool.clone(),
             waiting,
@@ -398,6 +407,24 @@ impl App {
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let capture = Capture::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            place.clone(),
+            metrics.capture.clone(),
+            faults.clone(),
+            now,
+        );
+        tasks.spawn(capture.run(shutdown.clone()));
+        let first = FirstBaseline::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            policies,
+            place,
+            metrics.capture.clone(),
+            now,
+        );
+        tasks.spawn(first.run(shutdown.clone()));
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);

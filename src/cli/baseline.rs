@@ -72,7 +72,13 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Build {
     /// Reference data: .parquet, .csv, .jsonl
-    data: PathBuf,
+    #[arg(required_unless_present = "from_traffic", conflicts_with = "from_traffic")]
+    data: Option<PathBuf>,
+    /// Build from the rows that were captured in this time up to now, instead of from data: `7d`. Privacy has been applied to
+    /// them; columns without any value are left out
+    #[arg(long, value_name = "SPAN", value_parser = parse_span,
+        conflicts_with_all = ["output", "kind", "time", "window", "season", "segments", "part"])]
+    from_traffic: Option<Span>,
     /// The model that the data belong to
     #[arg(short, long)]
     model: ModelName,
@@ -203,7 +209,8 @@ pub(super) async fn run(
 
 async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
     let configured = settings.model(&arguments.model);
-    let mut table = frames::read_table(&arguments.data, None)?;
+    let Some(data) = &arguments.data else { return from_traffic(arguments, settings, out).await };
+    let mut table = frames::read_table(data, None)?;
     let named = arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time);
     for name in named.chain(&arguments.segmented.segments) {
         table.column(name)?;
@@ -247,8 +254,7 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
                 })
         })
         .collect();
-    let source =
-        arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let source = data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let season = arguments.season.or(configured.map(|model| model.season)).unwrap_or_default();
     let cycle = Cycle::new(season, window.0);
     if cycle.is_none() && season != Season::None && arguments.time.is_some() {
@@ -258,15 +264,10 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     let options = BuildOptions {
         model: arguments.model.clone(),
         source,
-        cut: CutOptions {
-            grid_cells: arguments.grid_cells.into(),
-            psi_bins: arguments.psi_bins.into(),
-            top_categories: arguments.top_categories.into(),
-            ..CutOptions::default()
-        },
+        cut: arguments.cut(),
         joint: !arguments.no_joint,
     };
-    let context = || format!("`{}`", arguments.data.display());
+    let context = || format!("`{}`", data.display());
     if let Some(path) = &arguments.part {
         let part = baseline::build_part(&columns, blocks, options).with_context(context)?;
         write_whole(path, &part.to_json()?)?;
@@ -294,6 +295,44 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     Ok(())
 }
 
+impl Build {
+    fn cut(&self) -> CutOptions {
+        CutOptions {
+            grid_cells: self.grid_cells.into(),
+            psi_bins: self.psi_bins.into(),
+            top_categories: self.top_categories.into(),
+            ..CutOptions::default()
+        }
+    }
+}
+
+/// Builds from what was captured.
+async fn from_traffic(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(span) = arguments.from_traffic else { bail!("name reference data, or say `--from-traffic 7d`") };
+    let policies = tasks::load_privacy(settings)?;
+    let place = tasks::capture_place(settings)?;
+    let database = app::open_database(settings).await?;
+    let of = tasks::FromTraffic {
+        model: &arguments.model,
+        settings: settings.model(&arguments.model),
+        policies: &policies,
+        span,
+        until: app::now(),
+        exclude: &arguments.exclude,
+        cut: &arguments.cut(),
+        joint: !arguments.no_joint,
+    };
+    let built = tasks::from_traffic(&database.pool, &place, of).await;
+    database.close().await?;
+    let built = built?;
+    if !built.left_out.is_empty() {
+        let names = built.left_out.join(", ");
+        writeln!(std::io::stderr(), "note: left out, as they hold nothing to compare or name rows: {names}")?;
+    }
+    let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
+    finish(&built.baseline, folder, arguments.no_register, arguments.json, settings, out).await
+}
+
 /// The columns to segment by: those of the arguments, else those of the settings.
 fn segment_columns<'t>(
     arguments: &Build,
@@ -312,7 +351,7 @@ fn segment_columns<'t>(
     }
     let find = |name: &String| {
         let column = table.columns.iter().find(|column| column.name == *name).with_context(|| {
-            let (data, model) = (arguments.data.display(), &arguments.model);
+            let (data, model) = (table.path.display(), &arguments.model);
             let near = hint(name, table.columns.iter().map(|column| column.name.as_str()));
             format!(
                 "`{data}` has no column `{name}` to segment model `{model}` by, or `privacy` drops it{near}; \
@@ -408,9 +447,10 @@ async fn list(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let database = app::open_database(settings).await?;
-    store::model::active_baseline(&database.pool, model).await?;
     let baselines = store::baseline::list(&database.pool, model).await?;
+    let note = super::capture::without_baseline(&database.pool, model).await;
     database.close().await?;
+    let note = note?;
     if json {
         let rows: Vec<_> = baselines
             .iter()
@@ -432,6 +472,9 @@ async fn list(
         ]);
     }
     writeln!(out, "{table}")?;
+    if let Some(note) = note {
+        writeln!(out, "{note}")?;
+    }
     Ok(())
 }
 

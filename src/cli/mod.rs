@@ -11,6 +11,7 @@ use crate::config::Settings;
 
 mod alerts;
 mod baseline;
+mod capture;
 mod check;
 mod compare;
 mod demo;
@@ -87,6 +88,9 @@ enum Command {
     /// List and test receivers, and have messages tried again
     #[command(subcommand)]
     Receivers(receivers::Command),
+    /// Show, check and move captured rows
+    #[command(subcommand)]
+    Capture(capture::Command),
     /// Import delayed labels
     #[command(subcommand)]
     Labels(labels::Command),
@@ -123,6 +127,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Alerts(command) => alerts::run(command, load_settings(config)?, out).await,
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
+        Command::Capture(command) => capture::run(command, load_settings(config)?, out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 use super::retrain::plain_table;
 use crate::model::ModelName;
-use crate::store::model_version;
+use crate::store::{self, model_version};
 
 /// What `models` can do.
 #[derive(Debug, clap::Subcommand)]
@@ -68,6 +68,14 @@ async fn list(pool: &PgPool, model: Option<&ModelName>, json: bool, out: &mut im
         ]);
     }
     writeln!(out, "{table}")?;
+    for (name, baseline) in store::model::list(pool).await? {
+        if baseline.is_none()
+            && model.is_none_or(|model| *model == name)
+            && let Some(note) = super::capture::without_baseline(pool, &name).await?
+        {
+            writeln!(out, "{note}")?;
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! Settings of captured rows: where their files are, how large, and how long they are kept.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -35,16 +34,6 @@ impl Default for Capture {
 }
 
 impl Capture {
-    /// The URL of the place, given the folder for everything that is kept on disk.
-    pub fn url(&self, data_dir: &Path) -> String {
-        if let Some(StoreUrl(url)) = &self.store {
-            return url.clone();
-        }
-        let folder = data_dir.join("capture");
-        let folder = if folder.is_absolute() { folder } else { PathBuf::from("/").join(folder) };
-        format!("file://{}", folder.display())
-    }
-
     pub(super) fn contradictions(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !(100..=10_000_000).contains(&self.segment_rows) {
@@ -117,10 +106,10 @@ mod tests {
     #[test]
     fn nothing_needs_to_be_said() {
         let settings = Settings::parse("", "s.yaml").unwrap();
-        assert_eq!(settings.capture.url(Path::new("/data")), "file:///data/capture");
+        assert_eq!(settings.capture.store, None);
         let said = "capture: {store: \"s3://b/p\", retention: 30d, segment_rows: 1000, segment_age: 10m}";
         let settings = Settings::parse(said, "s.yaml").unwrap();
-        assert_eq!(settings.capture.url(Path::new("/data")), "s3://b/p");
+        assert_eq!(settings.capture.store, Some(StoreUrl("s3://b/p".into())));
         assert_eq!(settings.captured_retention().0, Duration::from_hours(24 * 30));
         for bad in ["capture: {segment_rows: 1}", "capture: {segment_age: 0s}", "capture: {store: here}"] {
             assert!(Settings::parse(bad, "s.yaml").is_err(), "{bad}");

@@ -29,9 +29,16 @@ fn model_name(name: &str) -> Result<ModelName, ApiError> {
 /// Lists the models and their active baselines.
 pub(super) async fn models(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     let models = store::model::list(&app.db).await?;
-    let models: Vec<Value> =
-        models.into_iter().map(|(name, baseline)| json!({ "name": name, "baseline": baseline })).collect();
-    Ok(Json(json!({ "models": models })))
+    let mut shown = Vec::with_capacity(models.len());
+    for (name, baseline) in models {
+        let mut model = json!({ "name": name, "baseline": baseline });
+        if baseline.is_none() {
+            // Until there is one, this is all that can be said of its traffic.
+            model["captured"] = json!(store::captured::summary(&app.db, &name).await?);
+        }
+        shown.push(model);
+    }
+    Ok(Json(json!({ "models": shown })))
 }
 
 /// Lists the newest reports of one model, newest first.

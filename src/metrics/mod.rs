@@ -7,11 +7,13 @@ use prometheus::{
 };
 
 mod arriving;
+mod captured;
 mod judged;
 mod tap;
 mod watched;
 
 pub use self::arriving::{IngestMetrics, LabelMetrics, SourceMetrics};
+pub use self::captured::CaptureMetrics;
 pub use self::judged::{AlertMetrics, DriftMetrics, TrafficMetrics, TrainingMetrics};
 pub use self::tap::{ModelMetrics, ProxyMetrics, TapMetrics};
 pub use self::watched::WatchMetrics;
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub labels: LabelMetrics,
     /// What came from brokers and files.
     pub source: SourceMetrics,
+    /// What is kept of captured rows.
+    pub capture: CaptureMetrics,
     /// Whether the watch itself works.
     pub watch: Arc<WatchMetrics>,
 }
@@ -101,6 +105,7 @@ impl Metrics {
             },
             labels: LabelMetrics::declare(&declare)?,
             source: SourceMetrics::declare(&declare)?,
+            capture: CaptureMetrics::declare(&declare)?,
             watch: Arc::new(WatchMetrics::declare(&declare)?),
             registry: registry.clone(),
         };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use sqlx::types::Json as Jsonb;
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -44,19 +45,6 @@ pub struct CapturedRow {
     pub business_key: Option<String>,
     /// The ids of its exchange, when it has more than one.
     pub ids: Option<Arc<ExchangeIds>>,
-}
-
-/// A captured row with its label.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabelledRow {
-    /// Identifies the row.
-    pub row_id: String,
-    /// When the prediction happened.
-    pub event_time: DateTime<Utc>,
-    /// Feature values by name.
-    pub features: Json,
-    /// The label: a scalar, or an object that holds the target by name.
-    pub label: Json,
 }
 
 /// Row `row` of `columns` by name, each value as [`stored`].
@@ -173,35 +161,6 @@ async fn insert_aliases(
     Ok(())
 }
 
-/// The newest `limit` labelled rows, oldest first, ordered by event time and row id.
-///
-/// # Errors
-///
-/// [`StoreError::Database`] when the query fails.
-pub async fn labelled(
-    db: impl PgExecutor<'_>,
-    model: &ModelName,
-    limit: Option<u64>,
-) -> Result<Vec<LabelledRow>, StoreError> {
-    let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    let mut rows: Vec<(String, DateTime<Utc>, Json, Json)> = sqlx::query_as(
-        "select row_id, c.event_time, c.features, l.value
-         from captured_row c join label l using (model, row_id)
-         where model = $1 and c.segment is null
-         order by c.event_time desc, row_id desc
-         limit $2",
-    )
-    .bind(model.as_str())
-    .bind(limit)
-    .fetch_all(db)
-    .await?;
-    rows.reverse();
-    Ok(rows
-        .into_iter()
-        .map(|(row_id, event_time, features, label)| LabelledRow { row_id, event_time, features, label })
-        .collect())
-}
-
 /// The newest `limit` captured rows of `model`, oldest first.
 ///
 /// # Errors
@@ -232,6 +191,50 @@ pub async fn newest(
         ids: None,
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// How many rows of a model are captured, and from when to when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Captured {
+    /// The rows, in the database and in files.
+    pub rows: u64,
+    /// Event time of the first.
+    pub first: Option<DateTime<Utc>>,
+    /// Event time of the last.
+    pub last: Option<DateTime<Utc>>,
+}
+
+/// What is captured of `model`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn summary(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Captured, StoreError> {
+    between(db, model, DateTime::<Utc>::UNIX_EPOCH, DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(365_000))
+        .await
+}
+
+/// What is captured of `model` with an event time in `[from, until)`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn between(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Captured, StoreError> {
+    let (rows, first, last): (i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>) = sqlx::query_as(
+        "select count(*), min(event_time), max(event_time) from captured_row
+         where model = $1 and event_time >= $2 and event_time < $3",
+    )
+    .bind(model.as_str())
+    .bind(from)
+    .bind(until)
+    .fetch_one(db)
+    .await?;
+    Ok(Captured { rows: rows.unsigned_abs(), first, last })
 }
 
 /// Drops captured rows that were written before `before`, their further ids, and labels, found or not; returns how many.

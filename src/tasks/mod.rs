@@ -1,10 +1,12 @@
 //! What runs all the time: recorder, ingestion, evaluator, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
 
 mod canary;
+mod capture;
 mod catalog;
 mod dispatch;
 mod evaluator;
 mod faults;
+mod first_baseline;
 pub mod grouping;
 mod ingest;
 mod keep_alive;
@@ -22,10 +24,12 @@ mod traffic;
 mod watch;
 
 pub use canary::{Canary, Trial};
+pub use capture::{Capture, capture_place};
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
 pub use faults::Faults;
+pub use first_baseline::{Built, FirstBaseline, FromTraffic, from_traffic};
 pub use grouping::Grouping;
 pub use ingest::Ingestion;
 pub use keep_alive::KeepAlive;

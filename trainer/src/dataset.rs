@@ -9,11 +9,11 @@ use driftline::model::{Column, FeatureKind, Value};
 use driftline::retrain::artifact::hex;
 use driftline::retrain::spec::FeatureSpec;
 use driftline::retrain::{Source, Task, TrainingSpec};
-use driftline::store::captured::{self, LabelledRow};
 use driftline::store::snapshot::Snapshot;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use crate::captured::Captured;
 use crate::journal::{Halt, Journal};
 
 /// The rows of a run, oldest first; every column and both vectors have one entry per row.
@@ -27,6 +27,8 @@ pub(crate) struct Dataset {
     pub(crate) targets: Vec<f64>,
     /// When each prediction happened.
     pub(crate) times: Vec<DateTime<Utc>>,
+    /// The snapshot that captured rows come from: its name under `hash`, and what it is made of.
+    pub(crate) capture: Option<Json>,
 }
 
 /// Which rows are for what; each part is later in time than the one before.
@@ -49,39 +51,17 @@ struct Raw {
 }
 
 /// Takes captured rows with their labels, in the order given.
-pub(crate) fn from_labelled(
+pub(crate) fn from_captured(
     spec: &TrainingSpec,
-    rows: &[LabelledRow],
+    captured: Captured,
     journal: &Journal,
 ) -> Result<Dataset, Halt> {
-    let mut names: Vec<String> = spec.features.iter().map(|feature| feature.name.clone()).collect();
-    if names.is_empty() {
-        for name in rows.iter().filter_map(|row| row.features.as_object()).flat_map(|row| row.keys()) {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        names.sort();
+    let Captured { manifest, mut columns, targets, times, .. } = captured;
+    if spec.features.is_empty() {
+        columns.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    let columns: Vec<Column> = names
-        .into_iter()
-        .map(|name| {
-            let values = rows
-                .iter()
-                .map(|row| row.features.get(&name).map_or(Value::Missing, captured::value))
-                .collect();
-            Column { name: name.into(), values }
-        })
-        .collect();
-    let targets = rows
-        .iter()
-        .map(|row| match &row.label {
-            Json::Object(fields) => fields.get(&spec.target).map_or(Value::Missing, captured::value),
-            scalar => captured::value(scalar),
-        })
-        .collect();
-    let times = rows.iter().map(|row| row.event_time).collect();
-    finish(spec, Raw { features: typed(spec, &columns), columns, targets, times }, journal)
+    let dataset = finish(spec, Raw { features: typed(spec, &columns), columns, targets, times }, journal)?;
+    Ok(Dataset { capture: Some(manifest), ..dataset })
 }
 
 /// Reads a Parquet, CSV or JSONL file.
@@ -205,6 +185,7 @@ fn finish(spec: &TrainingSpec, raw: Raw, journal: &Journal) -> Result<Dataset, H
         columns: raw.columns.iter().map(|column| pick(column, &kept)).collect(),
         targets,
         times: kept.iter().map(|&row| raw.times[row]).collect(),
+        capture: None,
     })
 }
 
@@ -268,17 +249,19 @@ impl Dataset {
     /// Name and content list of the rows.
     pub(crate) fn snapshot(&self, spec: &TrainingSpec) -> Snapshot {
         let time = |time: Option<&DateTime<Utc>>| time.map(DateTime::to_rfc3339);
-        Snapshot {
-            hash: self.hash(spec),
-            row_count: self.rows() as u64,
-            manifest: json!({
-                "source": spec.source,
-                "target": spec.target,
-                "features": self.features,
-                "first": time(self.times.first()),
-                "last": time(self.times.last()),
-            }),
+        let mut manifest = json!({
+            "source": spec.source,
+            "target": spec.target,
+            "features": self.features,
+            "first": time(self.times.first()),
+            "last": time(self.times.last()),
+        });
+        let capture = self.capture.as_ref();
+        if let Some(capture) = capture {
+            manifest["capture"] = capture.clone();
         }
+        let capture = capture.and_then(|capture| capture["hash"].as_str()).map(str::to_owned);
+        Snapshot { hash: self.hash(spec), row_count: self.rows() as u64, manifest, capture }
     }
 
     /// SHA-256 over a canonical encoding: model, task, target, names and kinds, then row by row the event time,

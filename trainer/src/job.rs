@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use driftline::capture::CaptureError;
 use driftline::retrain::{RunState, Source, TrainingSpec};
 use driftline::store::training_run::{self, Claim, Heartbeat, RunError, TrainingRun};
-use driftline::store::{PgPool, StoreError, captured, model_version, training_log};
+use driftline::store::{PgPool, StoreError, model_version, training_log};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use tracing::{error, info, warn};
 
+use crate::captured;
 use crate::contest::{self, Incumbent};
 use crate::dataset::{self, Dataset};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
@@ -130,18 +132,24 @@ impl Worker {
         }
         let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
         journal.info(line);
-        let labelled = match spec.source {
-            Source::Captured => captured::labelled(&self.pool, &spec.model, spec.max_rows).await?,
-            Source::File { .. } => Vec::new(),
+        let captured = match spec.source {
+            Source::Captured => Some(captured::take(&self.pool, &spec).await?),
+            Source::File { .. } => None,
         };
+        if let Some(captured) = &captured {
+            journal.info(format!(
+                "captured rows: snapshot {} of {} files, {} labelled rows",
+                captured.snapshot, captured.manifest["files"], captured.manifest["rows"]
+            ));
+        }
         let production = model_version::production(&self.pool, &spec.model).await?;
         let run = run.clone();
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
-            let dataset = match spec.source {
-                Source::Captured => dataset::from_labelled(&spec, &labelled, &journal)?,
-                Source::File { .. } => dataset::from_file(&spec, &journal)?,
+            let dataset = match captured {
+                Some(captured) => dataset::from_captured(&spec, captured, &journal)?,
+                None => dataset::from_file(&spec, &journal)?,
             };
             let snapshot = dataset.snapshot(&spec);
             journal.info(format!("snapshot {}", snapshot.hash));
@@ -243,6 +251,15 @@ impl From<Halt> for Interrupted {
 impl From<StoreError> for Interrupted {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<CaptureError> for Interrupted {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::Database(error) => Self::Store(error),
+            error => Halt::Failed(format!("{:#}", anyhow::Error::from(error))).into(),
+        }
     }
 }
 
