@@ -221,3 +221,90 @@ pub(super) fn decode_labels(bytes: &[u8], uri: &str) -> Result<Labels, CaptureEr
     };
     numbers.into_iter().enumerate().map(label).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::capture::rows::Columns;
+    use crate::model::Value;
+    use crate::store::captured::stored;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            2 => Just(Value::Missing),
+            4 => any::<f64>().prop_map(Value::Number),
+            1 => prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-0.0), Just(5e-324)].prop_map(Value::Number),
+            1 => any::<bool>().prop_map(Value::Bool),
+            2 => "\\PC{0,12}".prop_map(Value::Text),
+            1 => Just(Value::Opaque),
+        ]
+    }
+
+    /// As bits, so that NaN and the sign of zero count.
+    fn shown(value: &Value) -> String {
+        match value {
+            Value::Number(number) if number.is_nan() => "NaN".to_owned(),
+            Value::Number(number) => format!("{:x}", number.to_bits()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn encoded(rows: &[Map<String, Json>]) -> Vec<u8> {
+        let (mut columns, mut made) = (Columns::default(), Rows::default());
+        for (at, row) in rows.iter().enumerate() {
+            columns.push(row, &Map::new());
+            made.ids.push(&format!("r{at}"));
+            made.times.push(DateTime::from_timestamp_micros(1_000_001 * i64::try_from(at).unwrap()).unwrap());
+            made.model_versions.push("");
+        }
+        (made.features, made.outputs) = columns.finish();
+        encode(made).unwrap().0
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn every_value_comes_back_as_it_was(
+            rows in prop::collection::vec(prop::collection::btree_map("[a-c.' ()]{1,4}", value(), 0..5), 1..40),
+        ) {
+            let maps: Vec<Map<String, Json>> = rows
+                .iter()
+                .map(|row| row.iter().map(|(name, value)| (name.clone(), stored(value))).collect())
+                .collect();
+            let bytes = encoded(&maps);
+            prop_assert_eq!(&encoded(&maps), &bytes, "the same rows give the same bytes");
+            let read = decode(&bytes, "x.parquet", Wanted::default()).unwrap();
+            prop_assert_eq!(read.len(), rows.len());
+            for (at, row) in rows.iter().enumerate() {
+                for column in &read.features {
+                    let expected = row.get(column.name.as_str()).unwrap_or(&Value::Missing);
+                    prop_assert_eq!(shown(&column.value(at)), shown(expected), "{} row {}", column.name, at);
+                }
+                prop_assert!(row.keys().all(|name| read.feature(name).is_some()));
+            }
+        }
+
+        #[test]
+        fn damage_is_an_error_and_no_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
+            let row = |number: i32| Map::from_iter([("x".to_owned(), json!(number)), ("y".to_owned(), json!("a"))]);
+            let mut bytes = encoded(&(0..20).map(row).collect::<Vec<_>>());
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Err(error) = decode(&bytes, "x.parquet", Wanted::default()) {
+                prop_assert!(error.to_string().contains("x.parquet"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_come_back_with_the_numbers_of_their_rows() {
+        let labels: Labels = vec![(0, json!(1.5)), (3, json!(true)), (4, json!("a")), (9, json!({"y": 1})), (10, Json::Null)];
+        let (bytes, schema) = encode_labels(&labels).unwrap();
+        assert_eq!(schema.columns[0].parts.len(), 3);
+        assert_eq!(decode_labels(&bytes, "l.parquet").unwrap(), labels);
+        assert!(decode_labels(b"PAR1", "l.parquet").unwrap_err().to_string().contains("l.parquet"));
+    }
+}

@@ -16,7 +16,8 @@ use super::{CaptureError, Place};
 use crate::model::ModelName;
 use crate::retrain::artifact::hex;
 use crate::store::StoreError;
-use crate::store::capture::{self, NewSegment, NewSnapshot, Segment, SegmentKind};
+use crate::store::capture::{self, NewSegment, Segment, SegmentKind};
+use crate::store::capture_snapshot::{self, NewSnapshot};
 
 /// The only format there is.
 const FORMAT: u32 = 1;
@@ -120,7 +121,7 @@ impl Snapshot {
             .map_err(|error| CaptureError::Snapshot { hash: "(new)".to_owned(), problem: error.to_string() })?;
         let hash = hex(&Sha256::digest(&text));
         let new = NewSnapshot { hash: &hash, rows, manifest: &text, parts: &named };
-        capture::insert_snapshot(&mut transaction, model, &new).await?;
+        capture_snapshot::insert(&mut transaction, model, &new).await?;
         transaction.commit().await.map_err(StoreError::from)?;
         Ok(Self { hash, manifest })
     }
@@ -132,7 +133,7 @@ impl Snapshot {
     /// [`CaptureError::Snapshot`] when there is none, or what is stored is another one.
     pub async fn open(db: &PgPool, hash: &str) -> Result<Self, CaptureError> {
         let refuse = |problem: &str| CaptureError::Snapshot { hash: hash.to_owned(), problem: problem.to_owned() };
-        let text = capture::manifest(db, hash).await?.ok_or_else(|| refuse("is not known"))?;
+        let text = capture_snapshot::manifest(db, hash).await?.ok_or_else(|| refuse("is not known"))?;
         if hex(&Sha256::digest(&text)) != hash {
             return Err(refuse("is not what it is named after; the database has another manifest under its name"));
         }

@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table as TextTable, presets};
 use serde_json::json;
 
 use super::ExitStatus;
+use super::baseline_traffic::from_traffic;
 use crate::app;
 use crate::baseline::{
     self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, Part, PartError, Season, SegmentSources,
@@ -78,16 +79,16 @@ pub(super) struct Build {
     /// them; columns without any value are left out
     #[arg(long, value_name = "SPAN", value_parser = parse_span,
         conflicts_with_all = ["output", "kind", "time", "window", "season", "segments", "part"])]
-    from_traffic: Option<Span>,
+    pub(super) from_traffic: Option<Span>,
     /// The model that the data belong to
     #[arg(short, long)]
-    model: ModelName,
+    pub(super) model: ModelName,
     /// Columns that the model puts out (repeat or separate by commas); all others are inputs
     #[arg(long, value_delimiter = ',')]
     output: Vec<String>,
     /// Columns to leave out, such as ids and the target
     #[arg(long, value_delimiter = ',')]
-    exclude: Vec<String>,
+    pub(super) exclude: Vec<String>,
     /// Kind of a column where the inferred one is wrong: `season=categorical`
     #[arg(long, value_delimiter = ',', value_parser = parse_kind)]
     kind: Vec<(String, FeatureKind)>,
@@ -114,19 +115,19 @@ pub(super) struct Build {
     top_categories: u16,
     /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Write these rows as a part to this file, for `merge`, instead of a baseline
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     part: Option<PathBuf>,
     /// Do not learn how numeric and boolean inputs move together (no `pca_error`); parts never do
     #[arg(long)]
-    no_joint: bool,
+    pub(super) no_joint: bool,
     /// Only write the file; do not touch the database
     #[arg(long)]
-    no_register: bool,
+    pub(super) no_register: bool,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -296,7 +297,7 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
 }
 
 impl Build {
-    fn cut(&self) -> CutOptions {
+    pub(super) fn cut(&self) -> CutOptions {
         CutOptions {
             grid_cells: self.grid_cells.into(),
             psi_bins: self.psi_bins.into(),
@@ -304,33 +305,6 @@ impl Build {
             ..CutOptions::default()
         }
     }
-}
-
-/// Builds from what was captured.
-async fn from_traffic(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
-    let Some(span) = arguments.from_traffic else { bail!("name reference data, or say `--from-traffic 7d`") };
-    let policies = tasks::load_privacy(settings)?;
-    let place = tasks::capture_place(settings)?;
-    let database = app::open_database(settings).await?;
-    let of = tasks::FromTraffic {
-        model: &arguments.model,
-        settings: settings.model(&arguments.model),
-        policies: &policies,
-        span,
-        until: app::now(),
-        exclude: &arguments.exclude,
-        cut: &arguments.cut(),
-        joint: !arguments.no_joint,
-    };
-    let built = tasks::from_traffic(&database.pool, &place, of).await;
-    database.close().await?;
-    let built = built?;
-    if !built.left_out.is_empty() {
-        let names = built.left_out.join(", ");
-        writeln!(std::io::stderr(), "note: left out, as they hold nothing to compare or name rows: {names}")?;
-    }
-    let folder = arguments.out.as_ref().unwrap_or(&settings.baselines_dir);
-    finish(&built.baseline, folder, arguments.no_register, arguments.json, settings, out).await
 }
 
 /// The columns to segment by: those of the arguments, else those of the settings.
@@ -383,7 +357,7 @@ async fn merge(arguments: &Merge, settings: &Settings, out: &mut impl Write) -> 
 }
 
 /// Writes, registers and prints a baseline.
-async fn finish(
+pub(super) async fn finish(
     built: &Baseline,
     folder: &Path,
     no_register: bool,

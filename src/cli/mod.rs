@@ -11,6 +11,7 @@ use crate::config::Settings;
 
 mod alerts;
 mod baseline;
+mod baseline_traffic;
 mod capture;
 mod check;
 mod compare;

@@ -1,4 +1,4 @@
-//! Tables `capture_segment` and `capture_snapshot`: which files hold captured rows, and what snapshots are made of.
+//! Table `capture_segment`: which files hold captured rows.
 
 use std::collections::HashSet;
 
@@ -371,65 +371,6 @@ pub async fn labels_of(
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|(id, Jsonb(value))| (id, value)).collect())
-}
-
-/// A snapshot that is to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewSnapshot<'a> {
-    /// SHA-256 of `manifest`.
-    pub hash: &'a str,
-    /// Its rows.
-    pub rows: u64,
-    /// What it is made of.
-    pub manifest: &'a str,
-    /// The files that it names.
-    pub parts: &'a [i64],
-}
-
-/// Writes a snapshot; one that is known stays.
-///
-/// # Errors
-///
-/// [`StoreError::UnknownModel`] if `model` is not registered; [`StoreError::Database`] otherwise.
-pub async fn insert_snapshot(
-    db: &mut PgConnection,
-    model: &ModelName,
-    new: &NewSnapshot<'_>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "insert into capture_snapshot (hash, model, row_count, manifest) values ($1, $2, $3, $4::json)
-         on conflict (hash) do nothing",
-    )
-    .bind(new.hash)
-    .bind(model.as_str())
-    .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
-    .bind(new.manifest)
-    .execute(&mut *db)
-    .await
-    .map_err(|error| StoreError::for_model(model, error))?;
-    sqlx::query(
-        "insert into capture_snapshot_part (snapshot, segment)
-         select $1, * from unnest($2::bigint[]) on conflict do nothing",
-    )
-    .bind(new.hash)
-    .bind(new.parts)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Model and manifest of the snapshot `hash`, if there is one.
-///
-/// # Errors
-///
-/// [`StoreError::Database`].
-pub async fn manifest(db: impl PgExecutor<'_>, hash: &str) -> Result<Option<String>, StoreError> {
-    let row: Option<(String,)> =
-        sqlx::query_as("select manifest::text from capture_snapshot where hash = $1")
-            .bind(hash)
-            .fetch_optional(db)
-            .await?;
-    Ok(row.map(|(manifest,)| manifest))
 }
 
 /// What waits and what is in files, of every model or of one, by name.

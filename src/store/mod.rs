@@ -2,6 +2,7 @@
 
 pub mod captured;
 pub mod capture;
+pub mod capture_snapshot;
 pub mod label;
 pub mod snapshot;
 pub mod model_version;

@@ -4,6 +4,7 @@
 mod alert_groups;
 mod alerts;
 mod bad_input;
+mod capture;
 mod baseline_parts;
 mod compare;
 mod compare_bad_input;
