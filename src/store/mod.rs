@@ -148,7 +148,7 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
@@ -160,6 +160,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
     (12, "capture", include_str!("migrations/0012_capture.sql")),
+    (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

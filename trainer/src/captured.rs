@@ -55,7 +55,7 @@ pub(crate) async fn take(pool: &PgPool, spec: &TrainingSpec) -> Result<Captured,
         snapshot: snapshot.hash.clone(),
         ..Captured::default()
     };
-    for feature in &spec.features {
+    for feature in &spec.features.columns {
         read.columns.push(Column { name: feature.name.as_str().into(), values: Vec::new() });
     }
     while let Some(rows) = reader.next().await? {
@@ -78,7 +78,7 @@ impl Captured {
             let held = self.columns.iter().position(|held| held.name == column.name);
             let at = match held {
                 Some(at) => at,
-                None if !spec.features.is_empty() => continue,
+                None if !spec.features.columns.is_empty() => continue,
                 None => {
                     self.columns.push(Column { name: column.name.clone(), values: Vec::new() });
                     self.columns.len() - 1
