@@ -93,12 +93,12 @@ pub(super) fn encode(rows: Rows) -> Result<(Vec<u8>, SegmentSchema), CaptureErro
 
 /// The parts of a column under their names in the file: the first under that of the column, any other with its type.
 fn take_parts(names: &mut Names, name: &str, parts: Vec<Part>) -> Vec<(PartSchema, (String, Typed))> {
-    let named = |(at, Part { holds, typed }): (usize, Part)| {
+    let taken = |(at, Part { holds, typed }): (usize, Part)| {
         let wanted = if at == 0 { name.to_owned() } else { format!("{name} ({})", holds.as_str()) };
         let column = names.take(wanted);
         (PartSchema { holds, column: column.clone() }, (column, typed))
     };
-    parts.into_iter().enumerate().map(named).collect()
+    parts.into_iter().enumerate().map(taken).collect()
 }
 
 fn said(schema: &SegmentSchema) -> Result<String, CaptureError> {
