@@ -121,6 +121,7 @@ pub(crate) fn train(
             eta_seconds: (started.elapsed() / u32::try_from(epoch).unwrap_or(u32::MAX))
                 .saturating_mul(u32::try_from(left).unwrap_or(u32::MAX))
                 .as_secs(),
+            rows_per_second: (train.targets.len() * epoch) as f64 / started.elapsed().as_secs_f64().max(1e-9),
         });
         journal.checkpoint()?;
         if let Some(best) = &mut best {
