@@ -118,7 +118,7 @@ impl Fault {
         match self {
             Self::RulesReloadFailed | Self::StoreBehind | Self::MessagesGivenUp | Self::CaptureFailed => {
                 "warning"
-            },
+            }
             Self::WindowsNotJudged | Self::MessagesLate | Self::CanaryFailed => "critical",
         }
     }

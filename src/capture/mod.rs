@@ -16,11 +16,11 @@ mod segment;
 mod snapshot;
 mod verify;
 
-pub use columns::{Part, Holds, RowColumn};
+pub use columns::{Holds, Part, RowColumn};
 pub use error::CaptureError;
 pub use expire::{Expired, expire};
 pub use place::{Place, Scheme, check_url};
-pub use read::{Filter, Reader, Sample};
+pub use read::{Filter, Reader, Sample, newest};
 pub use rows::Rows;
 pub use seal::{Due, Lead, Limits, Sealed, due, seal, seal_all};
 pub use segment::SegmentSchema;

@@ -50,7 +50,11 @@ fn split(url: &str) -> Result<(Scheme, &str, &str), CaptureError> {
         .find_map(|(scheme, start)| Some((*scheme, url.strip_prefix(start)?)))
         .ok_or_else(|| refuse("it starts with none of `file://`, `s3://`, `gs://`, `az://`"))?;
     if scheme == Scheme::File {
-        return if rest.starts_with('/') { Ok((scheme, "", rest)) } else { Err(refuse("a folder has three slashes: `file:///…`")) };
+        return if rest.starts_with('/') {
+            Ok((scheme, "", rest))
+        } else {
+            Err(refuse("a folder has three slashes: `file:///…`"))
+        };
     }
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.contains('@') {
@@ -107,7 +111,11 @@ impl Stores {
         let store: Arc<dyn ObjectStore> = match scheme {
             Scheme::File => Arc::new(LocalFileSystem::new().with_fsync(true)),
             Scheme::S3 => Arc::new(
-                AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).build().map_err(refuse)?,
+                AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(retry)
+                    .build()
+                    .map_err(refuse)?,
             ),
             Scheme::Gs => Arc::new(
                 GoogleCloudStorageBuilder::from_env()

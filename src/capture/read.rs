@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use sqlx::{PgPool, Postgres, Transaction};
 
+use super::columns::RowColumn;
 use super::rows::{Columns, Rows};
 use super::seal::encoded;
 use super::segment::{self, Wanted};
@@ -15,6 +16,7 @@ use super::{CaptureError, Place};
 use crate::frames::Texts;
 use crate::model::ModelName;
 use crate::store::capture::{self, Segment, Staged};
+use crate::store::captured::{self, CapturedRow};
 
 /// Rows of the database that are handed over at once.
 const PAGE: u64 = 10_000;
@@ -145,6 +147,47 @@ impl Rows {
         let kept: Vec<bool> = (0..self.len()).map(|row| filter.takes(self, row)).collect();
         self.retain(|row| kept[row]);
     }
+}
+
+/// The newest `limit` captured rows of `model`, oldest first, wherever they are.
+///
+/// # Errors
+///
+/// [`CaptureError`] names the file that is gone or damaged.
+pub async fn newest(
+    db: &PgPool,
+    place: &Place,
+    model: &ModelName,
+    limit: u64,
+) -> Result<Vec<CapturedRow>, CaptureError> {
+    let mut found = captured::newest(db, model, limit).await?;
+    let mut files = capture::segments(db, model, None, None).await?;
+    files.sort_by_key(|file| std::cmp::Reverse(file.last));
+    for file in files {
+        let enough = found.len() as u64 >= limit;
+        if enough && found.first().is_some_and(|first| file.last < first.event_time) {
+            break;
+        }
+        let rows = fetch(place, &file, Wanted::default()).await?;
+        let members = |columns: &[RowColumn], row: usize| {
+            columns
+                .iter()
+                .map(|column| (column.name.to_string(), captured::stored(&column.value(row))))
+                .collect()
+        };
+        found.extend((0..rows.len()).map(|row| CapturedRow {
+            row_id: rows.ids.get(row).to_owned(),
+            event_time: rows.times[row],
+            model_version: rows.model_versions.get(row).to_owned(),
+            features: members(&rows.features, row),
+            outputs: members(&rows.outputs, row),
+            ..CapturedRow::default()
+        }));
+        found.sort_by(|a, b| (a.event_time, &a.row_id).cmp(&(b.event_time, &b.row_id)));
+        let surplus = found.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+        found.drain(..surplus);
+    }
+    Ok(found)
 }
 
 /// The rows of a listed file, without labels.

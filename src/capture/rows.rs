@@ -56,7 +56,8 @@ impl Rows {
         if kept.len() == self.len() {
             return;
         }
-        self.picked = Some(kept.iter().map(|&row| self.picked.as_ref().map_or(row, |held| held[row])).collect());
+        self.picked =
+            Some(kept.iter().map(|&row| self.picked.as_ref().map_or(row, |held| held[row])).collect());
         self.times = kept.iter().map(|&row| self.times[row]).collect();
         let texts = |texts: &Texts| {
             let mut picked = Texts::default();

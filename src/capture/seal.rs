@@ -77,7 +77,8 @@ pub async fn due(
     })
 }
 
-/// Moves rows into one file; none when there are none, or another process moves those of the model.
+/// Moves at most `limit` rows into one file, and leaves their outputs and the features `keep` in the database as well, by
+/// which windows are judged again when labels come; none when there are none, or another process moves those of the model.
 ///
 /// The object is named by its content and written before it is listed. List and rows change in one transaction, so that
 /// whatever happens in between leaves every row in one place: an object that is not listed is no file, and the next
@@ -91,7 +92,7 @@ pub async fn seal(
     place: &Place,
     model: &ModelName,
     due: Due,
-    limit: u64,
+    (limit, keep): (u64, &[String]),
     lead: Lead,
 ) -> Result<Option<Sealed>, CaptureError> {
     let mut transaction = db.begin().await?;
@@ -137,7 +138,7 @@ pub async fn seal(
     let id = capture::list(&mut *transaction, model, &listed).await?;
     let mut moved = 0;
     for ids in ids.chunks(10_000) {
-        moved += capture::moved(&mut *transaction, model, ids, id).await?;
+        moved += capture::moved(&mut *transaction, model, ids, id, keep).await?;
     }
     if moved != count {
         // Retention took some meanwhile: the next attempt makes a file of those that are left.
@@ -156,10 +157,10 @@ pub async fn seal_all(
     db: &PgPool,
     place: &Place,
     model: &ModelName,
-    limit: u64,
+    (limit, keep): (u64, &[String]),
 ) -> Result<Vec<Sealed>, CaptureError> {
     let mut sealed = Vec::new();
-    while let Some(file) = seal(db, place, model, Due::ALL, limit, Lead::Wait).await? {
+    while let Some(file) = seal(db, place, model, Due::ALL, (limit, keep), Lead::Wait).await? {
         sealed.push(file);
     }
     Ok(sealed)

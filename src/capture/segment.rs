@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn labels_come_back_with_the_numbers_of_their_rows() {
-        let labels: Labels = vec![(0, json!(1.5)), (3, json!(true)), (4, json!("a")), (9, json!({"y": 1})), (10, Json::Null)];
+        let labels: Labels =
+            vec![(0, json!(1.5)), (3, json!(true)), (4, json!("a")), (9, json!({"y": 1})), (10, Json::Null)];
         let (bytes, schema) = encode_labels(&labels).unwrap();
         assert_eq!(schema.columns[0].parts.len(), 3);
         assert_eq!(decode_labels(&bytes, "l.parquet").unwrap(), labels);

@@ -76,9 +76,9 @@ impl Snapshot {
         model: &ModelName,
         filter: Filter,
         cutoff: Option<DateTime<Utc>>,
-        segment_rows: u64,
+        seal: (u64, &[String]),
     ) -> Result<Self, CaptureError> {
-        seal_all(db, place, model, segment_rows).await?;
+        seal_all(db, place, model, seal).await?;
         let mut transaction = db.begin().await.map_err(StoreError::from)?;
         // Whoever deletes files waits until the snapshot names those it needs.
         capture::lead(&mut transaction, model).await?;
@@ -117,8 +117,10 @@ impl Snapshot {
         }
         let rows = parts.iter().map(|part| part.rows).sum();
         let manifest = Manifest { format: FORMAT, model: model.clone(), label_cutoff, filter, rows, parts };
-        let text = serde_json::to_string(&manifest)
-            .map_err(|error| CaptureError::Snapshot { hash: "(new)".to_owned(), problem: error.to_string() })?;
+        let text = serde_json::to_string(&manifest).map_err(|error| CaptureError::Snapshot {
+            hash: "(new)".to_owned(),
+            problem: error.to_string(),
+        })?;
         let hash = hex(&Sha256::digest(&text));
         let new = NewSnapshot { hash: &hash, rows, manifest: &text, parts: &named };
         capture_snapshot::insert(&mut transaction, model, &new).await?;
@@ -132,10 +134,13 @@ impl Snapshot {
     ///
     /// [`CaptureError::Snapshot`] when there is none, or what is stored is another one.
     pub async fn open(db: &PgPool, hash: &str) -> Result<Self, CaptureError> {
-        let refuse = |problem: &str| CaptureError::Snapshot { hash: hash.to_owned(), problem: problem.to_owned() };
+        let refuse =
+            |problem: &str| CaptureError::Snapshot { hash: hash.to_owned(), problem: problem.to_owned() };
         let text = capture_snapshot::manifest(db, hash).await?.ok_or_else(|| refuse("is not known"))?;
         if hex(&Sha256::digest(&text)) != hash {
-            return Err(refuse("is not what it is named after; the database has another manifest under its name"));
+            return Err(refuse(
+                "is not what it is named after; the database has another manifest under its name",
+            ));
         }
         let manifest: Manifest =
             serde_json::from_str(&text).map_err(|error| refuse(&format!("cannot be read: {error}")))?;

@@ -99,13 +99,23 @@ async fn carry_out(
         Command::Seal { model, json } => {
             store::model::active_baseline(db, &model).await?;
             let limit = u64::from(settings.capture.segment_rows);
-            let sealed = capture::seal_all(db, place, &model, limit).await?;
+            let keep = settings.model(&model).map(|model| model.segments.as_slice()).unwrap_or_default();
+            let sealed = capture::seal_all(db, place, &model, (limit, keep)).await?;
             let rows: u64 = sealed.iter().map(|file| file.rows).sum();
             let files = sealed.iter().map(|f| json!({"uri": f.uri, "rows": f.rows, "bytes": f.bytes}));
             if json {
-                writeln!(out, "{}", json!({ "model": model, "rows": rows, "files": files.collect::<Vec<_>>() }))?;
+                writeln!(
+                    out,
+                    "{}",
+                    json!({ "model": model, "rows": rows, "files": files.collect::<Vec<_>>() })
+                )?;
             } else {
-                writeln!(out, "{model}: {rows} rows moved into {} files under {}", sealed.len(), place.url())?;
+                writeln!(
+                    out,
+                    "{model}: {rows} rows moved into {} files under {}",
+                    sealed.len(),
+                    place.url()
+                )?;
             }
         }
         Command::Expire { model, json } => {
@@ -138,7 +148,16 @@ fn show_status(status: &[CaptureStatus], place: &Place, json: bool, out: &mut im
         return Ok(());
     }
     let mut table = plain_table(&[
-        "MODEL", "WAITING", "SINCE", "FILES", "ROWS", "SIZE", "FROM", "TO", "SNAPSHOTS", "KEPT FOR VERSIONS",
+        "MODEL",
+        "WAITING",
+        "SINCE",
+        "FILES",
+        "ROWS",
+        "SIZE",
+        "FROM",
+        "TO",
+        "SNAPSHOTS",
+        "KEPT FOR VERSIONS",
     ]);
     let time = |time: Option<chrono::DateTime<chrono::Utc>>| {
         time.map_or_else(|| "-".to_owned(), |time| time.format("%F %H:%M").to_string())
@@ -208,7 +227,11 @@ async fn verify(
     let found = capture::verify(db, place, model, || bar.inc(1)).await?;
     bar.finish_and_clear();
     if json {
-        writeln!(out, "{}", json!({ "model": model, "clean": found.is_clean(), "files": found.files, "unlisted": found.unlisted }))?;
+        writeln!(
+            out,
+            "{}",
+            json!({ "model": model, "clean": found.is_clean(), "files": found.files, "unlisted": found.unlisted })
+        )?;
     } else {
         let bad: Vec<_> = found.files.iter().filter_map(|file| file.problem.as_ref()).collect();
         for problem in &bad {
@@ -242,7 +265,8 @@ pub(super) async fn without_baseline(db: &PgPool, model: &ModelName) -> Result<O
         return Ok(None);
     }
     let captured = captured::summary(db, model).await?;
-    let since = captured.first.map(|first| format!(" since {}", first.format("%F %H:%M UTC"))).unwrap_or_default();
+    let since =
+        captured.first.map(|first| format!(" since {}", first.format("%F %H:%M UTC"))).unwrap_or_default();
     Ok(Some(format!(
         "model `{model}` has no baseline yet: {} rows are captured{since}, and nothing is compared;\n\
          `driftline baseline build --from-traffic 7d -m {model}` builds one from them",

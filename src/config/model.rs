@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{AfterTraffic, FalseAlarms, Labels, Privacy, Span};
+use super::{AfterTraffic, FalseAlarms, Labels, Performance, Privacy, Span};
 use crate::baseline::Season;
 use crate::decode::Format;
 use crate::drift::Correction;
@@ -14,7 +14,8 @@ use crate::model::{FeatureKind, ModelName, Role};
 use crate::privacy::{Fields, Rules};
 use crate::profile::{DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES};
 use crate::retrain::{
-    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, Objective, Source, Task,
+    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, Objective, SimpleSpec, Source,
+    Task,
 };
 use crate::schema::{Expected, Holds};
 use crate::yaml::hint;
@@ -96,12 +97,15 @@ pub struct ModelSettings {
     /// How labels find predictions; absent: by id, and only where `training` keeps rows.
     #[serde(default)]
     pub labels: Option<Labels>,
+    /// How predictions are compared with labels; absent: as `training` says, and not at all without it.
+    #[serde(default)]
+    pub performance: Option<Performance>,
 }
 
 impl ModelSettings {
-    /// Whether rows are kept: for training, or for labels to find them.
+    /// Whether rows are kept: for training, for labels to find them, or to be compared with them.
     pub fn keeps_rows(&self) -> bool {
-        self.training.is_some() || self.labels.is_some()
+        self.training.is_some() || self.labels.is_some() || self.performance.is_some()
     }
 }
 
@@ -226,6 +230,9 @@ pub struct Training {
     /// Seeds every random choice.
     #[serde(default)]
     pub seed: u64,
+    /// The simple models that come before the deep one.
+    #[serde(default)]
+    pub simple: SimpleSpec,
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
@@ -253,6 +260,8 @@ impl Training {
         problems.extend(self.objective.and_then(|objective| objective.problem(self.task)));
         problems.extend(self.data.problems());
         problems.extend(self.features.problems());
+        problems.extend(self.source.problems());
+        problems.extend(self.simple.problems(self.task));
         problems.extend(self.deep.problems());
         problems.extend(self.limits.problems());
         problems.extend(self.evaluation.problems());

@@ -65,7 +65,9 @@ impl Typed {
         let present = |row: usize| missing.as_ref().is_none_or(|missing| !missing[row]);
         let name = name.into();
         match self.cells {
-            Cells::Numbers(values) if missing.is_none() => Float64Chunked::from_vec(name, values).into_column(),
+            Cells::Numbers(values) if missing.is_none() => {
+                Float64Chunked::from_vec(name, values).into_column()
+            }
             Cells::Numbers(values) => {
                 let values = values.into_iter().enumerate().map(|(row, value)| present(row).then_some(value));
                 Float64Chunked::from_iter_options(name, values).into_column()
@@ -93,7 +95,8 @@ impl Typed {
     fn from_column(column: &Column) -> Result<Self, PolarsError> {
         let series = column.as_materialized_series();
         let rows = series.len();
-        let missing = (series.null_count() > 0).then(|| series.is_null().iter().map(|is_null| is_null == Some(true)).collect());
+        let missing = (series.null_count() > 0)
+            .then(|| series.is_null().iter().map(|is_null| is_null == Some(true)).collect());
         let cells = match series.dtype() {
             DataType::Float64 => {
                 let mut values = Vec::with_capacity(rows);
@@ -116,7 +119,9 @@ impl Typed {
                 Cells::Texts(texts)
             }
             other => {
-                return Err(PolarsError::SchemaMismatch(format!("column `{}` is {other}", column.name()).into()));
+                return Err(PolarsError::SchemaMismatch(
+                    format!("column `{}` is {other}", column.name()).into(),
+                ));
             }
         };
         Ok(Self { cells, missing })

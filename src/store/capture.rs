@@ -80,9 +80,7 @@ pub struct Segment {
 type SegmentRow =
     (i64, String, String, i64, i64, DateTime<Utc>, DateTime<Utc>, sqlx::types::Json<Json>, DateTime<Utc>);
 
-fn segment(
-    (id, sha256, uri, rows, bytes, first, last, Jsonb(schema), created_at): SegmentRow,
-) -> Segment {
+fn segment((id, sha256, uri, rows, bytes, first, last, Jsonb(schema), created_at): SegmentRow) -> Segment {
     Segment {
         id,
         sha256,
@@ -238,7 +236,15 @@ pub async fn staged(
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(db)
     .await?;
-    let row = |(row_id, event_time, model_version, Jsonb(features), Jsonb(outputs), business_key, captured_at): Row| {
+    let row = |(
+        row_id,
+        event_time,
+        model_version,
+        Jsonb(features),
+        Jsonb(outputs),
+        business_key,
+        captured_at,
+    ): Row| {
         StagedRow { row_id, event_time, model_version, features, outputs, business_key, captured_at }
     };
     Ok(rows.into_iter().map(row).collect())
@@ -249,11 +255,7 @@ pub async fn staged(
 /// # Errors
 ///
 /// [`StoreError::UnknownModel`] if `model` is not registered; [`StoreError::Database`] otherwise.
-pub async fn list(
-    db: impl PgExecutor<'_>,
-    model: &ModelName,
-    new: &NewSegment,
-) -> Result<i64, StoreError> {
+pub async fn list(db: impl PgExecutor<'_>, model: &ModelName, new: &NewSegment) -> Result<i64, StoreError> {
     let (id,): (i64,) = sqlx::query_as(
         "insert into capture_segment (model, kind, sha256, uri, row_count, byte_count, min_event_time, max_event_time,
              captured_until, schema)
@@ -279,7 +281,8 @@ pub async fn list(
     Ok(id)
 }
 
-/// Notes that the values of these rows are in file `segment` from now on; returns how many there were.
+/// Notes that these rows are in file `segment` from now on, and leaves of their features only those called `keep`; returns how
+/// many there were.
 ///
 /// # Errors
 ///
@@ -289,14 +292,18 @@ pub async fn moved(
     model: &ModelName,
     row_ids: &[String],
     segment: i64,
+    keep: &[String],
 ) -> Result<u64, StoreError> {
     let moved = sqlx::query(
-        "update captured_row set features = null, outputs = null, segment = $3
+        "update captured_row set segment = $3, features = (
+             select coalesce(jsonb_object_agg(name, features -> name), '{}') from unnest($4::text[]) name
+             where features ? name)
          where model = $1 and row_id = any($2) and segment is null",
     )
     .bind(model.as_str())
     .bind(row_ids)
     .bind(segment)
+    .bind(keep)
     .execute(db)
     .await?;
     Ok(moved.rows_affected())

@@ -141,8 +141,15 @@ impl Capture {
         let now = (self.now)();
         let window = crate::window::Window::holding(now - delta(model.lateness), model.window.0);
         while let Some(due) = capture::due(&self.db, &model.name, limits, window.start, now).await? {
-            let sealed =
-                capture::seal(&self.db, &self.place, &model.name, due, limits.rows, Lead::Try).await?;
+            let sealed = capture::seal(
+                &self.db,
+                &self.place,
+                &model.name,
+                due,
+                (limits.rows, &model.segments),
+                Lead::Try,
+            )
+            .await?;
             let Some(sealed) = sealed else { break };
             self.metrics.moved.with_label_values(&[model.name.as_str()]).inc_by(sealed.rows);
             tracing::info!(model = %model.name, rows = sealed.rows, bytes = sealed.bytes, uri = sealed.uri, "captured rows moved into a file");

@@ -9,7 +9,8 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::baseline::{
-    Baseline, Blocks, BuildOptions, Cycle, CutOptions, SegmentSources, SourceColumn, build_segmented,
+    Baseline, Blocks, BuildOptions, CutOptions, Cycle, SegmentSources, SourceColumn, build_segmented,
+    infer_kind,
 };
 use crate::capture::{Filter, Place, Reader, Rows, Sample};
 use crate::config::{ModelSettings, Settings, Span};
@@ -134,13 +135,18 @@ fn build(of: &FromTraffic<'_>, source: String, gathered: &Gathered) -> anyhow::R
     let mut columns: Vec<SourceColumn<'_>> = Vec::new();
     for (role, held) in [(Role::Feature, &gathered.features), (Role::Output, &gathered.outputs)] {
         for Column { name, values } in held {
-            let scalar = |value: &Value| !matches!(value, Value::Missing | Value::Opaque);
-            let empty = !values.iter().any(scalar);
+            let usable = |value: &Value| match value {
+                Value::Missing | Value::Opaque => false,
+                Value::Number(number) => number.is_finite(),
+                Value::Bool(_) | Value::Text(_) => true,
+            };
+            let kind = kind_of(name).or_else(|| infer_kind(values));
+            let empty = kind.is_none() || !values.iter().any(usable);
             if empty || of.exclude.iter().any(|other| other == name.as_str()) || key == Some(name.as_str()) {
                 left_out.push(name.to_string());
                 continue;
             }
-            columns.push(SourceColumn { name, role, kind: kind_of(name), values });
+            columns.push(SourceColumn { name, role, kind, values });
         }
     }
     let window = settings.map_or(Duration::from_hours(1), |model| model.window.0);
@@ -197,7 +203,10 @@ impl FirstBaseline {
                 Some(Ok(())) => failing = false,
                 Some(Err(error)) => {
                     if !failing {
-                        tracing::warn!(error = format!("{error:#}"), "no first baseline could be built, trying again");
+                        tracing::warn!(
+                            error = format!("{error:#}"),
+                            "no first baseline could be built, trying again"
+                        );
                     }
                     failing = true;
                 }
@@ -250,8 +259,7 @@ impl FirstBaseline {
         let built = from_traffic(&self.db, &self.place, of).await?;
         let mut transaction = self.db.begin().await?;
         // Another process may have been faster: a baseline that is active is never replaced.
-        let activated =
-            store::model::activate_first(&mut transaction, &model.name, &built.baseline).await?;
+        let activated = store::model::activate_first(&mut transaction, &model.name, &built.baseline).await?;
         transaction.commit().await?;
         if activated {
             let (baseline, rows) = (built.baseline.version(), built.baseline.rows());

@@ -1,10 +1,11 @@
-//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
+//! What runs all the time: recorder, ingestion, evaluator, performance, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
 
 mod canary;
 mod capture;
 mod catalog;
 mod dispatch;
 mod evaluator;
+mod explain;
 mod faults;
 mod first_baseline;
 mod gauges;
@@ -14,6 +15,7 @@ mod keep_alive;
 mod labels;
 mod minutes;
 pub mod notifier;
+mod performance;
 mod prediction_trace;
 mod privacy;
 mod recorder;
@@ -31,6 +33,7 @@ pub use capture::{Capture, capture_place};
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
+pub use explain::{ExplainError, explain};
 pub use faults::Faults;
 pub use first_baseline::{Built, FirstBaseline, FromTraffic, from_traffic};
 pub use gauges::Gauges;
@@ -39,6 +42,7 @@ pub use ingest::Ingestion;
 pub use keep_alive::KeepAlive;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
+pub use performance::Performance;
 pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::alert::Fault;
+use driftline::app;
 use driftline::capture::{self, CaptureError, Due, Filter, Lead, Place, Reader, Rows, Sample, Snapshot};
 use driftline::config::Settings;
 use driftline::metrics::Metrics;
@@ -82,7 +82,7 @@ impl Setting {
     }
 
     async fn seal(&self, limit: u64) -> Vec<capture::Sealed> {
-        capture::seal_all(&self.pool, &self.place, &self.model, limit).await.unwrap()
+        capture::seal_all(&self.pool, &self.place, &self.model, (limit, &[])).await.unwrap()
     }
 
     pub(crate) async fn read(&self, filter: Filter) -> BTreeMap<String, String> {
@@ -95,7 +95,9 @@ impl Setting {
     }
 
     async fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.pool, &self.place, &self.model, Filter::default(), None, 100).await.unwrap()
+        Snapshot::take(&self.pool, &self.place, &self.model, Filter::default(), None, (100, &[]))
+            .await
+            .unwrap()
     }
 
     async fn rows_of(&self, snapshot: &Snapshot) -> Result<BTreeMap<String, String>, CaptureError> {
@@ -175,7 +177,8 @@ async fn rows_are_the_same_wherever_they_are() {
     assert!(after["r0"].contains("odd=Number(NaN)") && after["r1"].contains("odd=Number(-0.0)"));
     assert!(after["r5"].contains("odd=Opaque") && after["r3"].contains("odd=Missing"));
 
-    let some = Filter { from: Some(at(90)), until: Some(at(255)), model_version: Some("1".into()), sample: None };
+    let some =
+        Filter { from: Some(at(90)), until: Some(at(255)), model_version: Some("1".into()), sample: None };
     let expected: Vec<String> = (90..255).filter(|row| row % 2 == 0).map(|row| format!("r{row}")).collect();
     let found: std::collections::BTreeSet<String> = it.read(some).await.into_keys().collect();
     assert_eq!(found, expected.into_iter().collect());
@@ -206,7 +209,8 @@ async fn a_snapshot_gives_the_same_rows_for_ever() {
     assert_ne!(next.hash, snapshot.hash);
     assert_eq!(it.rows_of(&next).await.unwrap().len(), 4);
     // Labels that became known after a given time are not in it.
-    let early = Snapshot::take(&it.pool, &it.place, &it.model, Filter::default(), Some(at(15)), 100).await;
+    let early =
+        Snapshot::take(&it.pool, &it.place, &it.model, Filter::default(), Some(at(15)), (100, &[])).await;
     assert_eq!(early.unwrap().manifest.rows, 2, "the label of r1 became known at 20");
 
     let uri = it.files().into_iter().find(|path| path.display().to_string().contains("/rows/")).unwrap();
@@ -248,7 +252,10 @@ async fn commands_show_what_is_kept() {
     let (status, said) = it.command(&["capture", "status", "--json"]);
     let document: Json = serde_json::from_str(&said).unwrap();
     let of_model = &document["models"][0];
-    assert_eq!((status, &of_model["staged_rows"], &of_model["segment_rows"]), (Some(0), &json!(5), &json!(30)));
+    assert_eq!(
+        (status, &of_model["staged_rows"], &of_model["segment_rows"]),
+        (Some(0), &json!(5), &json!(30))
+    );
     let (status, said) = it.command(&["capture", "list", "-m", "m", "--json"]);
     let document: Json = serde_json::from_str(&said).unwrap();
     let columns = document["files"][0]["schema"]["columns"].as_array().unwrap();
@@ -271,8 +278,9 @@ async fn retention_deletes_what_no_version_rests_on() {
     it.label(1, json!(1), 10).await;
     it.seal(50).await;
     let snapshot = it.snapshot().await;
-    let now = Utc::now() + TimeDelta::hours(1);
-    let expire = async |before, now| capture::expire(&it.pool, &it.place, &it.model, before, now).await.unwrap();
+    let now = app::now() + TimeDelta::hours(1);
+    let expire =
+        async |before, now| capture::expire(&it.pool, &it.place, &it.model, before, now).await.unwrap();
     // Young rows stay; then the file without a label goes, and the other one is named by a young snapshot.
     assert_eq!(expire(now - TimeDelta::days(1), now).await.files, 0);
     assert_eq!((expire(now, now).await.files, it.files().len()), (1, 2));
@@ -300,7 +308,7 @@ async fn retention_deletes_what_no_version_rests_on() {
     // An object that an attempt left behind goes after a day.
     let left = it.folder.path().join("capture/m/rows/left.parquet");
     std::fs::write(&left, "x").unwrap();
-    assert_eq!(expire(now, Utc::now()).await.unlisted, 0);
+    assert_eq!(expire(now, app::now()).await.unlisted, 0);
     assert_eq!((expire(now, later).await.unlisted, it.files().len()), (1, 0));
 }
 
@@ -319,15 +327,18 @@ async fn a_store_that_refuses_leaves_rows_where_they_are_and_is_told() {
         it.place.clone(),
         metrics.capture.clone(),
         faults.clone(),
-        Utc::now,
+        app::now,
     );
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let running = tokio::spawn(task.run(shutdown.clone()));
-    wait_for("the fault being told", async || faults.present().contains_key(&Fault::CaptureFailed).then_some(()))
-        .await;
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(task.run(shutdown.clone()));
+    wait_for("the fault being told", async || {
+        faults.present().contains_key(&Fault::CaptureFailed).then_some(())
+    })
+    .await;
     let told = faults.present().remove(&Fault::CaptureFailed).unwrap();
     assert!(told.contains("m: `file://") && told.contains("could not be written"), "{told}");
-    assert_eq!(it.number("count(*) from captured_row where features is not null").await, 100);
+    assert_eq!(it.number("count(*) from captured_row where segment is null").await, 100);
     assert!(metrics.capture.failures.with_label_values(&["m"]).get() > 0);
     // With room again the rows are moved, and nothing is wrong any more.
     std::fs::remove_file(it.folder.path().join("capture")).unwrap();
@@ -337,7 +348,7 @@ async fn a_store_that_refuses_leaves_rows_where_they_are_and_is_told() {
     .await;
     wait_for("the fault going away", async || faults.present().is_empty().then_some(())).await;
     shutdown.cancel();
-    running.await.unwrap().unwrap();
+    running.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(it.read(Filter::default()).await.len(), 100);
 }
 
@@ -347,7 +358,8 @@ async fn two_that_move_at_once_move_every_row_once() {
     it.capture(0, 500).await;
     let seal = async || {
         let mut rows = 0;
-        while let Some(file) = capture::seal(&it.pool, &it.place, &it.model, Due::ALL, 60, Lead::Wait).await.unwrap()
+        while let Some(file) =
+            capture::seal(&it.pool, &it.place, &it.model, Due::ALL, (60, &[]), Lead::Wait).await.unwrap()
         {
             rows += file.rows;
         }
@@ -401,9 +413,24 @@ async fn killed_between_any_two_steps_nothing_is_lost_or_doubled() {
     it.capture(0, 150).await;
     let before = it.read(Filter::default()).await;
     for (step, lock, waits_for, objects) in [
-        ("before the object is written", "lock table captured_row in access exclusive mode", "captured_row where model", 0),
-        ("before it is listed", "lock table capture_segment in exclusive mode", "insert into capture_segment", 1),
-        ("before the rows are moved", "select from captured_row where row_id = 'r7' for update", "update captured_row", 1),
+        (
+            "before the object is written",
+            "lock table captured_row in access exclusive mode",
+            "captured_row where model",
+            0,
+        ),
+        (
+            "before it is listed",
+            "lock table capture_segment in exclusive mode",
+            "insert into capture_segment",
+            1,
+        ),
+        (
+            "before the rows are moved",
+            "select from captured_row where row_id = 'r7' for update",
+            "update captured_row",
+            1,
+        ),
     ] {
         let mut holder = it.pool.begin().await.unwrap();
         sqlx::query(lock).execute(&mut *holder).await.unwrap();
@@ -433,7 +460,11 @@ async fn killed_between_any_two_steps_nothing_is_lost_or_doubled() {
             (left == 0).then_some(())
         })
         .await;
-        assert_eq!(it.files().iter().filter(|path| path.extension().is_some_and(|e| e == "parquet")).count(), objects, "{step}");
+        assert_eq!(
+            it.files().iter().filter(|path| path.extension().is_some_and(|e| e == "parquet")).count(),
+            objects,
+            "{step}"
+        );
         assert_eq!(it.number("count(*) from capture_segment").await, 0, "{step}");
         assert_eq!(it.read(Filter::default()).await, before, "{step}");
     }
@@ -445,5 +476,6 @@ async fn killed_between_any_two_steps_nothing_is_lost_or_doubled() {
     sidecar.kill();
     assert_eq!(it.read(Filter::default()).await, before);
     // What was written and never listed was the same object: nothing is left over.
-    assert_eq!(it.files().len() as i64, it.number("count(*) from capture_segment").await);
+    let listed = it.number("count(*) from capture_segment").await;
+    assert_eq!(i64::try_from(it.files().len()).unwrap(), listed);
 }

@@ -3,6 +3,10 @@
 
 mod alert_groups;
 mod alerts;
+mod api;
+mod api_auth;
+mod api_document;
+mod api_support;
 mod bad_input;
 mod capture;
 mod baseline_parts;
@@ -10,6 +14,7 @@ mod compare;
 mod compare_bad_input;
 mod database;
 mod expectations;
+mod first_baseline;
 mod ingest;
 mod ingest_faults;
 mod ingest_pairs;
@@ -17,6 +22,8 @@ mod ingest_support;
 mod label_privacy;
 mod labels;
 mod outage;
+mod page;
+mod performance;
 mod privacy;
 mod receivers;
 mod retrain;

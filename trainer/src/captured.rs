@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use driftline::capture::{CaptureError, Filter, Place, Rows, Snapshot};
+use driftline::capture::{self, CaptureError, Filter, Place, Rows, Snapshot};
 use driftline::model::{Column, Value};
 use driftline::retrain::TrainingSpec;
-use driftline::store::{PgPool, captured};
+use driftline::store::PgPool;
+use driftline::store::captured::{self, CapturedRow};
 use serde_json::{Value as Json, json};
 
 /// Rows of a file that are moved out of the database when a snapshot is taken.
@@ -19,7 +20,7 @@ pub(crate) struct Captured {
     pub(crate) snapshot: String,
     /// What is said of it in the registry.
     pub(crate) manifest: Json,
-    /// The features asked for, or every one by name.
+    /// Every feature, by name.
     pub(crate) columns: Vec<Column>,
     /// The targets.
     pub(crate) targets: Vec<Value>,
@@ -28,21 +29,40 @@ pub(crate) struct Captured {
     ids: Vec<String>,
 }
 
+/// Where files of captured rows are written.
+fn place(spec: &TrainingSpec) -> Result<Place, CaptureError> {
+    match &spec.capture {
+        Some(url) => Place::open(url),
+        None => {
+            let artifacts = Path::new(&spec.artifacts);
+            Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
+        }
+    }
+}
+
+/// The newest captured rows, oldest first.
+///
+/// # Errors
+///
+/// [`CaptureError`] names the file that cannot be read.
+pub(crate) async fn newest(
+    pool: &PgPool,
+    spec: &TrainingSpec,
+    limit: u64,
+) -> Result<Vec<CapturedRow>, CaptureError> {
+    capture::newest(pool, &place(spec)?, &spec.model, limit).await
+}
+
 /// Freezes the labelled rows that there are now, and reads them.
 ///
 /// # Errors
 ///
 /// [`CaptureError`] names the file that cannot be written or read.
 pub(crate) async fn take(pool: &PgPool, spec: &TrainingSpec) -> Result<Captured, CaptureError> {
-    let place = match &spec.capture {
-        Some(url) => Place::open(url)?,
-        None => {
-            let artifacts = Path::new(&spec.artifacts);
-            Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))?
-        }
-    };
+    let place = place(spec)?;
+    let keep = spec.segments.as_ref().map(|segments| segments.columns.clone()).unwrap_or_default();
     let snapshot =
-        Snapshot::take(pool, &place, &spec.model, Filter::default(), None, SEGMENT_ROWS).await?;
+        Snapshot::take(pool, &place, &spec.model, Filter::default(), None, (SEGMENT_ROWS, &keep)).await?;
     let mut reader = snapshot.reader(pool, &place).await?;
     let manifest = &snapshot.manifest;
     let mut read = Captured {
@@ -55,9 +75,6 @@ pub(crate) async fn take(pool: &PgPool, spec: &TrainingSpec) -> Result<Captured,
         snapshot: snapshot.hash.clone(),
         ..Captured::default()
     };
-    for feature in &spec.features.columns {
-        read.columns.push(Column { name: feature.name.as_str().into(), values: Vec::new() });
-    }
     while let Some(rows) = reader.next().await? {
         read.add(&rows, spec);
     }
@@ -76,14 +93,10 @@ impl Captured {
         }));
         for column in &rows.features {
             let held = self.columns.iter().position(|held| held.name == column.name);
-            let at = match held {
-                Some(at) => at,
-                None if !spec.features.columns.is_empty() => continue,
-                None => {
-                    self.columns.push(Column { name: column.name.clone(), values: Vec::new() });
-                    self.columns.len() - 1
-                }
-            };
+            let at = held.unwrap_or_else(|| {
+                self.columns.push(Column { name: column.name.clone(), values: Vec::new() });
+                self.columns.len() - 1
+            });
             let values = &mut self.columns[at].values;
             values.reserve(after - values.len());
             values.resize(before, Value::Missing);
@@ -92,13 +105,15 @@ impl Captured {
         self.columns.iter_mut().for_each(|column| column.values.resize(after, Value::Missing));
     }
 
-    /// By event time and id; columns by name, where the specification names none they come in the order of files.
+    /// By event time and id; columns by name.
     fn in_order(mut self) -> Self {
+        self.columns.sort_by(|a, b| a.name.cmp(&b.name));
         let mut order: Vec<usize> = (0..self.times.len()).collect();
         order.sort_by(|&a, &b| (self.times[a], &self.ids[a]).cmp(&(self.times[b], &self.ids[b])));
         if order.windows(2).any(|pair| pair[0] > pair[1]) {
-            let taken =
-                |values: &mut Vec<Value>| order.iter().map(|&row| std::mem::replace(&mut values[row], Value::Missing)).collect();
+            let taken = |values: &mut Vec<Value>| {
+                order.iter().map(|&row| std::mem::replace(&mut values[row], Value::Missing)).collect()
+            };
             self.targets = taken(&mut self.targets);
             for column in &mut self.columns {
                 column.values = taken(&mut column.values);

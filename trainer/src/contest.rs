@@ -13,11 +13,12 @@ use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
-use crate::dataset::{Dataset, Split};
+use crate::dataset::{self, Dataset};
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
-use crate::linear::{self, Part};
+use crate::linear::Part;
+use crate::simple;
 use crate::training::{self, Request};
 
 /// The version in production.
@@ -58,10 +59,11 @@ pub(crate) fn hold(
     device: Device,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
-    let split = dataset.split(spec)?;
-    tell_split(dataset, &split, journal);
+    let split = &dataset.split;
+    journal.info(dataset.summary());
+    dataset::check_leakage(spec, dataset, journal)?;
     let train_columns = dataset.slice(&split.train);
-    let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
+    let pipeline = features::fit(&spec.features, &dataset.features, &train_columns, spec.seed, journal)?;
     let encoded = pipeline.encode(split.train.len(), &train_columns);
     let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
@@ -70,8 +72,8 @@ pub(crate) fn hold(
     let objective = spec.objective();
     let output = output(spec.task, objective, raw_targets)?;
     let sides = Sides {
-        train: (&encoded, raw_targets, &vec![1.0; raw_targets.len()]),
-        validation: (&held_encoded, held_targets, &vec![1.0; held_targets.len()]),
+        train: (&encoded, raw_targets, &dataset.weights[split.train.clone()]),
+        validation: (&held_encoded, held_targets, &dataset.weights[split.validation.clone()]),
     };
     let artifact = |kind, graph, output| Artifact {
         task: spec.task,
@@ -91,78 +93,93 @@ pub(crate) fn hold(
         journal,
     };
 
-    let started = Instant::now();
-    // The linear model of a count predicts the count itself.
-    let linear_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
-    let linear_fit = sides.with(linear_output, |train, validation| {
-        linear::fit(spec.task, linear_output, dataset.classes.len(), train, validation, journal)
+    // The simple models of a count predict the count itself.
+    let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
+    let simple = sides.with(simple_output, |train, validation| {
+        let output = (simple_output, dataset.classes.len());
+        simple::fit(spec, output, train, validation, &artifact, journal)
     })?;
-    let linear_seconds = started.elapsed().as_secs_f64();
-    let linear = artifact(ModelKind::Linear, Graph::dense(vec![linear_fit.layer]), linear_output);
-    journal.info(format!(
-        "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
-        pipeline.width(),
-        linear_fit.l2
-    ));
-    let linear_scored = held_out.score("linear", &linear);
-    journal.checkpoint()?;
-
-    let started = Instant::now();
-    let request = Request {
-        objective: scaled(objective, output),
-        output,
-        outputs: dataset.classes.len().max(1),
-        deep: &spec.deep,
-        seed: spec.seed,
-        device,
-    };
-    let deep_fit =
-        sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
-    let deep_seconds = started.elapsed().as_secs_f64();
-    let deep = artifact(ModelKind::Deep, Graph::dense(deep_fit.layers), output);
-    journal.info(format!(
-        "deep model {:?} trained for {} epochs in {deep_seconds:.1} s, best epoch {}",
-        spec.deep.hidden, deep_fit.epochs, deep_fit.best_epoch
-    ));
-    let deep_scored = held_out.score("deep", &deep);
-    journal.checkpoint()?;
+    let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
+    for model in &simple.models {
+        scored.push((model.kind, held_out.score(model.kind.as_str(), model)));
+        journal.checkpoint()?;
+    }
+    let best = simple.best();
+    let mut parameters = simple.parameters.clone();
+    let mut deep = None;
+    if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
+        let (graph, chosen) = deep_graph(spec, &sides, (output, dataset.classes.len()), device, journal)?;
+        parameters.insert("deep".to_owned(), chosen);
+        let model = artifact(ModelKind::Deep, graph, output);
+        scored.push((ModelKind::Deep, held_out.score("deep", &model)));
+        deep = Some(model);
+        journal.checkpoint()?;
+    }
 
     let production =
         incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
+    let losses = |kind: ModelKind| {
+        let found = scored.iter().find(|(other, _)| *other == kind);
+        found.map(|(_, scored)| scored.losses.as_slice())
+    };
     let decision = gate::decide(
         objective,
-        &linear_scored.losses,
-        &deep_scored.losses,
+        (best.kind, losses(best.kind).unwrap_or_default()),
+        losses(ModelKind::Deep),
         production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
         spec.seed,
     );
     journal.info(decision.reason.clone());
-    let mut scores = vec![("linear", linear_scored.metrics), ("deep", deep_scored.metrics)];
+    let winner = deep.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
+    let mut scores: Vec<(&'static str, Metrics)> =
+        scored.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
     let mut metrics: serde_json::Map<String, Json> =
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
     metrics.insert("gate".to_owned(), json!(decision));
-    let artifact = match decision.winner {
-        ModelKind::Linear | ModelKind::Tree => linear,
-        ModelKind::Deep => deep,
-    };
     if decision.accepted {
-        metrics.insert("importance".to_owned(), json!(held_out.importance(&artifact)?));
+        metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
     }
+    parameters.insert("spec".to_owned(), json!(spec));
+    let sizes = json!({"train": split.train.len(), "validation": split.validation.len(),
+                       "calibration": split.calibration.len(), "test": split.test.len()});
+    parameters.insert("split".to_owned(), sizes);
+    parameters.insert("columns".to_owned(), json!(pipeline.column_names()));
     Ok(Outcome {
-        artifact,
+        artifact: winner,
         decision,
         metrics: Json::Object(metrics),
-        parameters: json!({
-            "spec": spec,
-            "split": {"train": split.train.len(), "validation": split.validation.len(), "test": split.test.len()},
-            "columns": pipeline.column_names(),
-            "linear": {"l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds},
-            "deep": {"best_epoch": deep_fit.best_epoch, "epochs": deep_fit.epochs,
-                     "validation_loss": deep_fit.validation_loss, "seconds": deep_seconds},
-        }),
+        parameters: Json::Object(parameters),
         scores,
     })
+}
+
+/// Trains the deep model; its network and what was chosen.
+fn deep_graph(
+    spec: &TrainingSpec,
+    sides: &Sides<'_>,
+    (output, classes): (Output, usize),
+    device: Device,
+    journal: &Journal,
+) -> Result<(Graph, Json), Halt> {
+    let started = Instant::now();
+    let request = Request {
+        objective: scaled(spec.objective(), output),
+        output,
+        outputs: classes.max(1),
+        deep: &spec.deep,
+        seed: spec.seed,
+        device,
+    };
+    let fit = sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
+    let seconds = started.elapsed().as_secs_f64();
+    journal.info(format!(
+        "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
+        spec.deep.hidden, fit.epochs, fit.best_epoch
+    ));
+    let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
+                        "validation_loss": fit.validation_loss, "seconds": seconds});
+    Ok((Graph::dense(fit.layers), chosen))
 }
 
 /// What makes answers of the scores of a model trained on `targets`.
@@ -224,22 +241,6 @@ impl Sides<'_> {
 
 fn part<'a>((encoded, _, weights): Side<'a>, targets: &'a [f64]) -> Part<'a> {
     Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
-}
-
-/// Says which rows are for what.
-fn tell_split(dataset: &Dataset, split: &Split, journal: &Journal) {
-    let time =
-        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
-    journal.info(format!(
-        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
-        dataset.rows(),
-        time(0),
-        time(dataset.rows() - 1),
-        split.train.len(),
-        split.validation.len(),
-        split.test.len(),
-        time(split.test.start)
-    ));
 }
 
 /// The rows that only the gate sees.

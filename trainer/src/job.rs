@@ -16,9 +16,9 @@ use tracing::{error, info, warn};
 
 use crate::captured;
 use crate::contest::{self, Incumbent};
-use crate::dataset::{self, Dataset};
+use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
-use crate::{network, register};
+use crate::{network, register, skew};
 
 /// A worker.
 #[derive(Debug)]
@@ -132,25 +132,29 @@ impl Worker {
         }
         let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
         journal.info(line);
-        let captured = match spec.source {
-            Source::Captured => Some(captured::take(&self.pool, &spec).await?),
-            Source::File { .. } => None,
+        let rows = match spec.source {
+            Source::Captured => Rows::Captured(Box::new(captured::take(&self.pool, &spec).await?)),
+            Source::Query { .. } => Rows::Fetched(dataset::fetch(&spec).await?),
+            Source::File { .. } => Rows::InFiles,
         };
-        if let Some(captured) = &captured {
+        if let Rows::Captured(captured) = &rows {
             journal.info(format!(
                 "captured rows: snapshot {} of {} files, {} labelled rows",
                 captured.snapshot, captured.manifest["files"], captured.manifest["rows"]
             ));
         }
         let production = model_version::production(&self.pool, &spec.model).await?;
+        let served = match spec.source {
+            Source::Captured if production.is_some() => {
+                captured::newest(&self.pool, &spec, skew::ROWS).await?
+            }
+            _ => Vec::new(),
+        };
         let run = run.clone();
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
-            let dataset = match captured {
-                Some(captured) => dataset::from_captured(&spec, captured, &journal)?,
-                None => dataset::from_file(&spec, &journal)?,
-            };
+            let dataset = dataset::build(&spec, rows, &journal)?;
             let snapshot = dataset.snapshot(&spec);
             journal.info(format!("snapshot {}", snapshot.hash));
             let incumbent = production
@@ -158,6 +162,9 @@ impl Worker {
                 .map(register::read_artifact)
                 .transpose()
                 .map_err(|error| failed(&error))?;
+            if let Some(incumbent) = &incumbent {
+                skew::report(incumbent.version, &incumbent.artifact, &spec.output, &served, &journal);
+            }
             match compute(&claim, &spec, &run, &dataset, incumbent, device, &journal) {
                 Ok(trained) => Ok(trained),
                 Err(halt) => Err(Interrupted::Halted(halt, Some((spec.model, Box::new(snapshot))))),

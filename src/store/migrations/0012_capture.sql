@@ -21,13 +21,10 @@ create table capture_segment (
 );
 create index capture_segment_time_idx on capture_segment (model, min_event_time);
 
--- The values of a moved row are in `segment`. The rest stays, so that a message that comes again is known and a late label
--- finds its row. No foreign key: a file may be deleted by retention a little before the last of its rows.
-alter table captured_row alter column features drop not null;
-alter table captured_row alter column outputs drop not null;
+-- The file of a moved row. Outputs and the features of segments stay here, by which windows are judged again when labels come;
+-- so do ids, so that a message that comes again is known. No foreign key: a file may be deleted by retention before the last of
+-- its rows.
 alter table captured_row add column segment bigint;
-alter table captured_row add constraint captured_row_place_check
-    check ((features is null) = (segment is not null) and (outputs is null) = (segment is not null));
 create index captured_row_staged_idx on captured_row (model, event_time, row_id) where segment is null;
 create index captured_row_waiting_idx on captured_row (model, created_at) where segment is null;
 

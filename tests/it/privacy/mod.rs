@@ -347,7 +347,9 @@ async fn planted_secrets_are_found_nowhere() {
     // The same rows once they are in files, in words, as what files hold is compressed.
     sidecar.cli(&["capture", "seal", "-m", "m"]).await;
     places.push(("files of captured rows".to_owned(), in_files(&sidecar.pool, sidecar.folder.path()).await));
-    places.extend(database(&sidecar.pool).await.into_iter().filter(|(name, _)| name.starts_with("capture_segment")));
+    places.extend(
+        database(&sidecar.pool).await.into_iter().filter(|(name, _)| name.starts_with("capture_segment")),
+    );
     places.extend(files(sidecar.folder.path()).into_iter().filter(|(name, _)| name.ends_with(".parquet")));
     let found = planted.found_in(&places);
     assert!(found.is_empty(), "{} secrets were kept:\n{}", found.len(), found.join("\n"));
