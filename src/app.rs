@@ -354,6 +354,7 @@ impl App {
     /// # Errors
     ///
     /// The first task that fails or ends early.
+    #[expect(clippy::too_many_lines, reason = "it is a list of what runs, in the order in which it ends")]
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
             database,

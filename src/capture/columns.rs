@@ -132,7 +132,9 @@ impl Filling {
 
     /// The column of `rows` rows; its parts in a fixed order.
     pub(super) fn finish(mut self, name: Name, rows: usize) -> RowColumn {
-        self.parts.iter_mut().for_each(|part| fill(&mut part.typed, rows));
+        for part in &mut self.parts {
+            fill(&mut part.typed, rows);
+        }
         self.parts.sort_by_key(|part| part.holds);
         RowColumn { name, rows, parts: self.parts }
     }
@@ -148,7 +150,11 @@ fn fill(typed: &mut Typed, rows: usize) {
     match &mut typed.cells {
         Cells::Numbers(values) => values.resize(rows, f64::NAN),
         Cells::Truths(values) => values.resize(rows, false),
-        Cells::Texts(values) => (held..rows).for_each(|_| values.push("")),
+        Cells::Texts(values) => {
+            for _ in held..rows {
+                values.push("");
+            }
+        }
         Cells::Integers(values) | Cells::Times(values) => values.resize(rows, 0),
     }
 }
@@ -170,7 +176,9 @@ mod tests {
             Value::Missing,
         ];
         let mut filling = Filling::default();
-        given.iter().enumerate().for_each(|(row, value)| filling.set(row, value));
+        for (row, value) in given.iter().enumerate() {
+            filling.set(row, value);
+        }
         let column = filling.finish("x".into(), given.len());
         let found: Vec<String> = column.values().map(|value| format!("{value:?}")).collect();
         assert_eq!(found, given.map(|value| format!("{value:?}")));

@@ -86,7 +86,9 @@ pub fn check_url(url: &str) -> Result<Scheme, CaptureError> {
 
 /// The stores that were opened, by scheme and bucket.
 #[derive(Debug, Clone, Default)]
-struct Stores(Arc<Mutex<HashMap<(Scheme, String), Arc<dyn ObjectStore>>>>);
+struct Stores(Arc<Mutex<ByBucket>>);
+
+type ByBucket = HashMap<(Scheme, String), Arc<dyn ObjectStore>>;
 
 impl Stores {
     fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), CaptureError> {

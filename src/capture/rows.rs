@@ -61,7 +61,9 @@ impl Rows {
         self.times = kept.iter().map(|&row| self.times[row]).collect();
         let texts = |texts: &Texts| {
             let mut picked = Texts::default();
-            kept.iter().for_each(|&row| picked.push(texts.get(row)));
+            for &row in &kept {
+                picked.push(texts.get(row));
+            }
             picked
         };
         (self.ids, self.model_versions) = (texts(&self.ids), texts(&self.model_versions));

@@ -29,7 +29,7 @@ use crate::yaml::hint;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Build a baseline from reference data, write it, register it and make it active
-    Build(Build),
+    Build(Box<Build>),
     /// Merge parts that `build --part` wrote into one baseline, write it, register it and make it active
     Merge(Merge),
     /// List the registered baselines of a model

@@ -111,11 +111,13 @@ impl Typed {
                 Cells::Times(whole(series.datetime()?.physical(), missing.as_deref()))
             }
             DataType::Boolean => {
-                Cells::Truths(series.bool()?.iter().map(|value| value.unwrap_or_default()).collect())
+                Cells::Truths(series.bool()?.iter().map(Option::unwrap_or_default).collect())
             }
             DataType::String => {
                 let mut texts = Texts::default();
-                series.str()?.iter().for_each(|value| texts.push(value.unwrap_or_default()));
+                for value in series.str()?.iter() {
+                    texts.push(value.unwrap_or_default());
+                }
                 Cells::Texts(texts)
             }
             other => {

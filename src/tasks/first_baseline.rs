@@ -80,7 +80,9 @@ impl Gathered {
                 held[at].values.resize(before, Value::Missing);
                 held[at].values.extend(rows.places().map(|place| column.value(place)));
             }
-            held.iter_mut().for_each(|column| column.values.resize(before + rows.len(), Value::Missing));
+            for column in held.iter_mut() {
+                column.values.resize(before + rows.len(), Value::Missing);
+            }
         }
     }
 }

@@ -102,7 +102,9 @@ impl Captured {
             values.resize(before, Value::Missing);
             values.extend(rows.places().map(|place| column.value(place)));
         }
-        self.columns.iter_mut().for_each(|column| column.values.resize(after, Value::Missing));
+        for column in &mut self.columns {
+            column.values.resize(after, Value::Missing);
+        }
     }
 
     /// By event time and id; columns by name.

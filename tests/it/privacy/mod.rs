@@ -245,10 +245,14 @@ async fn in_files(pool: &PgPool, folder: &Path) -> Vec<u8> {
     let mut reader = Reader::open(pool, &place, &model, Filter::default()).await.unwrap();
     let mut words = String::new();
     while let Some(rows) = reader.next().await.unwrap() {
-        rows.ids.iter().chain(rows.model_versions.iter()).for_each(|text| words += &format!("{text}\n"));
+        for text in rows.ids.iter().chain(rows.model_versions.iter()) {
+            words.extend([text, "\n"]);
+        }
         for column in rows.features.iter().chain(&rows.outputs) {
-            words += &format!("{}\n", column.name);
-            column.values().for_each(|value| words += &format!("{value:?}\n"));
+            words.extend([column.name.as_str(), "\n"]);
+            for value in column.values() {
+                words.extend([format!("{value:?}"), "\n".to_owned()]);
+            }
         }
     }
     words.into_bytes()
