@@ -31,13 +31,11 @@ pub(crate) struct Captured {
 
 /// Where files of captured rows are written.
 fn place(spec: &TrainingSpec) -> Result<Place, CaptureError> {
-    match &spec.capture {
-        Some(url) => Place::open(url),
-        None => {
-            let artifacts = Path::new(&spec.artifacts);
-            Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
-        }
+    if let Some(url) = &spec.capture {
+        return Place::open(url);
     }
+    let artifacts = Path::new(&spec.artifacts);
+    Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
 }
 
 /// The newest captured rows, oldest first.
