@@ -15,7 +15,7 @@ SOURCES = ["src/config/*.rs", "src/retrain/spec/*.rs", "src/decode/format.rs", "
            "src/privacy/*.rs", "src/retrain/pipeline/calendar.rs", "src/retrain/pipeline/step.rs", "src/profile/mod.rs", "src/profile/segments.rs"]
 SIMPLE = {
     "bool": "`true` or `false`", "String": "text", "PathBuf": "path", "SocketAddr": "address with port", "Span": "span of time",
-    "ByteSize": "size", "Share": "share in (0, 1]", "f64": "number", "f32": "number", "FalseAlarms": "`N per TIME`", "Limit": "`N per TIME`",
+    "ByteSize": "size", "Share": "share in (0, 1]", "f64": "number", "f32": "number", "FalseAlarms": "`N per TIME`", "AfterTraffic": "`after TIME`", "StoreUrl": "URL", "Limit": "`N per TIME`",
     "ModelName": "name", "SourceName": "name", "BrokerUrl": "URL", "Pointer": "JSON pointer", "NameList": "list of texts",
     "Columns": "`auto`, or a JSON pointer for each column", "Node": "see [rules/README.md](../rules/README.md)",
     "NonZeroUsize": "number", "Protocol": "a word", "Name": "text", "Duration": "span of time", "MaskRule": "", "SocketPath": "path",

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
+use crate::capture::Place;
 use crate::config::{ModelSettings, Settings};
 use crate::expectations::{ByModel, Expectations};
 use crate::http::{self, ApiError, AppState, Auth, Explain, Feed, SinkState, Tokens};
@@ -29,8 +30,9 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, ExplainError, Faults, Gauges, Grouping, Ingestion, KeepAlive,
-    Labels, Notifier, Performance, Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
+    self, Canary, Capture, CatalogTask, Evaluator, ExplainError, Faults, FirstBaseline, Gauges, Grouping,
+    Ingestion, KeepAlive, Labels, Notifier, Performance, Recorder, Retention, RuleReload, RunTraces,
+    SelfWatch, Watch,
 };
 use crate::traces::{Exporter, Tracer};
 
@@ -213,6 +215,7 @@ pub struct App {
     admin: TcpListener,
     admin_address: SocketAddr,
     sink: Option<(TcpListener, Tokens)>,
+    place: Place,
 }
 
 /// Binds the sink's own port, if there is to be one, and reads who may post to it.
@@ -281,6 +284,7 @@ impl App {
             .with_context(|| format!("failed to listen on {} (`listen.admin`)", settings.listen.admin))?;
         let admin_address = admin.local_addr()?;
         let sink = bind_sink(&settings).await?;
+        let place = tasks::capture_place(&settings).context("`capture.store` cannot be used")?;
         let (ingest, waiting) =
             Ingest::bounded(settings.sink.waiting_messages, settings.sink.waiting_bytes.0, &metrics);
         let context = SourceContext { ingest: ingest.clone(), metrics: metrics.clone(), now };
@@ -306,6 +310,7 @@ impl App {
             admin,
             admin_address,
             sink,
+            place,
         })
     }
 
@@ -349,6 +354,7 @@ impl App {
     /// # Errors
     ///
     /// The first task that fails or ends early.
+    #[expect(clippy::too_many_lines, reason = "it is a list of what runs, in the order in which it ends")]
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
             database,
@@ -368,6 +374,7 @@ impl App {
             admin,
             admin_address,
             sink,
+            place,
             ..
         } = self;
         let pool = database.pool.clone();
@@ -377,8 +384,12 @@ impl App {
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
         let labels = Arc::new(tasks::label_rules(&settings, |model| Policy::clone(policies.of(model))));
-        let (catalog, catalog_receiver) =
-            CatalogTask::new(pool.clone(), Arc::clone(&settings), Arc::clone(&expectations), policies);
+        let (catalog, catalog_receiver) = CatalogTask::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&expectations),
+            Arc::clone(&policies),
+        );
         let ingestion = Ingestion::new(
             pool.clone(),
             waiting,
@@ -434,6 +445,24 @@ impl App {
         tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let capture = Capture::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            place.clone(),
+            metrics.capture.clone(),
+            faults.clone(),
+            now,
+        );
+        tasks.spawn(capture.run(shutdown.clone()));
+        let first = FirstBaseline::new(
+            pool.clone(),
+            Arc::clone(&settings),
+            policies,
+            place,
+            metrics.capture.clone(),
+            now,
+        );
+        tasks.spawn(first.run(shutdown.clone()));
         if let Some(exporter) = exporter {
             tasks.spawn(exporter.run(shutdown.clone()));
         }

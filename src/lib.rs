@@ -34,6 +34,8 @@ pub mod traces;
 pub mod store;
 #[cfg(feature = "store")]
 pub mod frames;
+#[cfg(feature = "store")]
+pub mod capture;
 #[cfg(feature = "server")]
 pub mod notify;
 #[cfg(feature = "server")]

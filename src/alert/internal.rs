@@ -28,18 +28,21 @@ pub enum Fault {
     MessagesGivenUp,
     /// Counts were dropped because the database was away for too long.
     StoreBehind,
+    /// Captured rows cannot be moved into files: the store is away or full.
+    CaptureFailed,
     /// A known shift was not seen, calm was taken for drift, or a message on trial did not arrive.
     CanaryFailed,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RulesReloadFailed,
         Self::WindowsNotJudged,
         Self::MessagesLate,
         Self::MessagesGivenUp,
         Self::StoreBehind,
+        Self::CaptureFailed,
         Self::CanaryFailed,
     ];
 
@@ -51,6 +54,7 @@ impl Fault {
             Self::MessagesLate => "MessagesLate",
             Self::MessagesGivenUp => "MessagesGivenUp",
             Self::StoreBehind => "StoreBehind",
+            Self::CaptureFailed => "CaptureFailed",
             Self::CanaryFailed => "CanaryFailed",
         }
     }
@@ -72,6 +76,7 @@ impl Fault {
             Self::StoreBehind => {
                 "counts of predictions were lost, because the database was away for too long"
             }
+            Self::CaptureFailed => "captured rows are not moved into files, and fill the database meanwhile",
             Self::CanaryFailed => "the trial of the watch failed: drift may pass unseen or untold",
         }
     }
@@ -90,6 +95,9 @@ impl Fault {
             Self::StoreBehind => {
                 "See whether the database answers and keeps up; lost minutes do not come back"
             }
+            Self::CaptureFailed => {
+                "See whether the place in `capture.store` has room and answers; the rows wait and are moved then"
+            }
             Self::CanaryFailed => "Look for \"canary\" in the log of the sidecar",
         }
     }
@@ -100,6 +108,7 @@ impl Fault {
             Self::RulesReloadFailed | Self::StoreBehind | Self::MessagesLate | Self::MessagesGivenUp => {
                 "driftline check"
             }
+            Self::CaptureFailed => "driftline capture status",
             Self::WindowsNotJudged | Self::CanaryFailed => "driftline drift list",
         }
     }
@@ -107,7 +116,9 @@ impl Fault {
     /// `severity` of its alert.
     pub fn severity(self) -> &'static str {
         match self {
-            Self::RulesReloadFailed | Self::StoreBehind | Self::MessagesGivenUp => "warning",
+            Self::RulesReloadFailed | Self::StoreBehind | Self::MessagesGivenUp | Self::CaptureFailed => {
+                "warning"
+            }
             Self::WindowsNotJudged | Self::MessagesLate | Self::CanaryFailed => "critical",
         }
     }

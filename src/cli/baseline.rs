@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table as TextTable, presets};
 use serde_json::json;
 
 use super::ExitStatus;
+use super::baseline_traffic::from_traffic;
 use crate::app;
 use crate::baseline::{
     self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, Part, PartError, Season, SegmentSources,
@@ -28,7 +29,7 @@ use crate::yaml::hint;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Build a baseline from reference data, write it, register it and make it active
-    Build(Build),
+    Build(Box<Build>),
     /// Merge parts that `build --part` wrote into one baseline, write it, register it and make it active
     Merge(Merge),
     /// List the registered baselines of a model
@@ -72,16 +73,22 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Build {
     /// Reference data: .parquet, .csv, .jsonl
-    data: PathBuf,
+    #[arg(required_unless_present = "from_traffic", conflicts_with = "from_traffic")]
+    data: Option<PathBuf>,
+    /// Build from the rows that were captured in this time up to now, instead of from data: `7d`. Privacy has been applied to
+    /// them; columns without any value are left out
+    #[arg(long, value_name = "SPAN", value_parser = parse_span,
+        conflicts_with_all = ["output", "kind", "time", "window", "season", "segments", "part"])]
+    pub(super) from_traffic: Option<Span>,
     /// The model that the data belong to
     #[arg(short, long)]
-    model: ModelName,
+    pub(super) model: ModelName,
     /// Columns that the model puts out (repeat or separate by commas); all others are inputs
     #[arg(long, value_delimiter = ',')]
     output: Vec<String>,
     /// Columns to leave out, such as ids and the target
     #[arg(long, value_delimiter = ',')]
-    exclude: Vec<String>,
+    pub(super) exclude: Vec<String>,
     /// Kind of a column where the inferred one is wrong: `season=categorical`
     #[arg(long, value_delimiter = ',', value_parser = parse_kind)]
     kind: Vec<(String, FeatureKind)>,
@@ -108,19 +115,19 @@ pub(super) struct Build {
     top_categories: u16,
     /// Folder to write `<model>/<version>.json` to; by default `baselines_dir` of the settings
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Write these rows as a part to this file, for `merge`, instead of a baseline
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     part: Option<PathBuf>,
     /// Do not learn how numeric and boolean inputs move together (no `pca_error`); parts never do
     #[arg(long)]
-    no_joint: bool,
+    pub(super) no_joint: bool,
     /// Only write the file; do not touch the database
     #[arg(long)]
-    no_register: bool,
+    pub(super) no_register: bool,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -203,7 +210,8 @@ pub(super) async fn run(
 
 async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
     let configured = settings.model(&arguments.model);
-    let mut table = frames::read_table(&arguments.data, None)?;
+    let Some(data) = &arguments.data else { return from_traffic(arguments, settings, out).await };
+    let mut table = frames::read_table(data, None)?;
     let named = arguments.output.iter().chain(&arguments.exclude).chain(&arguments.time);
     for name in named.chain(&arguments.segmented.segments) {
         table.column(name)?;
@@ -247,8 +255,7 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
                 })
         })
         .collect();
-    let source =
-        arguments.data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let source = data.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let season = arguments.season.or(configured.map(|model| model.season)).unwrap_or_default();
     let cycle = Cycle::new(season, window.0);
     if cycle.is_none() && season != Season::None && arguments.time.is_some() {
@@ -258,15 +265,10 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     let options = BuildOptions {
         model: arguments.model.clone(),
         source,
-        cut: CutOptions {
-            grid_cells: arguments.grid_cells.into(),
-            psi_bins: arguments.psi_bins.into(),
-            top_categories: arguments.top_categories.into(),
-            ..CutOptions::default()
-        },
+        cut: arguments.cut(),
         joint: !arguments.no_joint,
     };
-    let context = || format!("`{}`", arguments.data.display());
+    let context = || format!("`{}`", data.display());
     if let Some(path) = &arguments.part {
         let part = baseline::build_part(&columns, blocks, options).with_context(context)?;
         write_whole(path, &part.to_json()?)?;
@@ -294,6 +296,17 @@ async fn build(arguments: &Build, settings: &Settings, out: &mut impl Write) -> 
     Ok(())
 }
 
+impl Build {
+    pub(super) fn cut(&self) -> CutOptions {
+        CutOptions {
+            grid_cells: self.grid_cells.into(),
+            psi_bins: self.psi_bins.into(),
+            top_categories: self.top_categories.into(),
+            ..CutOptions::default()
+        }
+    }
+}
+
 /// The columns to segment by: those of the arguments, else those of the settings.
 fn segment_columns<'t>(
     arguments: &Build,
@@ -312,7 +325,7 @@ fn segment_columns<'t>(
     }
     let find = |name: &String| {
         let column = table.columns.iter().find(|column| column.name == *name).with_context(|| {
-            let (data, model) = (arguments.data.display(), &arguments.model);
+            let (data, model) = (table.path.display(), &arguments.model);
             let near = hint(name, table.columns.iter().map(|column| column.name.as_str()));
             format!(
                 "`{data}` has no column `{name}` to segment model `{model}` by, or `privacy` drops it{near}; \
@@ -344,7 +357,7 @@ async fn merge(arguments: &Merge, settings: &Settings, out: &mut impl Write) -> 
 }
 
 /// Writes, registers and prints a baseline.
-async fn finish(
+pub(super) async fn finish(
     built: &Baseline,
     folder: &Path,
     no_register: bool,
@@ -408,9 +421,10 @@ async fn list(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let database = app::open_database(settings).await?;
-    store::model::active_baseline(&database.pool, model).await?;
     let baselines = store::baseline::list(&database.pool, model).await?;
+    let note = super::capture::without_baseline(&database.pool, model).await;
     database.close().await?;
+    let note = note?;
     if json {
         let rows: Vec<_> = baselines
             .iter()
@@ -432,6 +446,9 @@ async fn list(
         ]);
     }
     writeln!(out, "{table}")?;
+    if let Some(note) = note {
+        writeln!(out, "{note}")?;
+    }
     Ok(())
 }
 

@@ -66,6 +66,9 @@ pub(super) async fn run(
                 writeln!(out, "{}", json!({ "reports": rows }))?;
             } else {
                 print_list(&reports, out)?;
+                if let Some(note) = super::capture::without_baseline(db, &model).await? {
+                    writeln!(out, "{note}")?;
+                }
             }
             let drifted = reports.first().is_some_and(|(_, report)| {
                 report.verdict == Verdict::Drift || report.drifted_segments().next().is_some()

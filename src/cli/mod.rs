@@ -11,6 +11,8 @@ use crate::config::Settings;
 
 mod alerts;
 mod baseline;
+mod baseline_traffic;
+mod capture;
 mod check;
 mod compare;
 mod demo;
@@ -93,6 +95,9 @@ enum Command {
     /// List and test receivers, and have messages tried again
     #[command(subcommand)]
     Receivers(receivers::Command),
+    /// Show, check and move captured rows
+    #[command(subcommand)]
+    Capture(capture::Command),
     /// Import delayed labels
     #[command(subcommand)]
     Labels(labels::Command),
@@ -139,6 +144,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Alerts(command) => alerts::run(command, load_settings(config)?, out).await,
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
+        Command::Capture(command) => capture::run(command, load_settings(config)?, out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Performance(command) => {
             let settings = load_settings(config)?;

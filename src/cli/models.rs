@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use super::retrain::{COMMAND_LINE, plain_table};
 use crate::alert::Word;
 use crate::model::ModelName;
+use crate::store;
 use crate::store::model_version::{self, ModelVersion};
 use crate::store::operation::{self, Promotion};
 
@@ -133,6 +134,14 @@ async fn list(pool: &PgPool, model: Option<&ModelName>, json: bool, out: &mut im
         ]);
     }
     writeln!(out, "{table}")?;
+    for (name, baseline) in store::model::list(pool).await? {
+        if baseline.is_none()
+            && model.is_none_or(|model| *model == name)
+            && let Some(note) = super::capture::without_baseline(pool, &name).await?
+        {
+            writeln!(out, "{note}")?;
+        }
+    }
     Ok(())
 }
 

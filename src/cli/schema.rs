@@ -17,6 +17,7 @@ use super::ExitStatus;
 use super::baseline::parse_span;
 use super::run::stop_signal;
 use crate::app;
+use crate::capture;
 use crate::config::{ModelSettings, Settings, Span, Tap};
 use crate::decode::Naming;
 use crate::metrics::Metrics;
@@ -143,7 +144,8 @@ async fn ask(upstream: &str, model: &ModelName) -> Vec<Declared> {
 /// Learns from the rows that a sidecar has kept; privacy was applied to them before.
 async fn from_database(settings: &Settings, arguments: &Learn) -> anyhow::Result<Learned> {
     let database = app::open_database(settings).await?;
-    let rows = captured::newest(&database.pool, &arguments.model, arguments.predictions).await;
+    let place = tasks::capture_place(settings)?;
+    let rows = capture::newest(&database.pool, &place, &arguments.model, arguments.predictions).await;
     database.close().await?;
     let rows = rows?;
     if rows.is_empty() {

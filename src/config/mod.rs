@@ -15,7 +15,9 @@ use crate::yaml::Node;
 
 mod admin;
 mod canary;
+mod capture;
 mod format;
+mod from_traffic;
 mod labels;
 mod metrics;
 mod model;
@@ -30,6 +32,8 @@ mod units;
 
 pub use admin::Admin;
 pub use canary::Canary;
+pub use capture::{Capture, StoreUrl};
+pub use from_traffic::AfterTraffic;
 pub use labels::Labels;
 pub use metrics::ExportedMetrics;
 pub use model::{ModelSettings, Training};
@@ -129,6 +133,8 @@ pub struct Settings {
     pub routing: Routing,
     /// How long stored things are kept.
     pub retention: Retention,
+    /// Where captured rows go that have waited in the database.
+    pub capture: Capture,
     /// What is exported to Prometheus.
     pub metrics: ExportedMetrics,
     /// Where traces go; off without an endpoint.
@@ -157,6 +163,7 @@ impl Default for Settings {
             maintenance: None,
             routing: Routing::default(),
             retention: Retention::default(),
+            capture: Capture::default(),
             metrics: ExportedMetrics::default(),
             traces: Traces::default(),
         }
@@ -330,6 +337,11 @@ impl Settings {
         }
     }
 
+    /// How long captured rows and labels are kept.
+    pub fn captured_retention(&self) -> Span {
+        self.capture.retention.unwrap_or(self.retention.captured)
+    }
+
     /// The settings of `model`, if it is monitored.
     pub fn model(&self, model: &ModelName) -> Option<&ModelSettings> {
         self.models.iter().find(|settings| settings.name == *model)
@@ -345,6 +357,7 @@ impl Settings {
             problems.push("`database.password_file` is of no use without `database.url`".to_owned());
         }
         problems.extend(self.tap.contradictions(|name| self.model(name).is_some()));
+        problems.extend(self.capture.contradictions());
         for (index, model) in self.models.iter().enumerate() {
             let name = &model.name;
             if *name == ModelName::own() {

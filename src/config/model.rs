@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{FalseAlarms, Labels, Performance, Privacy, Span};
+use super::{AfterTraffic, FalseAlarms, Labels, Performance, Privacy, Span};
 use crate::baseline::Season;
 use crate::decode::Format;
 use crate::drift::Correction;
@@ -88,6 +88,9 @@ pub struct ModelSettings {
     /// What of this model is dropped, hashed or masked, beside what is said for all.
     #[serde(default)]
     pub privacy: Option<Privacy>,
+    /// `after 7d`: without a baseline, have one built from the predictions of that time. Absent: a person builds one.
+    #[serde(default)]
+    pub baseline: Option<AfterTraffic>,
     /// How the model is retrained; absent: never.
     #[serde(default)]
     pub training: Option<Training>,

@@ -55,7 +55,8 @@ impl Texts {
         self.ends.is_empty()
     }
 
-    pub(super) fn push(&mut self, text: &str) {
+    /// Adds a text.
+    pub fn push(&mut self, text: &str) {
         self.text.push_str(text);
         self.ends.push(self.text.len());
     }

@@ -13,6 +13,7 @@ mod private;
 mod rows;
 mod source;
 mod table;
+mod typed;
 
 pub use chunk::{Chunk, State, Texts, Values, Want};
 pub use error::FrameError;
@@ -20,5 +21,6 @@ pub use guard::is_decoding;
 pub use newest::read_newest;
 pub use source::{Holds, Pace, Reading, Sink, Source, SourceColumn, Told, in_parallel};
 pub use table::{Table, read_table, read_tables};
+pub use typed::{Cells, Typed, read_typed, said_of_columns, write_typed};
 
 pub use crate::model::parse_time;

@@ -57,8 +57,13 @@ async fn summary(app: &AppState, name: &ModelName, baseline: Option<String>) -> 
             "window_start": report.window_start, "window_end": report.window_end,
         })
     });
+    // Until there is a baseline, this is all that can be said of its traffic.
+    let captured = match baseline {
+        Some(_) => None,
+        None => Some(store::captured::summary(&app.db, name).await?),
+    };
     Ok(json!({
-        "name": name, "baseline": baseline, "production": production.map(|version| version.version),
+        "name": name, "baseline": baseline, "captured": captured, "production": production.map(|version| version.version),
         "monitored": app.monitored.contains(name), "newest_report": newest,
     }))
 }

@@ -10,6 +10,7 @@ mod declare;
 mod shown;
 mod ranking;
 mod arriving;
+mod captured;
 mod judged;
 mod performance;
 mod tap;
@@ -20,6 +21,7 @@ mod reference;
 use self::declare::Declare;
 
 pub use self::arriving::{IngestMetrics, LabelMetrics, SourceMetrics};
+pub use self::captured::CaptureMetrics;
 pub use self::declare::{Declared, Kind};
 pub use self::judged::{AlertMetrics, DriftMetrics, TrafficMetrics};
 pub use self::performance::PerformanceMetrics;
@@ -63,6 +65,8 @@ pub struct Metrics {
     pub performance: PerformanceMetrics,
     /// What came from brokers and files.
     pub source: SourceMetrics,
+    /// What is kept of captured rows.
+    pub capture: CaptureMetrics,
     /// Whether the watch itself works.
     pub watch: Arc<WatchMetrics>,
     /// What became of spans.
@@ -101,6 +105,7 @@ impl Metrics {
         let model = RegistryMetrics::declare(declare.about("What a model rests on"))?;
         let watch = Arc::new(WatchMetrics::declare(declare.about("Whether the watch itself works"))?);
         let traces = TraceMetrics::declare(declare.about("Traces"))?;
+        let capture = CaptureMetrics::declare(declare.about("Captured rows"))?;
         let build = declare.about("The process").add(IntGaugeVec::new(
             Opts::new("driftline_build_info", "Always 1; the label tells what runs"),
             &["version"],
@@ -122,6 +127,7 @@ impl Metrics {
             labels,
             performance,
             source,
+            capture,
             watch,
             traces,
         })

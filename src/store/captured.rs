@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use serde_json::{Map, Value as Json};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
 use sqlx::types::Json as Jsonb;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
@@ -46,44 +47,39 @@ pub struct CapturedRow {
     pub ids: Option<Arc<ExchangeIds>>,
 }
 
-/// A captured row with its label.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabelledRow {
-    /// Identifies the row.
-    pub row_id: String,
-    /// When the prediction happened.
-    pub event_time: DateTime<Utc>,
-    /// Feature values by name.
-    pub features: Json,
-    /// The label: a scalar, or an object that holds the target by name.
-    pub label: Json,
-}
-
-/// Row `row` of `columns` by name. JSON has no NaN and no infinity, so those become null, as do values that are
-/// not scalars.
+/// Row `row` of `columns` by name, each value as [`stored`].
 pub fn row(columns: &[Column], row: usize) -> Map<String, Json> {
-    columns
-        .iter()
-        .map(|column| {
-            let value = match column.values.get(row) {
-                Some(Value::Number(number)) => Json::from(*number),
-                Some(Value::Bool(truth)) => Json::from(*truth),
-                Some(Value::Text(text)) => Json::from(text.replace('\0', "\u{fffd}")),
-                Some(Value::Missing | Value::Opaque) | None => Json::Null,
-            };
-            (column.name.to_string(), value)
-        })
-        .collect()
+    let value = |column: &Column| column.values.get(row).map_or(Json::Null, stored);
+    columns.iter().map(|column| (column.name.to_string(), value(column))).collect()
 }
 
-/// What a stored value says; the other direction of [`row`].
+/// A value as the database holds it: JSON has no NaN and no infinity, and its numbers in a database no zero below zero, so
+/// that these are `{"number": "NaN"}`; what is no scalar is `{"opaque": null}`. NUL becomes U+FFFD.
+pub fn stored(value: &Value) -> Json {
+    match value {
+        Value::Missing => Json::Null,
+        Value::Number(number) if number.is_finite() && (*number != 0.0 || number.is_sign_positive()) => {
+            Json::from(*number)
+        }
+        Value::Number(number) => json!({ "number": number.to_string() }),
+        Value::Bool(truth) => Json::from(*truth),
+        Value::Text(text) => Json::from(text.replace('\0', "\u{fffd}")),
+        Value::Opaque => json!({ "opaque": null }),
+    }
+}
+
+/// What a stored value says; the other direction of [`stored`].
 pub fn value(stored: &Json) -> Value {
     match stored {
         Json::Null => Value::Missing,
         Json::Bool(truth) => Value::Bool(*truth),
         Json::Number(number) => number.as_f64().map_or(Value::Opaque, Value::Number),
         Json::String(text) => Value::Text(text.clone()),
-        Json::Array(_) | Json::Object(_) => Value::Opaque,
+        Json::Object(members) => match members.get("number").and_then(Json::as_str) {
+            Some(text) if members.len() == 1 => text.parse().map_or(Value::Opaque, Value::Number),
+            _ => Value::Opaque,
+        },
+        Json::Array(_) => Value::Opaque,
     }
 }
 
@@ -165,35 +161,6 @@ async fn insert_aliases(
     Ok(())
 }
 
-/// The newest `limit` labelled rows, oldest first, ordered by event time and row id.
-///
-/// # Errors
-///
-/// [`StoreError::Database`] when the query fails.
-pub async fn labelled(
-    db: impl PgExecutor<'_>,
-    model: &ModelName,
-    limit: Option<u64>,
-) -> Result<Vec<LabelledRow>, StoreError> {
-    let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    let mut rows: Vec<(String, DateTime<Utc>, Json, Json)> = sqlx::query_as(
-        "select row_id, c.event_time, c.features, l.value
-         from captured_row c join label l using (model, row_id)
-         where model = $1
-         order by c.event_time desc, row_id desc
-         limit $2",
-    )
-    .bind(model.as_str())
-    .bind(limit)
-    .fetch_all(db)
-    .await?;
-    rows.reverse();
-    Ok(rows
-        .into_iter()
-        .map(|(row_id, event_time, features, label)| LabelledRow { row_id, event_time, features, label })
-        .collect())
-}
-
 /// The newest `limit` captured rows of `model`, oldest first.
 ///
 /// # Errors
@@ -207,7 +174,7 @@ pub async fn newest(
     type Row = (String, DateTime<Utc>, String, Jsonb<Map<String, Json>>, Jsonb<Map<String, Json>>);
     let mut rows: Vec<Row> = sqlx::query_as(
         "select row_id, event_time, model_version, features, outputs from captured_row
-         where model = $1 order by event_time desc, row_id desc limit $2",
+         where model = $1 and segment is null order by event_time desc, row_id desc limit $2",
     )
     .bind(model.as_str())
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -224,6 +191,50 @@ pub async fn newest(
         ids: None,
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// How many rows of a model are captured, and from when to when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Captured {
+    /// The rows, in the database and in files.
+    pub rows: u64,
+    /// Event time of the first.
+    pub first: Option<DateTime<Utc>>,
+    /// Event time of the last.
+    pub last: Option<DateTime<Utc>>,
+}
+
+/// What is captured of `model`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn summary(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Captured, StoreError> {
+    between(db, model, DateTime::<Utc>::UNIX_EPOCH, DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(365_000))
+        .await
+}
+
+/// What is captured of `model` with an event time in `[from, until)`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn between(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Captured, StoreError> {
+    let (rows, first, last): (i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>) = sqlx::query_as(
+        "select count(*), min(event_time), max(event_time) from captured_row
+         where model = $1 and event_time >= $2 and event_time < $3",
+    )
+    .bind(model.as_str())
+    .bind(from)
+    .bind(until)
+    .fetch_one(db)
+    .await?;
+    Ok(Captured { rows: rows.unsigned_abs(), first, last })
 }
 
 /// Drops captured rows that were written before `before`, their further ids, and labels, found or not; returns how many.
@@ -259,14 +270,22 @@ mod tests {
     }
 
     #[test]
-    fn values_survive_but_for_what_json_lacks() {
+    fn values_survive() {
         let column = |value: Value| [Column { name: "x".into(), values: vec![value] }];
         let through = |v: Value| value(&row(&column(v), 0)["x"]);
-        for kept in [Value::Missing, Value::Number(0.1), Value::Bool(true), Value::Text("a".into())] {
-            assert_eq!(through(kept.clone()), kept);
+        for kept in [
+            Value::Missing,
+            Value::Number(0.1),
+            Value::Number(-0.0),
+            Value::Number(f64::INFINITY),
+            Value::Number(f64::NEG_INFINITY),
+            Value::Number(f64::NAN),
+            Value::Bool(true),
+            Value::Text("a".into()),
+            Value::Opaque,
+        ] {
+            assert_eq!(format!("{:?}", through(kept.clone())), format!("{kept:?}"));
         }
-        assert_eq!(through(Value::Number(f64::NAN)), Value::Missing);
-        assert_eq!(through(Value::Opaque), Value::Missing);
         assert_eq!(through(Value::Text("a\0b".into())), Value::Text("a\u{fffd}b".into()));
         assert_eq!(row(&column(Value::Missing), 9)["x"], Json::Null);
     }

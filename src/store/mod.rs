@@ -1,6 +1,8 @@
 //! Postgres: one module per table, migrations inside; every SQL statement of the project is here.
 
 pub mod captured;
+pub mod capture;
+pub mod capture_snapshot;
 pub mod label;
 pub mod snapshot;
 pub mod model_version;
@@ -220,6 +222,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
     (11, "performance", include_str!("migrations/0011_performance.sql")),
+    (12, "capture", include_str!("migrations/0012_capture.sql")),
     (14, "operations_and_tokens", include_str!("migrations/0014_operations_and_tokens.sql")),
     (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
     (16, "drift_series", include_str!("migrations/0016_drift_series.sql")),

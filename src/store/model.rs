@@ -3,6 +3,7 @@
 use sqlx::{PgConnection, PgExecutor};
 
 use super::StoreError;
+use crate::baseline::Baseline;
 use crate::model::ModelName;
 
 /// Registers `model` if it is not yet.
@@ -70,6 +71,30 @@ pub async fn activate_baseline(
         .execute(db)
         .await?;
     if outcome.rows_affected() == 0 { Err(StoreError::UnknownModel(model.clone())) } else { Ok(()) }
+}
+
+/// Registers `baseline` and makes it the active one, unless the model has one; whether it is now.
+///
+/// # Errors
+///
+/// [`StoreError::UnknownModel`]; [`StoreError::Database`].
+pub async fn activate_first(
+    transaction: &mut PgConnection,
+    model: &ModelName,
+    baseline: &Baseline,
+) -> Result<bool, StoreError> {
+    let (taken,): (bool,) =
+        sqlx::query_as("select active_baseline is not null from model where name = $1 for update")
+            .bind(model.as_str())
+            .fetch_optional(&mut *transaction)
+            .await?
+            .ok_or_else(|| StoreError::UnknownModel(model.clone()))?;
+    if taken {
+        return Ok(false);
+    }
+    super::baseline::insert(&mut *transaction, baseline).await?;
+    activate_baseline(transaction, model, baseline.version()).await?;
+    Ok(true)
 }
 
 /// Takes the right to judge `model` for the rest of the transaction; false when another process holds it.

@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub row_count: u64,
     /// Source, columns, first and last event time, split.
     pub manifest: Json,
+    /// The manifest of captured rows that they come from, by its hash.
+    pub capture: Option<String>,
 }
 
 /// Writes `snapshot` unless it is known.
@@ -29,13 +31,14 @@ pub async fn insert(
     snapshot: &Snapshot,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into snapshot (hash, model, row_count, manifest) values ($1, $2, $3, $4)
-         on conflict (hash) do nothing",
+        "insert into snapshot (hash, model, row_count, manifest, capture) values ($1, $2, $3, $4, $5)
+         on conflict (hash) do update set capture = coalesce(snapshot.capture, excluded.capture)",
     )
     .bind(&snapshot.hash)
     .bind(model.as_str())
     .bind(i64::try_from(snapshot.row_count).unwrap_or(i64::MAX))
     .bind(&snapshot.manifest)
+    .bind(&snapshot.capture)
     .execute(db)
     .await
     .map_err(|error| StoreError::for_model(model, error))?;

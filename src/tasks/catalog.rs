@@ -109,6 +109,10 @@ impl CatalogTask {
                 continue;
             };
             let entry = catalog.entry(model.name.clone()).or_default();
+            // Without a baseline rows can only be kept until there is one.
+            let rows = model.keeps_rows() || version.is_none();
+            changed |= entry.captures.rows != rows;
+            entry.captures.rows = rows;
             let held = entry.baseline.as_ref().map(|baseline| baseline.version());
             if let Some(version) = version
                 && held != Some(version.as_str())

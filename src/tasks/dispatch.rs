@@ -149,5 +149,6 @@ pub fn training_spec(settings: &Settings, model: &ModelSettings) -> Option<Train
         segments: (!model.segments.is_empty())
             .then(|| SegmentSpec { columns: model.segments.clone(), values: model.segment_values }),
         artifacts: artifacts.to_string_lossy().into_owned(),
+        capture: super::capture_place(settings).ok().map(|place| place.url().to_owned()),
     })
 }

@@ -1,11 +1,13 @@
 //! What runs all the time: recorder, ingestion, evaluator, performance, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
 
 mod canary;
+mod capture;
 mod catalog;
 mod dispatch;
 mod evaluator;
 mod explain;
 mod faults;
+mod first_baseline;
 mod gauges;
 pub mod grouping;
 mod ingest;
@@ -27,11 +29,13 @@ mod traffic;
 mod watch;
 
 pub use canary::{Canary, Trial};
+pub use capture::{Capture, capture_place};
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
 pub use explain::{ExplainError, explain};
 pub use faults::Faults;
+pub use first_baseline::{Built, FirstBaseline, FromTraffic, from_traffic};
 pub use gauges::Gauges;
 pub use grouping::Grouping;
 pub use ingest::Ingestion;

@@ -38,7 +38,7 @@ impl Retention {
             let before = |span: Span| (self.now)() - TimeDelta::from_std(span.0).unwrap_or(TimeDelta::MAX);
             let retention = &self.settings.retention;
             let parts = store::profile_part::expire(&self.db, before(retention.profiles)).await;
-            let rows = store::captured::expire(&self.db, before(retention.captured)).await;
+            let rows = store::captured::expire(&self.db, before(self.settings.captured_retention())).await;
             let sink = &self.settings.sink;
             let ids = store::ingested::expire(&self.db, before(sink.remember), sink.remember_keys).await;
             let events = store::alert_event::expire(&self.db, before(retention.history)).await;

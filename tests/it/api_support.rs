@@ -101,7 +101,12 @@ pub(crate) async fn train(pool: &PgPool, folder: &Path, parent: Option<i64>) -> 
         metrics: json!({}),
         parameters: json!({}),
         seed: 7,
-        snapshot: Snapshot { hash: format!("snapshot {run}"), row_count: 500, manifest: json!({}) },
+        snapshot: Snapshot {
+            hash: format!("snapshot {run}"),
+            row_count: 500,
+            manifest: json!({}),
+            capture: None,
+        },
         baseline,
         parent,
         build: json!({}),

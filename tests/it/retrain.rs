@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::baseline::{self, Baseline, BuildOptions, CutOptions, SourceColumn};
+use driftline::capture::{Filter, Place, Reader};
 use driftline::model::{Column, ModelName, Role, Value};
 use driftline::retrain::{ModelKind, RunReason, RunState, Source, Task, TrainingSpec};
 use driftline::store::captured::{self, CapturedRow};
@@ -75,7 +76,7 @@ fn registration(parent: Option<i64>, baseline: &str) -> Registration {
         metrics: json!({}),
         parameters: json!({}),
         seed: u64::MAX,
-        snapshot: Snapshot { hash: "s".into(), row_count: 3, manifest: json!({}) },
+        snapshot: Snapshot { hash: "s".into(), row_count: 3, manifest: json!({}), capture: None },
         baseline: baseline_named(baseline),
         parent,
         build: json!({}),
@@ -282,11 +283,14 @@ async fn the_later_label_wins_and_early_ones_wait_for_their_row() {
     assert_eq!(captured::insert(&mut db, &model, &rows).await.unwrap(), 2);
     assert_eq!(captured::insert(&mut db, &model, &rows).await.unwrap(), 0, "a retry is harmless");
     assert_eq!(label::count_since(&pool, &model, None).await.unwrap(), 2);
-    let labelled = captured::labelled(&pool, &model, None).await.unwrap();
-    let found: Vec<_> = labelled.iter().map(|row| (row.row_id.as_str(), row.label.clone())).collect();
-    assert_eq!(found, [("a", json!(1)), ("b", json!(0))], "equal times go by id");
-    assert_eq!(labelled[1].features, json!({"x": 0.1}));
-    assert_eq!(captured::labelled(&pool, &model, Some(1)).await.unwrap()[0].row_id, "b");
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::folder(folder.path()).unwrap();
+    let mut reader = Reader::open(&pool, &place, &model, Filter::default()).await.unwrap();
+    let read = reader.next().await.unwrap().unwrap();
+    assert_eq!(read.ids.iter().collect::<Vec<_>>(), ["a", "b"], "equal times go by id");
+    assert_eq!(read.labels, [Some(json!(1)), Some(json!(0))]);
+    assert_eq!(read.feature("x").unwrap().value(1), Value::Number(0.1));
+    assert!(reader.next().await.unwrap().is_none());
     let unknown = captured::insert(&mut db, &ModelName::parse("nobody").unwrap(), &rows).await;
     assert!(unknown.unwrap_err().to_string().contains("not registered"));
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use driftline::capture::CaptureError;
 use driftline::retrain::{RunState, Source, TrainingSpec};
 use driftline::store::training_run::{self, Claim, Heartbeat, RunError, TrainingRun};
-use driftline::store::{PgPool, StoreError, captured, model_version, training_log};
+use driftline::store::{PgPool, StoreError, model_version, training_log};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use tracing::{error, info, warn};
 
+use crate::captured;
 use crate::contest::{self, Incumbent};
 use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
@@ -131,16 +133,20 @@ impl Worker {
         let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
         journal.info(line);
         let rows = match spec.source {
-            Source::Captured => {
-                Rows::Labelled(captured::labelled(&self.pool, &spec.model, spec.max_rows).await?)
-            }
+            Source::Captured => Rows::Captured(Box::new(captured::take(&self.pool, &spec).await?)),
             Source::Query { .. } => Rows::Fetched(dataset::fetch(&spec).await?),
             Source::File { .. } => Rows::InFiles,
         };
+        if let Rows::Captured(captured) = &rows {
+            journal.info(format!(
+                "captured rows: snapshot {} of {} files, {} labelled rows",
+                captured.snapshot, captured.manifest["files"], captured.manifest["rows"]
+            ));
+        }
         let production = model_version::production(&self.pool, &spec.model).await?;
         let served = match spec.source {
             Source::Captured if production.is_some() => {
-                captured::newest(&self.pool, &spec.model, skew::ROWS).await?
+                captured::newest(&self.pool, &spec, skew::ROWS).await?
             }
             _ => Vec::new(),
         };
@@ -252,6 +258,15 @@ impl From<Halt> for Interrupted {
 impl From<StoreError> for Interrupted {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<CaptureError> for Interrupted {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::Database(error) => Self::Store(error),
+            error => Halt::Failed(format!("{:#}", anyhow::Error::from(error))).into(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 mod journal;
+mod captured;
 mod dataset;
 mod features;
 mod linear;

@@ -162,6 +162,9 @@ pub struct TrainingSpec {
     pub segments: Option<SegmentSpec>,
     /// Where artifacts are written: a folder that the sidecar and the worker share.
     pub artifacts: String,
+    /// Where files of captured rows are written; absent: `capture` beside the artifacts. They are read wherever they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<String>,
 }
 
 impl TrainingSpec {

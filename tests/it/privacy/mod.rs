@@ -15,6 +15,8 @@ use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
 use driftline::app;
 use driftline::baseline::Baseline;
+use driftline::capture::{Filter, Place, Reader};
+use driftline::model::ModelName;
 use driftline::profile;
 use driftline::store::PgPool;
 use hyper_util::client::legacy::Client;
@@ -232,6 +234,30 @@ fn addresses(folder: &Path) -> Option<(String, String)> {
     Some((format!("http://{proxy}"), format!("http://{}", line["admin"].as_str()?)))
 }
 
+/// What the files of captured rows hold.
+async fn in_files(pool: &PgPool, folder: &Path) -> Vec<u8> {
+    let left: i64 = sqlx::query_scalar("select count(*) from captured_row where segment is null")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "rows wait in the database");
+    let (place, model) = (Place::folder(folder).unwrap(), ModelName::parse("m").unwrap());
+    let mut reader = Reader::open(pool, &place, &model, Filter::default()).await.unwrap();
+    let mut words = String::new();
+    while let Some(rows) = reader.next().await.unwrap() {
+        for text in rows.ids.iter().chain(rows.model_versions.iter()) {
+            words.extend([text, "\n"]);
+        }
+        for column in rows.features.iter().chain(&rows.outputs) {
+            words.extend([column.name.as_str(), "\n"]);
+            for value in column.values() {
+                words.extend([format!("{value:?}"), "\n".to_owned()]);
+            }
+        }
+    }
+    words.into_bytes()
+}
+
 /// Every row of every table as text, with bytes as they are; profiles also in words, as what they hold is encoded.
 async fn database(pool: &PgPool) -> Vec<(String, Vec<u8>)> {
     let mut places = Vec::new();
@@ -321,7 +347,14 @@ async fn planted_secrets_are_found_nowhere() {
         (usize::try_from(rows).unwrap() >= kept).then_some(())
     })
     .await;
-    let places = sidecar.everything().await;
+    let mut places = sidecar.everything().await;
+    // The same rows once they are in files, in words, as what files hold is compressed.
+    sidecar.cli(&["capture", "seal", "-m", "m"]).await;
+    places.push(("files of captured rows".to_owned(), in_files(&sidecar.pool, sidecar.folder.path()).await));
+    places.extend(
+        database(&sidecar.pool).await.into_iter().filter(|(name, _)| name.starts_with("capture_segment")),
+    );
+    places.extend(files(sidecar.folder.path()).into_iter().filter(|(name, _)| name.ends_with(".parquet")));
     let found = planted.found_in(&places);
     assert!(found.is_empty(), "{} secrets were kept:\n{}", found.len(), found.join("\n"));
     // What is no secret is found, or nothing would have been looked at.
@@ -346,6 +379,10 @@ async fn planted_secrets_are_found_nowhere() {
         ("captured_row.outputs", "[phone]"),
         ("captured_row.row_id", "h1:"),
         ("captured_row.model_version", "[email]"),
+        ("files of captured rows", "canary"),
+        ("files of captured rows", "h1:"),
+        ("files of captured rows", "[email]"),
+        (".parquet", "PAR1"),
         ("profile_part in words", "canary"),
         ("baselines/m/", "canary"),
         ("baselines/m/", "h1:"),

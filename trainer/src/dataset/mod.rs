@@ -18,7 +18,7 @@ use driftline::retrain::artifact::hex;
 use driftline::retrain::pipeline::EVENT_TIME;
 use driftline::retrain::spec::FeatureSpec;
 use driftline::store::snapshot::Snapshot;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::leakage::check as check_leakage;
@@ -43,6 +43,8 @@ pub(crate) struct Dataset {
     pub(crate) weights: Vec<f64>,
     /// Which rows are for what.
     pub(crate) split: Split,
+    /// The snapshot that captured rows come from: its name under `hash`, and what it is made of.
+    pub(crate) capture: Option<Json>,
 }
 
 /// Rows before targets are read.
@@ -141,6 +143,7 @@ fn finish(spec: &TrainingSpec, raw: &Raw, journal: &Journal) -> Result<Dataset, 
         times: raw.times,
         weights,
         split,
+        capture: None,
     })
 }
 
@@ -192,17 +195,19 @@ impl Dataset {
     /// Name and content list of the rows.
     pub(crate) fn snapshot(&self, spec: &TrainingSpec) -> Snapshot {
         let time = |time: Option<&DateTime<Utc>>| time.map(DateTime::to_rfc3339);
-        Snapshot {
-            hash: self.hash(spec),
-            row_count: self.rows() as u64,
-            manifest: json!({
-                "source": spec.source,
-                "target": spec.target,
-                "features": self.features,
-                "first": time(self.times.iter().min()),
-                "last": time(self.times.iter().max()),
-            }),
+        let mut manifest = json!({
+            "source": spec.source,
+            "target": spec.target,
+            "features": self.features,
+            "first": time(self.times.iter().min()),
+            "last": time(self.times.iter().max()),
+        });
+        let capture = self.capture.as_ref();
+        if let Some(capture) = capture {
+            manifest["capture"] = capture.clone();
         }
+        let capture = capture.and_then(|capture| capture["hash"].as_str()).map(str::to_owned);
+        Snapshot { hash: self.hash(spec), row_count: self.rows() as u64, manifest, capture }
     }
 
     /// SHA-256 over a canonical encoding: model, task, target, names and kinds, then row by row the event time,

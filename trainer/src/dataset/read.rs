@@ -1,6 +1,5 @@
 //! Where rows come from: captured with their labels, files, or a query.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,11 +7,11 @@ use driftline::frames;
 use driftline::model::{Column, FeatureKind, Value, parse_time};
 use driftline::retrain::spec::FeatureSpec;
 use driftline::retrain::{Connection, Source, TrainingSpec};
-use driftline::store::captured::{self, LabelledRow};
-use driftline::store::query;
+use driftline::store::{captured, query};
 use serde_json::{Map, Value as Json};
 
 use super::{Dataset, Raw, finish};
+use crate::captured::Captured;
 use crate::journal::{Halt, Journal};
 
 /// Rows of a query, column by column in the order of their names.
@@ -42,7 +41,7 @@ impl Fetched {
 #[derive(Debug)]
 pub(crate) enum Rows {
     /// Captured ones.
-    Labelled(Vec<LabelledRow>),
+    Captured(Box<Captured>),
     /// Those of a query.
     Fetched(Fetched),
     /// None: they are in files.
@@ -72,38 +71,17 @@ pub(crate) async fn fetch(spec: &TrainingSpec) -> Result<Fetched, Halt> {
 /// The rows of a run, from wherever they are.
 pub(crate) fn build(spec: &TrainingSpec, rows: Rows, journal: &Journal) -> Result<Dataset, Halt> {
     match rows {
-        Rows::Labelled(rows) => from_labelled(spec, &rows, journal),
+        Rows::Captured(captured) => from_captured(spec, *captured, journal),
         Rows::Fetched(fetched) => from_fetched(spec, fetched, journal),
         Rows::InFiles => from_file(spec, journal),
     }
 }
 
 /// Takes captured rows with their labels, in the order given.
-fn from_labelled(spec: &TrainingSpec, rows: &[LabelledRow], journal: &Journal) -> Result<Dataset, Halt> {
-    let mut names: BTreeSet<&str> = BTreeSet::new();
-    for row in rows {
-        names.extend(row.features.as_object().into_iter().flat_map(Map::keys).map(String::as_str));
-    }
-    let columns = names
-        .into_iter()
-        .map(|name| {
-            let values = rows
-                .iter()
-                .map(|row| row.features.get(name).map_or(Value::Missing, captured::value))
-                .collect();
-            Column { name: name.into(), values }
-        })
-        .collect();
-    let targets = rows
-        .iter()
-        .map(|row| match &row.label {
-            Json::Object(fields) => fields.get(&spec.target).map_or(Value::Missing, captured::value),
-            scalar => captured::value(scalar),
-        })
-        .collect();
-    let times = rows.iter().map(|row| row.event_time).collect();
+fn from_captured(spec: &TrainingSpec, captured: Captured, journal: &Journal) -> Result<Dataset, Halt> {
+    let Captured { manifest, columns, targets, times, .. } = captured;
     let raw = arrange(spec, columns, targets, times, journal)?;
-    finish(spec, &raw, journal)
+    Ok(Dataset { capture: Some(manifest), ..finish(spec, &raw, journal)? })
 }
 
 /// Reads Parquet, CSV or JSONL files.
