@@ -1,24 +1,29 @@
 //! Linear first, then deep, both against the version in production on the same held-out rows.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use driftline::model::Column;
-use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output};
+use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output, sha256};
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::importance;
 use driftline::retrain::pipeline::Encoded;
-use driftline::retrain::{Objective, Task, TrainingSpec};
+use driftline::retrain::{DeepSpec, Objective, Task, TrainingSpec};
 use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
+use crate::architecture::Shape;
+use crate::checkpoint::Checkpoints;
 use crate::dataset::{Dataset, Split};
+use crate::device;
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
 use crate::linear::{self, Part};
-use crate::training::{self, Request};
+use crate::search::{self, Trial};
+use crate::training::{self, DeepFit, Request};
 
 /// The version in production.
 #[derive(Debug, Clone)]
@@ -51,11 +56,14 @@ struct Scored {
 }
 
 /// Trains and decides. The linear model is finished and scored before the deep one starts.
+///
+/// The deep one is written down at `checkpoint` as it trains, and goes on from there.
 pub(crate) fn hold(
     spec: &TrainingSpec,
     dataset: &Dataset,
     incumbent: Option<&Incumbent>,
     device: Device,
+    checkpoint: Option<PathBuf>,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
     let split = dataset.split(spec)?;
@@ -107,24 +115,22 @@ pub(crate) fn hold(
     let linear_scored = held_out.score("linear", &linear);
     journal.checkpoint()?;
 
-    let started = Instant::now();
-    let request = Request {
-        objective: scaled(objective, output),
-        output,
+    let shape = Shape {
+        groups: pipeline.groups(),
+        cardinalities: pipeline.cardinalities(),
         outputs: dataset.classes.len().max(1),
-        deep: &spec.deep,
-        seed: spec.seed,
-        device,
     };
-    let deep_fit =
-        sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
-    let deep_seconds = started.elapsed().as_secs_f64();
-    let deep = artifact(ModelKind::Deep, Graph::dense(deep_fit.layers), output);
+    let place = checkpoint
+        .map(|path| checkpoints(spec, &dataset.snapshot(spec).hash, &shape, device, path))
+        .transpose()?;
+    let (deep_fit, deep_spec, trials) =
+        deep(spec, &sides, output, (&shape, device, place.as_ref()), journal)?;
+    let deep_model = artifact(ModelKind::Deep, deep_fit.graph, output);
     journal.info(format!(
-        "deep model {:?} trained for {} epochs in {deep_seconds:.1} s, best epoch {}",
-        spec.deep.hidden, deep_fit.epochs, deep_fit.best_epoch
+        "deep model trained for {} epochs of {} rows a step in {:.1} s, best epoch {}",
+        deep_fit.epochs, deep_fit.batch_size, deep_fit.seconds, deep_fit.best_epoch
     ));
-    let deep_scored = held_out.score("deep", &deep);
+    let deep_scored = held_out.score("deep", &deep_model);
     journal.checkpoint()?;
 
     let production =
@@ -144,7 +150,7 @@ pub(crate) fn hold(
     metrics.insert("gate".to_owned(), json!(decision));
     let artifact = match decision.winner {
         ModelKind::Linear | ModelKind::Tree => linear,
-        ModelKind::Deep => deep,
+        ModelKind::Deep => deep_model,
     };
     if decision.accepted {
         metrics.insert("importance".to_owned(), json!(held_out.importance(&artifact)?));
@@ -159,10 +165,62 @@ pub(crate) fn hold(
             "columns": pipeline.column_names(),
             "linear": {"l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds},
             "deep": {"best_epoch": deep_fit.best_epoch, "epochs": deep_fit.epochs,
-                     "validation_loss": deep_fit.validation_loss, "seconds": deep_seconds},
+                     "validation_loss": deep_fit.validation_loss, "seconds": deep_fit.seconds,
+                     "batch_size": deep_fit.batch_size, "threads": spec.limits.threads, "spec": deep_spec,
+                     "trials": trials},
         }),
         scores,
     })
+}
+
+/// Searches where that is asked for, and trains what was found.
+fn deep(
+    spec: &TrainingSpec,
+    sides: &Sides<'_>,
+    output: Output,
+    (shape, device, checkpoints): (&Shape, Device, Option<&Checkpoints>),
+    journal: &Journal,
+) -> Result<(DeepFit, DeepSpec, Vec<Trial>), Halt> {
+    let request = Request {
+        candidate: "deep",
+        objective: scaled(spec.objective(), output),
+        output,
+        shape,
+        deep: &spec.deep,
+        limits: &spec.limits,
+        spent: 0.0,
+        seed: spec.seed,
+        device,
+        checkpoints,
+        fault: None,
+    };
+    sides.with(output, |train, validation| {
+        let Some(space) = &spec.deep.search else {
+            let fit = training::train(request, train, validation, journal)?;
+            return Ok((fit, spec.deep.clone(), Vec::new()));
+        };
+        let found = search::search(request, space, train, validation, journal)?;
+        let spent = found.trials.iter().map(|trial| trial.seconds).sum();
+        let request = Request { deep: &found.deep, spent, ..request };
+        let fit = training::train(request, train, validation, journal)?;
+        Ok((fit, found.deep, found.trials))
+    })
+}
+
+/// Where the deep model is written down, under the hash of everything that decides how it comes out.
+fn checkpoints(
+    spec: &TrainingSpec,
+    snapshot: &str,
+    shape: &Shape,
+    device: Device,
+    path: PathBuf,
+) -> Result<Checkpoints, Halt> {
+    let kind = if matches!(device, Device::Cuda(_)) { "cuda" } else { "cpu" };
+    let build = [env!("CARGO_PKG_VERSION"), device::LIBTORCH, kind];
+    let decides = json!([snapshot, spec, format!("{shape:?}"), build]).to_string();
+    let every = Duration::try_from_secs_f64(spec.limits.checkpoint_seconds)
+        .map_err(|error| Halt::Failed(format!("limits.checkpoint_seconds: {error}")))?;
+    Ok(Checkpoints { path, every, identity: sha256(decides.as_bytes()) })
 }
 
 /// What makes answers of the scores of a model trained on `targets`.

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::contest::{self, Incumbent};
 use crate::dataset::{self, Dataset};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
-use crate::{network, register};
+use crate::{device, register};
 
 /// A worker.
 #[derive(Debug)]
@@ -128,8 +128,6 @@ impl Worker {
         if !problems.is_empty() {
             return Err(Halt::Failed(problems.join("; ")).into());
         }
-        let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
-        journal.info(line);
         let labelled = match spec.source {
             Source::Captured => captured::labelled(&self.pool, &spec.model, spec.max_rows).await?,
             Source::File { .. } => Vec::new(),
@@ -139,6 +137,8 @@ impl Worker {
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
+            register::check_store(&spec).map_err(|error| failed(&error))?;
+            let claimed = device::claim(&spec.device, &journal)?;
             let dataset = match spec.source {
                 Source::Captured => dataset::from_labelled(&spec, &labelled, &journal)?,
                 Source::File { .. } => dataset::from_file(&spec, &journal)?,
@@ -150,7 +150,7 @@ impl Worker {
                 .map(register::read_artifact)
                 .transpose()
                 .map_err(|error| failed(&error))?;
-            match compute(&claim, &spec, &run, &dataset, incumbent, device, &journal) {
+            match compute(&claim, &spec, &run, &dataset, incumbent, claimed.device, &journal) {
                 Ok(trained) => Ok(trained),
                 Err(halt) => Err(Interrupted::Halted(halt, Some((spec.model, Box::new(snapshot))))),
             }
@@ -260,7 +260,14 @@ fn compute(
     device: tch::Device,
     journal: &Journal,
 ) -> Result<Trained, Halt> {
-    let won = contest::hold(spec, dataset, incumbent.as_ref(), device, journal)?;
+    let won = contest::hold(
+        spec,
+        dataset,
+        incumbent.as_ref(),
+        device,
+        Some(register::checkpoint_path(spec, claim)),
+        journal,
+    )?;
     if !won.decision.accepted {
         return Err(Halt::Rejected(won.decision.reason));
     }
@@ -326,10 +333,15 @@ async fn record(pool: PgPool, claim: Claim, mut events: UnboundedReceiver<Event>
             }
             Event::Progress(progress) => {
                 info!(run = %claim.run, epoch = progress.epoch, train_loss = progress.train_loss,
-                      validation_loss = progress.validation_loss, eta_seconds = progress.eta_seconds, "epoch");
+                      validation_loss = progress.validation_loss,
+                      rows_per_second = progress.rows_per_second, eta_seconds = progress.eta_seconds, "epoch");
                 let message = format!(
-                    "epoch {}/{}: train loss {:.4}, validation loss {:.4}",
-                    progress.epoch, progress.max_epochs, progress.train_loss, progress.validation_loss
+                    "epoch {}/{}: train loss {:.4}, validation loss {:.4}, {:.0} rows/s",
+                    progress.epoch,
+                    progress.max_epochs,
+                    progress.train_loss,
+                    progress.validation_loss,
+                    progress.rows_per_second
                 );
                 match training_log::append(&pool, &claim, "info", &message).await {
                     Ok(()) => training_run::progress(&pool, &claim, &json!(progress)).await,

@@ -14,7 +14,7 @@ mod evaluation;
 mod export;
 
 pub use data::DataSpec;
-pub use deep::DeepSpec;
+pub use deep::{Activation, Architecture, AttentionSpec, DeepSpec, Normalisation, Schedule, SearchSpec};
 pub use evaluation::EvaluationSpec;
 pub use export::ExportSpec;
 pub use features::{FeatureSpec, FeaturesSpec};
