@@ -9,7 +9,7 @@ use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output, sha
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::importance;
 use driftline::retrain::pipeline::Encoded;
-use driftline::retrain::{DeepSpec, Objective, Task, TrainingSpec};
+use driftline::retrain::{Objective, Task, TrainingSpec};
 use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
@@ -22,8 +22,8 @@ use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
 use crate::linear::{self, Part};
-use crate::search::{self, Trial};
-use crate::training::{self, DeepFit, Request};
+use crate::search;
+use crate::training::{self, Request};
 
 /// The version in production.
 #[derive(Debug, Clone)]
@@ -106,6 +106,9 @@ pub(crate) fn hold(
         linear::fit(spec.task, linear_output, dataset.classes.len(), train, validation, journal)
     })?;
     let linear_seconds = started.elapsed().as_secs_f64();
+    let linear_parameters = json!({
+        "l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds
+    });
     let linear = artifact(ModelKind::Linear, Graph::dense(vec![linear_fit.layer]), linear_output);
     journal.info(format!(
         "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
@@ -115,21 +118,13 @@ pub(crate) fn hold(
     let linear_scored = held_out.score("linear", &linear);
     journal.checkpoint()?;
 
-    let shape = Shape {
-        groups: pipeline.groups(),
-        cardinalities: pipeline.cardinalities(),
-        outputs: dataset.classes.len().max(1),
-    };
+    let outputs = dataset.classes.len().max(1);
+    let shape = Shape { groups: pipeline.groups(), cardinalities: pipeline.cardinalities(), outputs };
     let place = checkpoint
         .map(|path| checkpoints(spec, &dataset.snapshot(spec).hash, &shape, device, path))
         .transpose()?;
-    let (deep_fit, deep_spec, trials) =
-        deep(spec, &sides, output, (&shape, device, place.as_ref()), journal)?;
-    let deep_model = artifact(ModelKind::Deep, deep_fit.graph, output);
-    journal.info(format!(
-        "deep model trained for {} epochs of {} rows a step in {:.1} s, best epoch {}",
-        deep_fit.epochs, deep_fit.batch_size, deep_fit.seconds, deep_fit.best_epoch
-    ));
+    let (graph, deep_parameters) = deep(spec, &sides, output, (&shape, device, place.as_ref()), journal)?;
+    let deep_model = artifact(ModelKind::Deep, graph, output);
     let deep_scored = held_out.score("deep", &deep_model);
     journal.checkpoint()?;
 
@@ -163,24 +158,21 @@ pub(crate) fn hold(
             "spec": spec,
             "split": {"train": split.train.len(), "validation": split.validation.len(), "test": split.test.len()},
             "columns": pipeline.column_names(),
-            "linear": {"l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds},
-            "deep": {"best_epoch": deep_fit.best_epoch, "epochs": deep_fit.epochs,
-                     "validation_loss": deep_fit.validation_loss, "seconds": deep_fit.seconds,
-                     "batch_size": deep_fit.batch_size, "threads": spec.limits.threads, "spec": deep_spec,
-                     "trials": trials},
+            "linear": linear_parameters,
+            "deep": deep_parameters,
         }),
         scores,
     })
 }
 
-/// Searches where that is asked for, and trains what was found.
+/// Searches where that is asked for, and trains what was found. Returns the network and what is to be known of it.
 fn deep(
     spec: &TrainingSpec,
     sides: &Sides<'_>,
     output: Output,
     (shape, device, checkpoints): (&Shape, Device, Option<&Checkpoints>),
     journal: &Journal,
-) -> Result<(DeepFit, DeepSpec, Vec<Trial>), Halt> {
+) -> Result<(Graph, Json), Halt> {
     let request = Request {
         candidate: "deep",
         objective: scaled(spec.objective(), output),
@@ -194,17 +186,27 @@ fn deep(
         checkpoints,
         fault: None,
     };
-    sides.with(output, |train, validation| {
+    let (fit, deep, trials) = sides.with(output, |train, validation| {
         let Some(space) = &spec.deep.search else {
             let fit = training::train(request, train, validation, journal)?;
-            return Ok((fit, spec.deep.clone(), Vec::new()));
+            return Ok::<_, Halt>((fit, spec.deep.clone(), Vec::new()));
         };
         let found = search::search(request, space, train, validation, journal)?;
         let spent = found.trials.iter().map(|trial| trial.seconds).sum();
         let request = Request { deep: &found.deep, spent, ..request };
         let fit = training::train(request, train, validation, journal)?;
         Ok((fit, found.deep, found.trials))
-    })
+    })?;
+    journal.info(format!(
+        "deep model trained for {} epochs of {} rows a step in {:.1} s, best epoch {}",
+        fit.epochs, fit.batch_size, fit.seconds, fit.best_epoch
+    ));
+    let known = json!({
+        "best_epoch": fit.best_epoch, "epochs": fit.epochs, "train_loss": fit.train_loss,
+        "validation_loss": fit.validation_loss, "seconds": fit.seconds, "batch_size": fit.batch_size,
+        "threads": spec.limits.threads, "spec": deep, "trials": trials,
+    });
+    Ok((fit.graph, known))
 }
 
 /// Where the deep model is written down, under the hash of everything that decides how it comes out.
