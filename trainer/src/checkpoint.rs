@@ -126,7 +126,7 @@ impl Checkpoints {
                 .map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap_or_default()))
                 .collect();
             let tensor = Tensor::f_from_slice(&numbers).map_err(|error| fail(error.to_string()))?;
-            tensors.insert(name, tensor);
+            tensors.insert(name.to_owned(), tensor);
         }
         Ok(Some((document.state, tensors)))
     }
@@ -155,7 +155,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<(
     fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || {
+    let write = || -> std::io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;

@@ -86,7 +86,7 @@ pub(crate) struct Progress {
     pub(crate) validation_loss: f64,
     /// Seconds until the last epoch at the latest.
     pub(crate) eta_seconds: u64,
-    /// Rows trained on in a second, over all epochs so far.
+    /// Rows trained on in a second, in this epoch.
     pub(crate) rows_per_second: f64,
 }
 

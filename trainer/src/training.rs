@@ -262,7 +262,7 @@ impl<'a> Trainer<'a> {
 
     fn run(&mut self, journal: &Journal) -> Result<(), Halt> {
         let deep = self.request.deep;
-        while self.state.epoch < deep.max_epochs {
+        while self.state.epoch < deep.max_epochs && !self.is_out_of_patience() {
             let started = Instant::now();
             let rows = self.row_weights.len();
             let steps_before = self.state.step;
@@ -289,13 +289,13 @@ impl<'a> Trainer<'a> {
                 }
             }
             journal.checkpoint()?;
-            if let Some((best_epoch, _)) = self.state.best
-                && self.state.epoch - best_epoch >= deep.patience
-            {
-                break;
-            }
         }
         Ok(())
+    }
+
+    /// Whether enough epochs brought nothing better.
+    fn is_out_of_patience(&self) -> bool {
+        self.state.best.is_some_and(|(best, _)| self.state.epoch - best >= self.request.deep.patience)
     }
 
     /// Trains what is left of an epoch.

@@ -196,7 +196,7 @@ impl DeepSpec {
         let AttentionSpec { width, blocks, heads } = self.attention;
         if !(1..=4096).contains(&width)
             || heads == 0
-            || width % heads.max(1) != 0
+            || !width.is_multiple_of(heads.max(1))
             || !(1..=64).contains(&blocks)
         {
             problems.push(format!(
