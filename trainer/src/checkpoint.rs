@@ -126,7 +126,7 @@ impl Checkpoints {
                 .map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap_or_default()))
                 .collect();
             let tensor = Tensor::f_from_slice(&numbers).map_err(|error| fail(error.to_string()))?;
-            tensors.insert(name.to_owned(), tensor);
+            tensors.insert(name, tensor);
         }
         Ok(Some((document.state, tensors)))
     }
