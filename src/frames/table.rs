@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::source::matching;
 use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Values, Want};
-use crate::model::{Column, FeatureKind, Value};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use crate::model::{Column, FeatureKind, Value, parse_time};
+use chrono::{DateTime, Utc};
 use polars::prelude::{
     AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
     SerReader,
@@ -49,6 +50,41 @@ pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameE
         out.push(Column { name: name.into(), values });
     }
     Ok(Table { path: path.to_owned(), rows: frame.height(), columns: out })
+}
+
+/// Reads a file, or every file that a pattern like `data/*.parquet` matches, one after the other in the order of their
+/// names. Columns that only some of the files have are an error.
+///
+/// # Errors
+///
+/// [`FrameError`] names the file and what is wrong with it.
+pub fn read_tables(pattern: &str, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    let paths = matching(pattern)?;
+    let (Some(first), true) = (paths.first(), paths.len() > 1) else {
+        let only = paths.first().map_or(Path::new(pattern), PathBuf::as_path);
+        return read_table(only, columns);
+    };
+    let mut all = read_table(first, columns)?;
+    let wanted: Vec<String> = all.columns.iter().map(|column| column.name.to_string()).collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    for path in &paths[1..] {
+        if columns.is_none()
+            && let Some(more) = Source::open(&path.to_string_lossy())?
+                .columns()
+                .iter()
+                .find(|column| !wanted.contains(&column.name.as_str()))
+        {
+            let problem = format!("only the second has column `{}`", more.name);
+            return Err(FrameError::SchemaDiffers { first: first.clone(), other: path.clone(), problem });
+        }
+        let next = read_table(path, Some(&wanted))?;
+        all.rows += next.rows;
+        for (column, more) in all.columns.iter_mut().zip(next.columns) {
+            column.values.extend(more.values);
+        }
+    }
+    all.path = pattern.into();
+    Ok(all)
 }
 
 /// Reads a file of a format that is only streamed.
@@ -179,35 +215,4 @@ impl Table {
             })
             .collect()
     }
-}
-
-/// Reads RFC 3339, `YYYY-MM-DD[ HH:MM:SS[.f]]` with a blank or `T` (taken as UTC), or seconds since 1970.
-pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
-    match value {
-        Value::Text(text) => parse_time_text(text),
-        Value::Number(seconds) if seconds.is_finite() =>
-        {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "out-of-range values saturate and are refused"
-            )]
-            DateTime::from_timestamp_millis((seconds * 1000.0) as i64)
-        }
-        _ => None,
-    }
-}
-
-/// Reads the texts that [`parse_time`] reads.
-pub(super) fn parse_time_text(text: &str) -> Option<DateTime<Utc>> {
-    // Looking for a dash first spares most texts three parsers.
-    if text.as_bytes().get(4) != Some(&b'-') {
-        return None;
-    }
-    DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
-        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-            .iter()
-            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
-            .map(|naive| naive.and_utc())
-    })
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use driftline::model::Column;
-use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output, sha256};
+use driftline::retrain::artifact::{Artifact, Link, ModelKind, Output};
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::importance;
 use driftline::retrain::pipeline::Encoded;
@@ -14,16 +13,13 @@ use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
-use crate::architecture::Shape;
-use crate::checkpoint::Checkpoints;
-use crate::dataset::{Dataset, Split};
-use crate::device;
+use crate::dataset::{self, Dataset};
+use crate::deep::{self, Plan};
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
-use crate::linear::{self, Part};
-use crate::search;
-use crate::training::{self, Request};
+use crate::linear::Part;
+use crate::simple;
 
 /// The version in production.
 #[derive(Debug, Clone)]
@@ -66,10 +62,11 @@ pub(crate) fn hold(
     checkpoint: Option<PathBuf>,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
-    let split = dataset.split(spec)?;
-    tell_split(dataset, &split, journal);
+    let split = &dataset.split;
+    journal.info(dataset.summary());
+    dataset::check_leakage(spec, dataset, journal)?;
     let train_columns = dataset.slice(&split.train);
-    let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
+    let pipeline = features::fit(&spec.features, &dataset.features, &train_columns, spec.seed, journal)?;
     let encoded = pipeline.encode(split.train.len(), &train_columns);
     let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
@@ -78,8 +75,8 @@ pub(crate) fn hold(
     let objective = spec.objective();
     let output = output(spec.task, objective, raw_targets)?;
     let sides = Sides {
-        train: (&encoded, raw_targets, &vec![1.0; raw_targets.len()]),
-        validation: (&held_encoded, held_targets, &vec![1.0; held_targets.len()]),
+        train: (&encoded, raw_targets, &dataset.weights[split.train.clone()]),
+        validation: (&held_encoded, held_targets, &dataset.weights[split.validation.clone()]),
     };
     let artifact = |kind, graph, output| Artifact {
         task: spec.task,
@@ -99,130 +96,68 @@ pub(crate) fn hold(
         journal,
     };
 
-    let started = Instant::now();
-    // The linear model of a count predicts the count itself.
-    let linear_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
-    let linear_fit = sides.with(linear_output, |train, validation| {
-        linear::fit(spec.task, linear_output, dataset.classes.len(), train, validation, journal)
+    // The simple models of a count predict the count itself.
+    let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
+    let simple = sides.with(simple_output, |train, validation| {
+        let output = (simple_output, dataset.classes.len());
+        simple::fit(spec, output, train, validation, &artifact, journal)
     })?;
-    let linear_seconds = started.elapsed().as_secs_f64();
-    let linear_parameters = json!({
-        "l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds
-    });
-    let linear = artifact(ModelKind::Linear, Graph::dense(vec![linear_fit.layer]), linear_output);
-    journal.info(format!(
-        "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
-        pipeline.width(),
-        linear_fit.l2
-    ));
-    let linear_scored = held_out.score("linear", &linear);
-    journal.checkpoint()?;
-
-    let outputs = dataset.classes.len().max(1);
-    let shape = Shape { groups: pipeline.groups(), cardinalities: pipeline.cardinalities(), outputs };
-    let place = checkpoint
-        .map(|path| checkpoints(spec, &dataset.snapshot(spec).hash, &shape, device, path))
-        .transpose()?;
-    let (graph, deep_parameters) = deep(spec, &sides, output, (&shape, device, place.as_ref()), journal)?;
-    let deep_model = artifact(ModelKind::Deep, graph, output);
-    let deep_scored = held_out.score("deep", &deep_model);
-    journal.checkpoint()?;
+    let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
+    for model in &simple.models {
+        scored.push((model.kind, held_out.score(model.kind.as_str(), model)));
+        journal.checkpoint()?;
+    }
+    let best = simple.best();
+    let mut parameters = simple.parameters.clone();
+    let mut deep_model = None;
+    if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
+        let (classes, snapshot) = (dataset.classes.len(), dataset.snapshot(spec).hash);
+        let plan = Plan { spec, pipeline: &pipeline, output, classes, device, checkpoint, snapshot };
+        let (graph, chosen) =
+            sides.with(output, |train, validation| deep::fit(&plan, train, validation, journal))?;
+        parameters.insert("deep".to_owned(), chosen);
+        let model = artifact(ModelKind::Deep, graph, output);
+        scored.push((ModelKind::Deep, held_out.score("deep", &model)));
+        deep_model = Some(model);
+        journal.checkpoint()?;
+    }
 
     let production =
         incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
+    let losses = |kind: ModelKind| {
+        let found = scored.iter().find(|(other, _)| *other == kind);
+        found.map(|(_, scored)| scored.losses.as_slice())
+    };
     let decision = gate::decide(
         objective,
-        &linear_scored.losses,
-        &deep_scored.losses,
+        (best.kind, losses(best.kind).unwrap_or_default()),
+        losses(ModelKind::Deep),
         production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
         spec.seed,
     );
     journal.info(decision.reason.clone());
-    let mut scores = vec![("linear", linear_scored.metrics), ("deep", deep_scored.metrics)];
+    let winner = deep_model.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
+    let mut scores: Vec<(&'static str, Metrics)> =
+        scored.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
     let mut metrics: serde_json::Map<String, Json> =
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
     metrics.insert("gate".to_owned(), json!(decision));
-    let artifact = match decision.winner {
-        ModelKind::Linear | ModelKind::Tree => linear,
-        ModelKind::Deep => deep_model,
-    };
     if decision.accepted {
-        metrics.insert("importance".to_owned(), json!(held_out.importance(&artifact)?));
+        metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
     }
+    parameters.insert("spec".to_owned(), json!(spec));
+    let sizes = json!({"train": split.train.len(), "validation": split.validation.len(),
+                       "calibration": split.calibration.len(), "test": split.test.len()});
+    parameters.insert("split".to_owned(), sizes);
+    parameters.insert("columns".to_owned(), json!(pipeline.column_names()));
     Ok(Outcome {
-        artifact,
+        artifact: winner,
         decision,
         metrics: Json::Object(metrics),
-        parameters: json!({
-            "spec": spec,
-            "split": {"train": split.train.len(), "validation": split.validation.len(), "test": split.test.len()},
-            "columns": pipeline.column_names(),
-            "linear": linear_parameters,
-            "deep": deep_parameters,
-        }),
+        parameters: Json::Object(parameters),
         scores,
     })
-}
-
-/// Searches where that is asked for, and trains what was found. Returns the network and what is to be known of it.
-fn deep(
-    spec: &TrainingSpec,
-    sides: &Sides<'_>,
-    output: Output,
-    (shape, device, checkpoints): (&Shape, Device, Option<&Checkpoints>),
-    journal: &Journal,
-) -> Result<(Graph, Json), Halt> {
-    let request = Request {
-        candidate: "deep",
-        objective: scaled(spec.objective(), output),
-        output,
-        shape,
-        deep: &spec.deep,
-        limits: &spec.limits,
-        spent: 0.0,
-        seed: spec.seed,
-        device,
-        checkpoints,
-        fault: None,
-    };
-    let (fit, deep, trials) = sides.with(output, |train, validation| {
-        let Some(space) = &spec.deep.search else {
-            let fit = training::train(request, train, validation, journal)?;
-            return Ok::<_, Halt>((fit, spec.deep.clone(), Vec::new()));
-        };
-        let found = search::search(request, space, train, validation, journal)?;
-        let spent = found.trials.iter().map(|trial| trial.seconds).sum();
-        let request = Request { deep: &found.deep, spent, ..request };
-        let fit = training::train(request, train, validation, journal)?;
-        Ok((fit, found.deep, found.trials))
-    })?;
-    journal.info(format!(
-        "deep model trained for {} epochs of {} rows a step in {:.1} s, best epoch {}",
-        fit.epochs, fit.batch_size, fit.seconds, fit.best_epoch
-    ));
-    let known = json!({
-        "best_epoch": fit.best_epoch, "epochs": fit.epochs, "train_loss": fit.train_loss,
-        "validation_loss": fit.validation_loss, "seconds": fit.seconds, "batch_size": fit.batch_size,
-        "threads": spec.limits.threads, "spec": deep, "trials": trials,
-    });
-    Ok((fit.graph, known))
-}
-
-/// Where the deep model is written down, under the hash of everything that decides how it comes out.
-fn checkpoints(
-    spec: &TrainingSpec,
-    snapshot: &str,
-    shape: &Shape,
-    device: Device,
-    path: PathBuf,
-) -> Result<Checkpoints, Halt> {
-    let kind = if matches!(device, Device::Cuda(_)) { "cuda" } else { "cpu" };
-    let build = [env!("CARGO_PKG_VERSION"), device::LIBTORCH, kind];
-    let decides = json!([snapshot, spec, format!("{shape:?}"), build]).to_string();
-    let every = Duration::try_from_secs_f64(spec.limits.checkpoint_seconds)
-        .map_err(|error| Halt::Failed(format!("limits.checkpoint_seconds: {error}")))?;
-    Ok(Checkpoints { path, every, identity: sha256(decides.as_bytes()) })
 }
 
 /// What makes answers of the scores of a model trained on `targets`.
@@ -256,14 +191,6 @@ fn standardised(output: Output, targets: &[f64]) -> Vec<f64> {
     }
 }
 
-/// The loss of standardised targets.
-fn scaled(objective: Objective, output: Output) -> Objective {
-    match objective {
-        Objective::Huber { delta } => Objective::Huber { delta: delta / output.scale },
-        other => other,
-    }
-}
-
 /// Encoded rows, their targets, and how much each row counts.
 type Side<'a> = (&'a Encoded, &'a [f64], &'a [f64]);
 
@@ -284,22 +211,6 @@ impl Sides<'_> {
 
 fn part<'a>((encoded, _, weights): Side<'a>, targets: &'a [f64]) -> Part<'a> {
     Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
-}
-
-/// Says which rows are for what.
-fn tell_split(dataset: &Dataset, split: &Split, journal: &Journal) {
-    let time =
-        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
-    journal.info(format!(
-        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
-        dataset.rows(),
-        time(0),
-        time(dataset.rows() - 1),
-        split.train.len(),
-        split.validation.len(),
-        split.test.len(),
-        time(split.test.start)
-    ));
 }
 
 /// The rows that only the gate sees.

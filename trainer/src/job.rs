@@ -14,9 +14,9 @@ use tokio::time::{self, Instant};
 use tracing::{error, info, warn};
 
 use crate::contest::{self, Incumbent};
-use crate::dataset::{self, Dataset};
+use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
-use crate::{device, register};
+use crate::{device, register, skew};
 
 /// A worker.
 #[derive(Debug)]
@@ -128,21 +128,27 @@ impl Worker {
         if !problems.is_empty() {
             return Err(Halt::Failed(problems.join("; ")).into());
         }
-        let labelled = match spec.source {
-            Source::Captured => captured::labelled(&self.pool, &spec.model, spec.max_rows).await?,
-            Source::File { .. } => Vec::new(),
+        let rows = match spec.source {
+            Source::Captured => {
+                Rows::Labelled(captured::labelled(&self.pool, &spec.model, spec.max_rows).await?)
+            }
+            Source::Query { .. } => Rows::Fetched(dataset::fetch(&spec).await?),
+            Source::File { .. } => Rows::InFiles,
         };
         let production = model_version::production(&self.pool, &spec.model).await?;
+        let served = match spec.source {
+            Source::Captured if production.is_some() => {
+                captured::newest(&self.pool, &spec.model, skew::ROWS).await?
+            }
+            _ => Vec::new(),
+        };
         let run = run.clone();
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
             register::check_store(&spec).map_err(|error| failed(&error))?;
             let claimed = device::claim(&spec.device, &journal)?;
-            let dataset = match spec.source {
-                Source::Captured => dataset::from_labelled(&spec, &labelled, &journal)?,
-                Source::File { .. } => dataset::from_file(&spec, &journal)?,
-            };
+            let dataset = dataset::build(&spec, rows, &journal)?;
             let snapshot = dataset.snapshot(&spec);
             journal.info(format!("snapshot {}", snapshot.hash));
             let incumbent = production
@@ -150,6 +156,9 @@ impl Worker {
                 .map(register::read_artifact)
                 .transpose()
                 .map_err(|error| failed(&error))?;
+            if let Some(incumbent) = &incumbent {
+                skew::report(incumbent.version, &incumbent.artifact, &spec.output, &served, &journal);
+            }
             match compute(&claim, &spec, &run, &dataset, incumbent, claimed.device, &journal) {
                 Ok(trained) => Ok(trained),
                 Err(halt) => Err(Interrupted::Halted(halt, Some((spec.model, Box::new(snapshot))))),

@@ -24,8 +24,8 @@ use super::ExitStatus;
 use crate::app::{self, App};
 use crate::config::Settings;
 use crate::frames;
-use crate::model::ModelName;
-use crate::retrain::{RunReason, RunState, Source};
+use crate::model::{FeatureKind, ModelName};
+use crate::retrain::{FeatureSpec, RunReason, RunState, Source};
 use crate::store;
 use crate::store::training_run::{self, Enqueued, TrainingRun};
 use crate::telemetry;
@@ -432,17 +432,12 @@ async fn bootstrap(
     let mut spec = app::training_spec(settings, model).context("the demo's model has `training`")?;
     spec.source = Source::File {
         path: std::path::absolute(data)?.to_string_lossy().into_owned(),
-        time_column: "timestamp".to_owned(),
+        time_column: Some("timestamp".to_owned()),
         from: None,
         until: Some(REFERENCE_UNTIL.to_owned()),
     };
-    spec.features.columns = FEATURES
-        .iter()
-        .map(|name| crate::retrain::spec::FeatureSpec {
-            name: (*name).to_owned(),
-            kind: crate::model::FeatureKind::Numeric,
-        })
-        .collect();
+    spec.features.columns =
+        FEATURES.iter().map(|name| FeatureSpec::new(*name, FeatureKind::Numeric)).collect();
     store::model::register(pool, model).await?;
     let reason = RunReason::Bootstrap("the demo's first version".to_owned());
     let mut connection = pool.acquire().await?;
