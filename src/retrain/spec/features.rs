@@ -169,7 +169,7 @@ impl FeaturesSpec {
                         feature.kind.as_str()
                     )),
                     None if !self.columns.is_empty() => {
-                        problems.push(format!("features.interactions: `{name}` is none of features.columns"))
+                        problems.push(format!("features.interactions: `{name}` is none of features.columns"));
                     }
                     _ => {}
                 }
