@@ -1,10 +1,10 @@
 //! Linear first, then deep, both against the version in production on the same held-out rows.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::path::PathBuf;
 
 use driftline::model::Column;
-use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output};
+use driftline::retrain::artifact::{Artifact, Link, ModelKind, Output};
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::importance;
 use driftline::retrain::pipeline::Encoded;
@@ -14,12 +14,12 @@ use serde_json::{Value as Json, json};
 use tch::Device;
 
 use crate::dataset::{self, Dataset};
+use crate::deep::{self, Plan};
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
 use crate::linear::Part;
 use crate::simple;
-use crate::training::{self, Request};
 
 /// The version in production.
 #[derive(Debug, Clone)]
@@ -52,11 +52,14 @@ struct Scored {
 }
 
 /// Trains and decides. The linear model is finished and scored before the deep one starts.
+///
+/// The deep one is written down at `checkpoint` as it trains, and goes on from there.
 pub(crate) fn hold(
     spec: &TrainingSpec,
     dataset: &Dataset,
     incumbent: Option<&Incumbent>,
     device: Device,
+    checkpoint: Option<PathBuf>,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
     let split = &dataset.split;
@@ -106,13 +109,16 @@ pub(crate) fn hold(
     }
     let best = simple.best();
     let mut parameters = simple.parameters.clone();
-    let mut deep = None;
+    let mut deep_model = None;
     if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
-        let (graph, chosen) = deep_graph(spec, &sides, (output, dataset.classes.len()), device, journal)?;
+        let (classes, snapshot) = (dataset.classes.len(), dataset.snapshot(spec).hash);
+        let plan = Plan { spec, pipeline: &pipeline, output, classes, device, checkpoint, snapshot };
+        let (graph, chosen) =
+            sides.with(output, |train, validation| deep::fit(&plan, train, validation, journal))?;
         parameters.insert("deep".to_owned(), chosen);
         let model = artifact(ModelKind::Deep, graph, output);
         entrants.push((ModelKind::Deep, held_out.score("deep", &model)));
-        deep = Some(model);
+        deep_model = Some(model);
         journal.checkpoint()?;
     }
 
@@ -130,7 +136,7 @@ pub(crate) fn hold(
         spec.seed,
     );
     journal.info(decision.reason.clone());
-    let winner = deep.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
+    let winner = deep_model.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
     let mut scores: Vec<(&'static str, Metrics)> =
         entrants.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
@@ -152,34 +158,6 @@ pub(crate) fn hold(
         parameters: Json::Object(parameters),
         scores,
     })
-}
-
-/// Trains the deep model; its network and what was chosen.
-fn deep_graph(
-    spec: &TrainingSpec,
-    sides: &Sides<'_>,
-    (output, classes): (Output, usize),
-    device: Device,
-    journal: &Journal,
-) -> Result<(Graph, Json), Halt> {
-    let started = Instant::now();
-    let request = Request {
-        objective: scaled(spec.objective(), output),
-        output,
-        outputs: classes.max(1),
-        deep: &spec.deep,
-        seed: spec.seed,
-        device,
-    };
-    let fit = sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
-    let seconds = started.elapsed().as_secs_f64();
-    journal.info(format!(
-        "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
-        spec.deep.hidden, fit.epochs, fit.best_epoch
-    ));
-    let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
-                        "validation_loss": fit.validation_loss, "seconds": seconds});
-    Ok((Graph::dense(fit.layers), chosen))
 }
 
 /// What makes answers of the scores of a model trained on `targets`.
@@ -210,14 +188,6 @@ fn standardised(output: Output, targets: &[f64]) -> Vec<f64> {
     match output.link {
         Link::Identity => targets.iter().map(|target| (target - output.offset) / output.scale).collect(),
         Link::Exp | Link::Sigmoid | Link::Softmax => targets.to_vec(),
-    }
-}
-
-/// The loss of standardised targets.
-fn scaled(objective: Objective, output: Output) -> Objective {
-    match objective {
-        Objective::Huber { delta } => Objective::Huber { delta: delta / output.scale },
-        other => other,
     }
 }
 

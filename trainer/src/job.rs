@@ -18,7 +18,7 @@ use crate::captured;
 use crate::contest::{self, Incumbent};
 use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
-use crate::{network, register, skew};
+use crate::{device, register, skew};
 
 /// A worker.
 #[derive(Debug)]
@@ -130,8 +130,6 @@ impl Worker {
         if !problems.is_empty() {
             return Err(Halt::Failed(problems.join("; ")).into());
         }
-        let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
-        journal.info(line);
         let rows = match spec.source {
             Source::Captured => Rows::Captured(Box::new(captured::take(&self.pool, &spec).await?)),
             Source::Query { .. } => Rows::Fetched(dataset::fetch(&spec).await?),
@@ -154,6 +152,8 @@ impl Worker {
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
+            register::check_store(&spec).map_err(|error| failed(&error))?;
+            let claimed = device::claim(&spec.device, &journal)?;
             let dataset = dataset::build(&spec, rows, &journal)?;
             let snapshot = dataset.snapshot(&spec);
             journal.info(format!("snapshot {}", snapshot.hash));
@@ -165,7 +165,7 @@ impl Worker {
             if let Some(incumbent) = &incumbent {
                 skew::report(incumbent.version, &incumbent.artifact, &spec.output, &served, &journal);
             }
-            match compute(&claim, &spec, &run, &dataset, incumbent, device, &journal) {
+            match compute(&claim, &spec, &run, &dataset, incumbent, claimed.device, &journal) {
                 Ok(trained) => Ok(trained),
                 Err(halt) => Err(Interrupted::Halted(halt, Some((spec.model, Box::new(snapshot))))),
             }
@@ -284,7 +284,14 @@ fn compute(
     device: tch::Device,
     journal: &Journal,
 ) -> Result<Trained, Halt> {
-    let won = contest::hold(spec, dataset, incumbent.as_ref(), device, journal)?;
+    let won = contest::hold(
+        spec,
+        dataset,
+        incumbent.as_ref(),
+        device,
+        Some(register::checkpoint_path(spec, claim)),
+        journal,
+    )?;
     if !won.decision.accepted {
         return Err(Halt::Rejected(won.decision.reason));
     }
@@ -350,10 +357,15 @@ async fn record(pool: PgPool, claim: Claim, mut events: UnboundedReceiver<Event>
             }
             Event::Progress(progress) => {
                 info!(run = %claim.run, epoch = progress.epoch, train_loss = progress.train_loss,
-                      validation_loss = progress.validation_loss, eta_seconds = progress.eta_seconds, "epoch");
+                      validation_loss = progress.validation_loss,
+                      rows_per_second = progress.rows_per_second, eta_seconds = progress.eta_seconds, "epoch");
                 let message = format!(
-                    "epoch {}/{}: train loss {:.4}, validation loss {:.4}",
-                    progress.epoch, progress.max_epochs, progress.train_loss, progress.validation_loss
+                    "epoch {}/{}: train loss {:.4}, validation loss {:.4}, {:.0} rows/s",
+                    progress.epoch,
+                    progress.max_epochs,
+                    progress.train_loss,
+                    progress.validation_loss,
+                    progress.rows_per_second
                 );
                 match training_log::append(&pool, &claim, "info", &message).await {
                     Ok(()) => training_run::progress(&pool, &claim, &json!(progress)).await,
