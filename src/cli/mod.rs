@@ -124,6 +124,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Receivers(command) => receivers::run(command, &load_settings(config)?, out).await,
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
+        Command::Models(command) if !command.needs_registry() => models::run_alone(command, out),
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;
             let outcome = models::run(&database.pool, command, out).await;

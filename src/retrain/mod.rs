@@ -7,6 +7,7 @@ pub mod policy;
 pub mod gate;
 pub mod importance;
 pub mod rehearsal;
+pub mod export;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, SegmentSpec, Source, Task, TrainingSpec};

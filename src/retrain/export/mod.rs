@@ -1,0 +1,307 @@
+//! A trained model in the forms that serving stacks load: ONNX, TorchScript, a Triton repository, an `MLflow` model.
+//!
+//! Everything is made from the artifact alone, without libtorch or Python, and the same artifact gives the same bytes.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::json;
+use thiserror::Error;
+
+use super::artifact::{Artifact, ArtifactError, FILE_NAME, sha256};
+use super::spec::Task;
+use crate::model::FeatureKind;
+
+pub mod onnx;
+mod mlflow;
+mod pickle;
+mod sample;
+mod torchscript;
+mod triton;
+
+pub use onnx::Precision;
+
+/// Name of the answer in every format.
+pub const PREDICTION: &str = "prediction";
+
+/// Name of the file that lists every file of an export with its hash.
+pub const MANIFEST: &str = "manifest.json";
+
+/// A model that cannot be written in a format.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// A feature whose name the format cannot hold.
+    #[error("feature `{name}` cannot be exported: {problem}")]
+    Name {
+        /// The feature.
+        name: String,
+        /// What is wrong with its name.
+        problem: String,
+    },
+    /// The artifact itself does not write.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A part that did not come together.
+    #[error("{what} could not be written: {problem}")]
+    Write {
+        /// The part.
+        what: &'static str,
+        /// Why.
+        problem: String,
+    },
+}
+
+/// What to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `model.onnx` with its FP16 and INT8 forms, and a script that compares them.
+    Onnx,
+    /// `model.pt`, and the preprocessing that goes before it as JSON.
+    Torchscript,
+    /// A model repository for Triton.
+    Triton,
+    /// A folder that `mlflow.pyfunc.load_model` loads.
+    Mlflow,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Onnx, Self::Torchscript, Self::Triton, Self::Mlflow];
+
+    /// Its folder, and its word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Torchscript => "torchscript",
+            Self::Triton => "triton",
+            Self::Mlflow => "mlflow",
+        }
+    }
+
+    /// The format that `word` names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == word)
+    }
+}
+
+/// Which model is written, for those who meet the files without the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Name of the model.
+    pub model: String,
+    /// Its version, where it has one.
+    pub version: Option<i64>,
+    /// SHA-256 of the artifact's file.
+    pub artifact_sha256: String,
+}
+
+/// A file of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFile {
+    /// Path below the export's folder, with `/` between its parts.
+    pub path: String,
+    /// The content.
+    pub content: Vec<u8>,
+}
+
+/// What a model takes, in words that every format shares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Input {
+    /// Name of the feature.
+    pub name: String,
+    /// `number`, `text` or `boolean`.
+    pub kind: &'static str,
+}
+
+/// The files of `formats`, each format in a folder of its own, the weights, the preprocessing, and a manifest with the
+/// hash of each.
+///
+/// # Errors
+///
+/// [`ExportError`] says which part of the model a format cannot hold.
+pub fn bundle(
+    artifact: &Artifact,
+    about: &About,
+    formats: &[Format],
+) -> Result<Vec<BundleFile>, ExportError> {
+    let mut files = vec![
+        file(FILE_NAME, artifact.to_bytes()?),
+        file("preprocessing.json", pretty("preprocessing.json", &preprocessing(artifact))?),
+        file("signature.json", pretty("signature.json", &signature(artifact)?)?),
+    ];
+    for format in formats {
+        let made = match format {
+            Format::Onnx => onnx_files(artifact, about)?,
+            Format::Torchscript => vec![
+                file("model.pt", torchscript::write(artifact)?),
+                file("preprocessing.json", pretty("preprocessing.json", &preprocessing(artifact))?),
+            ],
+            Format::Triton => triton::files(artifact, about)?,
+            Format::Mlflow => mlflow::files(artifact, about)?,
+        };
+        files.extend(made.into_iter().map(|made| BundleFile {
+            path: format!("{}/{}", format.as_str(), made.path),
+            content: made.content,
+        }));
+    }
+    let listed: Vec<_> = files
+        .iter()
+        .map(|file| json!({"path": file.path, "bytes": file.content.len(), "sha256": sha256(&file.content)}))
+        .collect();
+    let manifest = json!({
+        "model": about.model, "version": about.version, "artifact_sha256": about.artifact_sha256,
+        "driftline": env!("CARGO_PKG_VERSION"), "files": listed,
+    });
+    files.push(file(MANIFEST, pretty(MANIFEST, &manifest)?));
+    Ok(files)
+}
+
+/// The ONNX file with its smaller forms, rows with the answers of driftline, and a script that compares and measures.
+fn onnx_files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile>, ExportError> {
+    let mut files = vec![file("model.onnx", onnx::write(artifact, about, Precision::Full)?)];
+    if artifact.kind == super::ModelKind::Deep {
+        files.push(file("model.fp16.onnx", onnx::write(artifact, about, Precision::Half)?));
+        files.push(file("model.int8.onnx", onnx::write(artifact, about, Precision::Int8)?));
+    }
+    files.push(file("sample.json", pretty("sample.json", &sample::rows(artifact))?));
+    files.push(file("verify.py", include_bytes!("verify.py").to_vec()));
+    Ok(files)
+}
+
+fn file(path: &str, content: Vec<u8>) -> BundleFile {
+    BundleFile { path: path.to_owned(), content }
+}
+
+fn pretty(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, ExportError> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| ExportError::Write { what, problem: error.to_string() })?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// The preprocessing with its numbers, for those who encode rows by themselves.
+fn preprocessing(artifact: &Artifact) -> serde_json::Value {
+    let steps: Vec<_> = artifact
+        .pipeline
+        .steps
+        .iter()
+        .map(|step| match step {
+            super::pipeline::Step::Numeric { name, mean, scale } => json!({
+                "numeric": {"name": name, "mean": mean, "scale": scale,
+                            "formula": "(x - mean) / scale; 0 where x is missing or not finite, or scale is 0"},
+            }),
+            super::pipeline::Step::OneHot { name, kind, levels } => json!({
+                "one_hot": {"name": name, "kind": kind, "levels": levels,
+                            "formula": "a column per level, 1 where the value is that level, else 0"},
+            }),
+        })
+        .collect();
+    json!({
+        "target": {"name": artifact.target, "mean": artifact.target_mean, "scale": artifact.target_scale},
+        "columns": artifact.pipeline.column_names(),
+        "steps": steps,
+    })
+}
+
+/// What goes in and what comes out.
+fn signature(artifact: &Artifact) -> Result<serde_json::Value, ExportError> {
+    let meaning = match artifact.task {
+        Task::Binary => "probability of class 1",
+        Task::Regression => "value",
+    };
+    Ok(json!({
+        "inputs": inputs(artifact)?,
+        "outputs": [{"name": PREDICTION, "kind": "number", "meaning": meaning, "of": artifact.target}],
+        "missing": "a number: NaN; a text: the empty text",
+    }))
+}
+
+/// The inputs in the order of the features.
+fn inputs(artifact: &Artifact) -> Result<Vec<Input>, ExportError> {
+    let names = input_names(artifact)?;
+    let kinds = artifact.features().map(|(_, kind)| match kind {
+        FeatureKind::Numeric => "number",
+        FeatureKind::Boolean => "boolean",
+        FeatureKind::Categorical => "text",
+    });
+    Ok(names.into_iter().zip(kinds).map(|(name, kind)| Input { name, kind }).collect())
+}
+
+/// Names of the inputs: those of the features, which have to be unlike one another and the answer.
+fn input_names(artifact: &Artifact) -> Result<Vec<String>, ExportError> {
+    let mut seen = BTreeSet::new();
+    artifact
+        .features()
+        .map(|(name, _)| {
+            let refuse = |problem: &str| {
+                Err(ExportError::Name { name: name.to_owned(), problem: problem.to_owned() })
+            };
+            if name.is_empty() || name.starts_with('/') {
+                return refuse("an input needs a name that does not begin with a slash");
+            }
+            if name == PREDICTION {
+                return refuse("this is the name of the answer");
+            }
+            if !seen.insert(name) {
+                return refuse("two features have this name");
+            }
+            Ok(name.to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2};
+
+    use super::*;
+    use crate::retrain::artifact::{Layer, ModelKind};
+    use crate::retrain::pipeline::{Pipeline, Step};
+    use crate::stats::random::SplitMix64;
+
+    fn layer(random: &mut SplitMix64, inputs: usize, outputs: usize) -> Layer {
+        let mut number = || random.next_u64() as f64 / u64::MAX as f64 - 0.5;
+        Layer {
+            weight: Array2::from_shape_simple_fn((outputs, inputs), &mut number),
+            bias: Array1::from_shape_simple_fn(outputs, &mut number),
+        }
+    }
+
+    pub(super) fn model(kind: ModelKind, task: Task) -> Artifact {
+        let one_hot = |name: &str, kind, levels: &[&str]| Step::OneHot {
+            name: name.to_owned(),
+            kind,
+            levels: levels.iter().map(|level| (*level).to_owned()).collect(),
+        };
+        let steps = vec![
+            Step::Numeric { name: "x".to_owned(), mean: 3.0, scale: 2.0 },
+            Step::Numeric { name: "constant".to_owned(), mean: 7.0, scale: 0.0 },
+            one_hot("weather \"é\"", FeatureKind::Categorical, &["mist", "1", "clear sky"]),
+            one_hot("holiday", FeatureKind::Boolean, &["false", "true"]),
+            Step::Numeric { name: "y".to_owned(), mean: -1e6, scale: 1e3 },
+        ];
+        let pipeline = Pipeline { steps };
+        let random = &mut SplitMix64::new(5);
+        let widths = match kind {
+            ModelKind::Linear => vec![pipeline.width(), 1],
+            ModelKind::Deep => vec![pipeline.width(), 64, 64, 1],
+        };
+        let layers = widths.windows(2).map(|pair| layer(random, pair[0], pair[1])).collect();
+        let (target_mean, target_scale) = if task == Task::Binary { (0.0, 1.0) } else { (120.0, 40.0) };
+        Artifact { task, target: "demand".to_owned(), kind, pipeline, layers, target_mean, target_scale }
+    }
+
+    #[test]
+    fn dump() {
+        let about = About { model: "bike".into(), version: Some(3), artifact_sha256: "0".repeat(64) };
+        for kind in [ModelKind::Linear, ModelKind::Deep] {
+            for task in [Task::Binary, Task::Regression] {
+                for file in bundle(&model(kind, task), &about, &Format::ALL).unwrap() {
+                    let path = std::path::Path::new("/tmp/proof/dump").join(format!("{kind:?}{task:?}")).join(&file.path);
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    std::fs::write(path, file.content).unwrap();
+                }
+            }
+        }
+    }
+}
