@@ -6,6 +6,8 @@ pub mod artifact;
 pub mod policy;
 pub mod gate;
 pub mod importance;
+pub mod evaluation;
+pub mod card;
 pub mod rehearsal;
 pub mod export;
 

@@ -4,6 +4,7 @@ pub mod captured;
 pub mod label;
 pub mod snapshot;
 pub mod model_version;
+pub mod artifact_file;
 pub mod training_run;
 pub mod training_log;
 

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use super::super::ExitStatus;
 use super::super::retrain::plain_table;
-use super::find;
+use super::{card, find};
 use crate::model::ModelName;
 use crate::retrain::artifact::sha256;
 use crate::retrain::export::{self, About, BundleFile, Format};
@@ -58,12 +58,13 @@ pub(super) async fn from_registry(pool: &PgPool, arguments: &Arguments, out: &mu
     let Some(model) = &arguments.model else { bail!("give --model or --artifact") };
     let found = find(pool, model, arguments.version).await?;
     let artifact = artifact_file::read(&found)?;
+    let card = card::card_of(pool, &found).await?;
     let about = About {
         model: found.model,
         version: Some(found.version),
         artifact_sha256: found.artifact_sha256,
     };
-    write(arguments, &export::bundle(&artifact, &about, &arguments.formats())?, out)
+    write(arguments, &export::bundle(&artifact, &about, &arguments.formats(), card::files(&card)?)?, out)
 }
 
 /// Exports an artifact's file.
@@ -78,7 +79,7 @@ pub(super) fn from_file(arguments: &Arguments, out: &mut impl Write) -> Result<E
         .with_context(|| format!("`{}` is not an artifact", path.display()))?;
     let model = arguments.model.as_ref().map_or_else(|| "model".to_owned(), ToString::to_string);
     let about = About { model, version: None, artifact_sha256: sha256(&content) };
-    write(arguments, &export::bundle(&artifact, &about, &arguments.formats())?, out)?;
+    write(arguments, &export::bundle(&artifact, &about, &arguments.formats(), Vec::new())?, out)?;
     Ok(ExitStatus::Success)
 }
 

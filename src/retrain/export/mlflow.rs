@@ -21,13 +21,19 @@ pub(super) fn files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile
         .map(|input| {
             let kind = match input.kind {
                 "number" => "double",
+                // Seconds since 1970 or a time, which have no type in common.
+                "time" => "any",
                 "boolean" => "boolean",
                 _ => "string",
             };
             json!({"type": kind, "name": input.name, "required": true})
         })
         .collect();
-    let outputs = json!([{"type": "double", "name": PREDICTION, "required": true}]);
+    let outputs: Vec<_> = if artifact.classes.is_empty() {
+        vec![json!({"type": "double", "name": PREDICTION, "required": true})]
+    } else {
+        artifact.classes.iter().map(|class| json!({"type": "double", "name": class, "required": true})).collect()
+    };
     // A JSON string is a YAML string too.
     let text = |value: serde_json::Value| serde_json::Value::String(value.to_string());
     let model = format!(
@@ -38,7 +44,7 @@ pub(super) fn files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile
         json!(about.version),
         json!(about.artifact_sha256),
         text(json!(columns)),
-        text(outputs),
+        text(json!(outputs)),
     );
     let environment =
         "dependencies:\n- -r requirements.txt\nbuild_dependencies:\n- pip\n".as_bytes().to_vec();

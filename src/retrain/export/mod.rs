@@ -2,8 +2,6 @@
 //!
 //! Everything is made from the artifact alone, without libtorch or Python, and the same artifact gives the same bytes.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
@@ -15,6 +13,7 @@ use crate::model::FeatureKind;
 pub mod onnx;
 mod mlflow;
 mod pickle;
+mod preprocessing;
 mod sample;
 mod torchscript;
 mod triton;
@@ -109,12 +108,12 @@ pub struct BundleFile {
 pub struct Input {
     /// Name of the feature.
     pub name: String,
-    /// `number`, `text` or `boolean`.
+    /// `number`, `text`, `boolean` or `time`.
     pub kind: &'static str,
 }
 
 /// The files of `formats`, each format in a folder of its own, the weights, the preprocessing, and a manifest with the
-/// hash of each.
+/// hash of each; `more` files, such as a model card, go with them.
 ///
 /// # Errors
 ///
@@ -123,18 +122,20 @@ pub fn bundle(
     artifact: &Artifact,
     about: &About,
     formats: &[Format],
+    more: Vec<BundleFile>,
 ) -> Result<Vec<BundleFile>, ExportError> {
-    let mut files = vec![
+    let mut files = more;
+    files.extend([
         file(FILE_NAME, artifact.to_bytes()?),
-        file("preprocessing.json", pretty("preprocessing.json", &preprocessing(artifact))?),
+        file("preprocessing.json", pretty("preprocessing.json", &preprocessing::document(artifact))?),
         file("signature.json", pretty("signature.json", &signature(artifact)?)?),
-    ];
+    ]);
     for format in formats {
         let made = match format {
             Format::Onnx => onnx_files(artifact, about)?,
             Format::Torchscript => vec![
                 file("model.pt", torchscript::write(artifact)?),
-                file("preprocessing.json", pretty("preprocessing.json", &preprocessing(artifact))?),
+                file("preprocessing.json", pretty("preprocessing.json", &preprocessing::document(artifact))?),
             ],
             Format::Triton => triton::files(artifact, about)?,
             Format::Mlflow => mlflow::files(artifact, about)?,
@@ -163,7 +164,7 @@ fn onnx_files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile>, Exp
         files.push(file("model.fp16.onnx", onnx::write(artifact, about, Precision::Half)?));
         files.push(file("model.int8.onnx", onnx::write(artifact, about, Precision::Int8)?));
     }
-    files.push(file("sample.json", pretty("sample.json", &sample::rows(artifact))?));
+    files.push(file("sample.json", pretty("sample.json", &sample::rows(artifact, &inputs(artifact)?))?));
     files.push(file("verify.py", include_bytes!("verify.py").to_vec()));
     Ok(files)
 }
@@ -179,75 +180,54 @@ fn pretty(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, ExportE
     Ok(text)
 }
 
-/// The preprocessing with its numbers, for those who encode rows by themselves.
-fn preprocessing(artifact: &Artifact) -> serde_json::Value {
-    let steps: Vec<_> = artifact
-        .pipeline
-        .steps
-        .iter()
-        .map(|step| match step {
-            super::pipeline::Step::Numeric { name, mean, scale } => json!({
-                "numeric": {"name": name, "mean": mean, "scale": scale,
-                            "formula": "(x - mean) / scale; 0 where x is missing or not finite, or scale is 0"},
-            }),
-            super::pipeline::Step::OneHot { name, kind, levels } => json!({
-                "one_hot": {"name": name, "kind": kind, "levels": levels,
-                            "formula": "a column per level, 1 where the value is that level, else 0"},
-            }),
-        })
-        .collect();
-    json!({
-        "target": {"name": artifact.target, "mean": artifact.target_mean, "scale": artifact.target_scale},
-        "columns": artifact.pipeline.column_names(),
-        "steps": steps,
-    })
-}
-
 /// What goes in and what comes out.
 fn signature(artifact: &Artifact) -> Result<serde_json::Value, ExportError> {
-    let meaning = match artifact.task {
-        Task::Binary => "probability of class 1",
-        Task::Regression => "value",
+    let (kind, meaning) = match artifact.task {
+        Task::Binary => ("probability", "probability of class 1"),
+        Task::Multiclass => ("probabilities", "probability of each class"),
+        Task::Regression => ("number", "value"),
     };
     Ok(json!({
         "inputs": inputs(artifact)?,
-        "outputs": [{"name": PREDICTION, "kind": "number", "meaning": meaning, "of": artifact.target}],
-        "missing": "a number: NaN; a text: the empty text",
+        "outputs": [{"name": PREDICTION, "kind": kind, "columns": artifact.outputs(), "meaning": meaning,
+                     "of": artifact.target, "classes": artifact.classes}],
+        "missing": "a number or a time: NaN; a text: the empty text",
+        "times": "seconds since 1970, UTC",
     }))
 }
 
-/// The inputs in the order of the features.
+/// The inputs: the features in their order, then the columns that are read as times.
+///
+/// # Errors
+///
+/// [`ExportError::Name`] when two inputs, or an input and the answer, have one name.
 fn inputs(artifact: &Artifact) -> Result<Vec<Input>, ExportError> {
-    let names = input_names(artifact)?;
-    let kinds = artifact.features().map(|(_, kind)| match kind {
-        FeatureKind::Numeric => "number",
-        FeatureKind::Boolean => "boolean",
-        FeatureKind::Categorical => "text",
+    let mut found: Vec<Input> = Vec::new();
+    let features = artifact.pipeline.features().into_iter().map(|(name, kind)| {
+        let kind = match kind {
+            FeatureKind::Numeric => "number",
+            FeatureKind::Boolean => "boolean",
+            FeatureKind::Categorical => "text",
+        };
+        (name, kind)
     });
-    Ok(names.into_iter().zip(kinds).map(|(name, kind)| Input { name, kind }).collect())
-}
-
-/// Names of the inputs: those of the features, which have to be unlike one another and the answer.
-fn input_names(artifact: &Artifact) -> Result<Vec<String>, ExportError> {
-    let mut seen = BTreeSet::new();
-    artifact
-        .features()
-        .map(|(name, _)| {
-            let refuse = |problem: &str| {
-                Err(ExportError::Name { name: name.to_owned(), problem: problem.to_owned() })
-            };
-            if name.is_empty() || name.starts_with('/') {
-                return refuse("an input needs a name that does not begin with a slash");
-            }
-            if name == PREDICTION {
-                return refuse("this is the name of the answer");
-            }
-            if !seen.insert(name) {
-                return refuse("two features have this name");
-            }
-            Ok(name.to_owned())
-        })
-        .collect()
+    let times = artifact.pipeline.time_columns().into_iter().map(|name| (name, "time"));
+    for (name, kind) in features.chain(times) {
+        let refuse =
+            |problem: &str| Err(ExportError::Name { name: name.to_owned(), problem: problem.to_owned() });
+        if name.is_empty() || name.starts_with('/') {
+            return refuse("an input needs a name that does not begin with a slash");
+        }
+        if name == PREDICTION {
+            return refuse("this is the name of the answer");
+        }
+        match found.iter().find(|input| input.name == name) {
+            None => found.push(Input { name: name.to_owned(), kind }),
+            Some(input) if kind == "time" && matches!(input.kind, "number" | "time") => {}
+            Some(_) => return refuse("it is read as a time and as something that is none"),
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

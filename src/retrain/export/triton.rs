@@ -22,13 +22,13 @@ pub(super) fn files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile
     let version = about.version.unwrap_or(1);
     let onnx = onnx::write(artifact, about, Precision::Full)?;
     Ok(vec![
-        file(&format!("{model}/config.pbtxt"), config(model, &inputs(artifact)?).into_bytes()),
+        file(&format!("{model}/config.pbtxt"), config(model, &inputs(artifact)?, artifact.outputs()).into_bytes()),
         file(&format!("{model}/{version}/model.onnx"), onnx),
     ])
 }
 
 /// The model's configuration in the text form of protocol buffers.
-fn config(model: &str, inputs: &[Input]) -> String {
+fn config(model: &str, inputs: &[Input], outputs: usize) -> String {
     let mut text = format!(
         "name: {}\nbackend: \"onnxruntime\"\nmax_batch_size: {MAX_BATCH}\ndynamic_batching {{ \
          max_queue_delay_microseconds: {MAX_WAIT} }}\n",
@@ -36,7 +36,7 @@ fn config(model: &str, inputs: &[Input]) -> String {
     );
     for input in inputs {
         let element = match input.kind {
-            "number" => "TYPE_FP64",
+            "number" | "time" => "TYPE_FP64",
             "boolean" => "TYPE_BOOL",
             _ => "TYPE_STRING",
         };
@@ -48,8 +48,8 @@ fn config(model: &str, inputs: &[Input]) -> String {
         )
         .unwrap_or_default();
     }
-    writeln!(text, "output [ {{ name: {} data_type: TYPE_FP64 dims: [ 1 ] }} ]", quoted(PREDICTION))
-        .unwrap_or_default();
+    let answer = quoted(PREDICTION);
+    writeln!(text, "output [ {{ name: {answer} data_type: TYPE_FP64 dims: [ {outputs} ] }} ]").unwrap_or_default();
     text
 }
 

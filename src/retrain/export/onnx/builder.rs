@@ -45,14 +45,11 @@ impl Real {
 }
 
 /// A setting of a node.
-pub(super) enum Attr<'a> {
+pub(super) enum Attr {
     Int(i64),
     Ints(Vec<i64>),
     Float(f32),
-    Floats(Vec<f32>),
-    Text(&'a str),
     Texts(Vec<String>),
-    Doubles(Vec<f64>),
 }
 
 /// A graph that grows.
@@ -123,7 +120,7 @@ impl Builder {
         domain: &str,
         operator: &str,
         inputs: &[&Val],
-        attributes: Vec<(&str, Attr<'_>)>,
+        attributes: Vec<(&str, Attr)>,
     ) -> Val {
         let name = self.fresh(operator);
         self.push(domain, operator, inputs, std::slice::from_ref(&name), attributes);
@@ -162,7 +159,7 @@ impl Builder {
         operator: &str,
         inputs: &[&Val],
         outputs: &[String],
-        attributes: Vec<(&str, Attr<'_>)>,
+        attributes: Vec<(&str, Attr)>,
     ) {
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|input| input.0.clone()).collect(),
@@ -180,7 +177,7 @@ pub(super) fn dimension(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-fn attribute(name: &str, attr: Attr<'_>) -> AttributeProto {
+fn attribute(name: &str, attr: Attr) -> AttributeProto {
     let mut made = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
     made.kind = match attr {
         Attr::Float(number) => {
@@ -190,23 +187,6 @@ fn attribute(name: &str, attr: Attr<'_>) -> AttributeProto {
         Attr::Int(number) => {
             made.i = number;
             2
-        }
-        Attr::Text(text) => {
-            made.s = text.as_bytes().to_vec();
-            3
-        }
-        Attr::Doubles(numbers) => {
-            made.t = Some(TensorProto {
-                dims: vec![dimension(numbers.len())],
-                data_type: ElementType::Double.code(),
-                name: name.to_owned(),
-                raw_data: Real::Double.bytes(&numbers),
-            });
-            4
-        }
-        Attr::Floats(numbers) => {
-            made.floats = numbers;
-            6
         }
         Attr::Ints(numbers) => {
             made.ints = numbers;

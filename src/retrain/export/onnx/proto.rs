@@ -117,15 +117,6 @@ pub struct AttributeProto {
     /// Kind 2.
     #[prost(int64, tag = "3")]
     pub i: i64,
-    /// Kind 3, UTF-8.
-    #[prost(bytes = "vec", tag = "4")]
-    pub s: Vec<u8>,
-    /// Kind 4.
-    #[prost(message, optional, tag = "5")]
-    pub t: Option<TensorProto>,
-    /// Kind 6.
-    #[prost(float, repeated, tag = "7")]
-    pub floats: Vec<f32>,
     /// Kind 7.
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
