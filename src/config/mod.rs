@@ -331,6 +331,8 @@ impl Settings {
             }
             let labels = model.labels.as_ref().map(Labels::problems).unwrap_or_default();
             problems.extend(labels.into_iter().map(|problem| format!("model `{name}`: {problem}")));
+            let training = model.training.as_ref().map(Training::problems).unwrap_or_default();
+            problems.extend(training.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let seconds = model.window.0.as_secs();
             let day = 86_400;
             if seconds < 60 || !(day % seconds.max(1) == 0 || seconds % day == 0) {

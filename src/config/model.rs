@@ -13,7 +13,9 @@ use crate::drift::Correction;
 use crate::model::{FeatureKind, ModelName, Role};
 use crate::privacy::{Fields, Rules};
 use crate::profile::{DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES};
-use crate::retrain::{DeepSpec, Source, Task};
+use crate::retrain::{
+    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, Objective, Source, Task,
+};
 use crate::schema::{Expected, Holds};
 use crate::yaml::hint;
 
@@ -194,6 +196,15 @@ pub struct Training {
     /// `captured`, or a file.
     #[serde(default = "default_source")]
     pub source: Source,
+    /// The loss; absent: squared error of numbers, log loss of classes.
+    #[serde(default)]
+    pub objective: Option<Objective>,
+    /// Which rows are taken, and how they count.
+    #[serde(default)]
+    pub data: DataSpec,
+    /// The columns to train on and what is made of them.
+    #[serde(default)]
+    pub features: FeaturesSpec,
     /// `auto`, `cpu` or `cuda:N`.
     #[serde(default = "default_device")]
     pub device: String,
@@ -215,12 +226,36 @@ pub struct Training {
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
+    /// What a run may use up.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// How the models of a run are judged.
+    #[serde(default)]
+    pub evaluation: EvaluationSpec,
+    /// What is written beside the artifact.
+    #[serde(default)]
+    pub export: ExportSpec,
     /// Name of the model server's output; the new baseline watches the new version's answers under it.
     #[serde(default = "default_output")]
     pub output: String,
     /// Folder for artifacts; absent: `artifacts` under `data_dir`.
     #[serde(default)]
     pub artifacts: Option<PathBuf>,
+}
+
+impl Training {
+    /// Everything that cannot work, in sentences with the field's name.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        problems.extend(self.objective.and_then(|objective| objective.problem(self.task)));
+        problems.extend(self.data.problems());
+        problems.extend(self.features.problems());
+        problems.extend(self.deep.problems());
+        problems.extend(self.limits.problems());
+        problems.extend(self.evaluation.problems());
+        problems.extend(self.export.problems());
+        problems.into_iter().map(|problem| format!("training.{problem}")).collect()
+    }
 }
 
 fn default_source() -> Source {

@@ -4,10 +4,11 @@
 //! version in production. "Beats" means that the 95 % interval of the mean loss difference lies below zero. The
 //! loss is the log loss for a binary task and the squared error for a regression, the ones that are trained on.
 
+use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use super::artifact::ModelKind;
-use super::spec::Task;
+use super::spec::Objective;
 pub use crate::stats::resample::{block_length, interval};
 
 /// Resamples behind an interval.
@@ -16,19 +17,38 @@ const RESAMPLES: usize = 2_000;
 /// Probabilities are kept this far from 0 and 1, so that one sure mistake does not decide alone.
 const CLIP: f64 = 1e-6;
 
-/// Loss of each row: log loss (nats) for a binary task, squared error for a regression.
-pub fn losses(task: Task, predictions: &[f64], targets: &[f64]) -> Vec<f64> {
-    predictions
-        .iter()
-        .zip(targets)
-        .map(|(&prediction, &target)| match task {
-            Task::Binary => {
+/// Loss of each row.
+///
+/// # Arguments
+///
+/// * `predictions`: shape `[rows, outputs]`, as [`super::Artifact::predict`] gives them.
+/// * `targets`: the number, 0 or 1, or the index of the class.
+pub fn losses(objective: Objective, predictions: ArrayView2<'_, f64>, targets: &[f64]) -> Vec<f64> {
+    let rows = predictions.rows().into_iter().zip(targets);
+    rows.map(|(row, &target)| {
+        let prediction = row.first().copied().unwrap_or_default();
+        let error = target - prediction;
+        match objective {
+            Objective::LogLoss if row.len() <= 1 => {
                 let p = prediction.clamp(CLIP, 1.0 - CLIP);
                 -(target * p.ln() + (1.0 - target) * (1.0 - p).ln())
             }
-            Task::Regression => (prediction - target).powi(2),
-        })
-        .collect()
+            Objective::LogLoss => {
+                let of_class = row.iter().enumerate().find(|(class, _)| (*class as f64 - target).abs() < 0.5);
+                -of_class.map_or(0.0, |(_, p)| *p).clamp(CLIP, 1.0).ln()
+            }
+            Objective::Mse => error.powi(2),
+            Objective::Huber { delta } if error.abs() <= delta => 0.5 * error.powi(2),
+            Objective::Huber { delta } => delta * (error.abs() - 0.5 * delta),
+            Objective::Poisson => {
+                let expected = prediction.max(CLIP);
+                let surprise = if target > 0.0 { target * (target / expected).ln() } else { 0.0 };
+                2.0 * (surprise - target + expected)
+            }
+            Objective::Quantile { q } => (q * error).max((q - 1.0) * error),
+        }
+    })
+    .collect()
 }
 
 /// Two models on the same rows.
@@ -55,10 +75,10 @@ impl Comparison {
     }
 
     /// `0.41 against 0.55, difference -0.14 (95 % interval -0.17 to -0.11) on 900 rows`.
-    fn numbers(&self, task: Task) -> String {
+    fn numbers(&self, objective: Objective) -> String {
         format!(
             "{} {:.4} against {:.4}, difference {:+.4} (95 % interval {:+.4} to {:+.4}) on {} held-out rows",
-            loss_name(task),
+            objective.name(),
             self.challenger,
             self.incumbent,
             self.challenger - self.incumbent,
@@ -66,13 +86,6 @@ impl Comparison {
             self.upper,
             self.n
         )
-    }
-}
-
-fn loss_name(task: Task) -> &'static str {
-    match task {
-        Task::Binary => "log loss",
-        Task::Regression => "mean squared error",
     }
 }
 
@@ -131,7 +144,7 @@ pub struct GateDecision {
 /// * `linear`, `deep`, `production`: loss per held-out row, same rows in the same order.
 /// * `production_version`: the number of the version in production, for the sentence.
 pub fn decide(
-    task: Task,
+    objective: Objective,
     linear: &[f64],
     deep: &[f64],
     production: Option<(i64, &[f64])>,
@@ -142,16 +155,16 @@ pub fn decide(
         if deep_against_linear.is_better() { (ModelKind::Deep, deep) } else { (ModelKind::Linear, linear) };
     let chosen = match winner {
         ModelKind::Deep => "deep beats linear",
-        ModelKind::Linear => "deep does not beat linear",
+        ModelKind::Linear | ModelKind::Tree => "deep does not beat linear",
     };
-    let chosen = format!("{chosen}: {}", deep_against_linear.numbers(task));
+    let chosen = format!("{chosen}: {}", deep_against_linear.numbers(objective));
     let against_production =
         production.map(|(version, losses)| (version, compare(winner_losses, losses, seed.wrapping_add(1))));
     let (accepted, verdict) = match &against_production {
         None => (true, format!("no version is in production, so {} is accepted", winner.as_str())),
         Some((version, comparison)) => {
             let word = if comparison.is_better() { "beats" } else { "does not beat" };
-            let numbers = comparison.numbers(task);
+            let numbers = comparison.numbers(objective);
             (
                 comparison.is_better(),
                 format!("{} {word} version {version} in production: {numbers}", winner.as_str()),
@@ -169,6 +182,7 @@ pub fn decide(
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
     use proptest::prelude::*;
 
     use super::*;
@@ -190,7 +204,7 @@ mod tests {
         let deep: Vec<f64> = linear.iter().zip(noise(400, 2)).map(|(l, e)| l + deep_by + 0.1 * e).collect();
         let production = production_by.map(|by| shifted(&noise(400, 3), 1.0 + by));
         let decision =
-            decide(Task::Binary, &linear, &deep, production.as_deref().map(|losses| (3, losses)), 7);
+            decide(Objective::LogLoss, &linear, &deep, production.as_deref().map(|losses| (3, losses)), 7);
         assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
         assert!(decision.reason.contains(sentence), "{}", decision.reason);
     }
@@ -206,10 +220,20 @@ mod tests {
 
     #[test]
     fn losses_follow_the_task() {
-        let log_loss = losses(Task::Binary, &[0.8, 0.0], &[1.0, 1.0]);
-        assert!((log_loss[0] - 0.223_143_551_314_209_7).abs() < 1e-12);
-        assert!((log_loss[1] - 13.815_510_557_964_274).abs() < 1e-9, "a sure mistake is clipped");
-        assert_eq!(losses(Task::Regression, &[3.0], &[1.0]), [4.0]);
+        #[track_caller]
+        fn check(objective: Objective, predictions: &ndarray::Array2<f64>, targets: &[f64], expected: &[f64]) {
+            let found = losses(objective, predictions.view(), targets);
+            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9), "{objective:?}: {found:?}");
+        }
+        let sure = [0.223_143_551_314_209_7, 13.815_510_557_964_274];
+        check(Objective::LogLoss, &array![[0.8], [0.0]], &[1.0, 1.0], &sure);
+        check(Objective::LogLoss, &array![[0.8, 0.1, 0.1], [1.0, 0.0, 0.0]], &[0.0, 2.0], &sure);
+        let three = array![[3.0], [3.0]];
+        check(Objective::Mse, &three, &[1.0, 3.5], &[4.0, 0.25]);
+        check(Objective::Huber { delta: 1.0 }, &three, &[1.0, 3.5], &[1.5, 0.125]);
+        check(Objective::Quantile { q: 0.9 }, &three, &[1.0, 3.5], &[0.2, 0.45]);
+        // sklearn.metrics.mean_poisson_deviance([2], [3]) and ([0], [3]), scikit-learn 1.7.
+        check(Objective::Poisson, &three, &[2.0, 0.0], &[0.378_139_567_567_342_47, 6.0]);
     }
 
     #[test]

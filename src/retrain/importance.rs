@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::artifact::Artifact;
 use super::gate;
+use super::spec::Objective;
 use crate::model::{Column, Value};
 use crate::stats::random::SplitMix64;
 
@@ -27,6 +28,7 @@ const MAX_CELLS: usize = 200_000_000;
 ///
 /// # Arguments
 ///
+/// * `objective`: the loss.
 /// * `columns`, `targets`: the held-out rows, shape `[n_rows]` each; evenly spaced rows are taken of many.
 /// * `seed`: the same seed gives the same bits.
 /// * `checkpoint`: called before each feature; an error ends the work.
@@ -41,6 +43,7 @@ const MAX_CELLS: usize = 200_000_000;
 /// arXiv:1801.01489.
 pub fn permutation<E>(
     artifact: &Artifact,
+    objective: Objective,
     columns: &[Column],
     targets: &[f64],
     seed: u64,
@@ -60,7 +63,8 @@ pub fn permutation<E>(
         .collect();
     let targets: Vec<f64> = rows.iter().filter_map(|&row| targets.get(row).copied()).collect();
     let loss = |columns: &[Column]| {
-        let losses = gate::losses(artifact.task, &artifact.predict(targets.len(), columns), &targets);
+        let answers = artifact.predict(targets.len(), columns);
+        let losses = gate::losses(objective, answers.view(), &targets);
         losses.iter().map(|loss| loss / losses.len() as f64).sum::<f64>()
     };
     let before = loss(&columns);
@@ -99,7 +103,7 @@ mod tests {
 
     use ndarray::{Array1, Array2};
 
-    use super::super::artifact::{Layer, ModelKind};
+    use super::super::artifact::{Block, Graph, Layer, Link, ModelKind, Output};
     use super::super::pipeline::{Pipeline, Step};
     use super::super::spec::Task;
     use super::*;
@@ -118,10 +122,10 @@ mod tests {
             task: Task::Regression,
             target: "y".to_owned(),
             kind: ModelKind::Linear,
+            classes: Vec::new(),
             pipeline,
-            layers,
-            target_mean: 0.0,
-            target_scale: 1.0,
+            graph: Graph::dense(layers),
+            output: Output::plain(Link::Identity),
         }
     }
 
@@ -132,7 +136,7 @@ mod tests {
             Column { name: name.into(), values }
         };
         let columns = vec![column("a"), column("b"), column("idle")];
-        let targets = model().predict(n, &columns);
+        let targets = model().predict_one(n, &columns);
         (columns, targets)
     }
 
@@ -140,7 +144,7 @@ mod tests {
     fn importance_follows_the_squares_of_the_weights() {
         assert_eq!(model().pipeline.width(), 3);
         let (columns, targets) = rows(5_000);
-        let shares = permutation(&model(), &columns, &targets, 7, || FINE).unwrap();
+        let shares = permutation(&model(), Objective::Mse, &columns, &targets, 7, || FINE).unwrap();
         assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-12, "{shares:?}");
         assert!((shares["a"] - 0.9).abs() < 0.02 && (shares["b"] - 0.1).abs() < 0.02, "{shares:?}");
         assert!(shares["idle"].abs() <= 0.0);
@@ -149,24 +153,26 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_bits() {
         let (columns, targets) = rows(300);
-        let once = permutation(&model(), &columns, &targets, 7, || FINE).unwrap();
-        assert_eq!(once, permutation(&model(), &columns, &targets, 7, || FINE).unwrap());
-        assert_ne!(once, permutation(&model(), &columns, &targets, 8, || FINE).unwrap());
+        let once = permutation(&model(), Objective::Mse, &columns, &targets, 7, || FINE).unwrap();
+        assert_eq!(once, permutation(&model(), Objective::Mse, &columns, &targets, 7, || FINE).unwrap());
+        assert_ne!(once, permutation(&model(), Objective::Mse, &columns, &targets, 8, || FINE).unwrap());
     }
 
     #[test]
     fn a_model_that_knows_nothing_has_no_importance() {
         let (columns, _) = rows(50);
         let mut constant = model();
-        constant.layers[0].weight.fill(0.0);
-        assert!(permutation(&constant, &columns, &[1.0; 50], 7, || FINE).unwrap().is_empty());
-        assert!(permutation(&model(), &columns, &[], 7, || FINE).unwrap().is_empty());
+        constant.graph.blocks.clear();
+        let layer = Layer { weight: Array2::zeros((1, 3)), bias: Array1::zeros(1) };
+        constant.graph.blocks.push(Block::Dense(layer));
+        assert!(permutation(&constant, Objective::Mse, &columns, &[1.0; 50], 7, || FINE).unwrap().is_empty());
+        assert!(permutation(&model(), Objective::Mse, &columns, &[], 7, || FINE).unwrap().is_empty());
     }
 
     #[test]
     fn the_work_can_be_stopped() {
         let (columns, targets) = rows(50);
-        assert_eq!(permutation(&model(), &columns, &targets, 7, || Err("stop")), Err("stop"));
+        assert_eq!(permutation(&model(), Objective::Mse, &columns, &targets, 7, || Err("stop")), Err("stop"));
     }
 
     #[test]

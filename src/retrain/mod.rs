@@ -12,4 +12,7 @@ pub mod rehearsal;
 pub mod export;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
-pub use spec::{DeepSpec, FeatureSpec, RunReason, RunState, SegmentSpec, Source, Task, TrainingSpec};
+pub use spec::{
+    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec, Objective, RunReason,
+    RunState, SegmentSpec, Source, Task, TrainingSpec,
+};

@@ -61,6 +61,27 @@ impl Step {
         }
     }
 
+    /// What the step was fitted to, in a fixed order; an artifact keeps these numbers with every bit.
+    pub fn numbers(&self) -> Vec<f64> {
+        match self {
+            Self::Numeric { mean, scale, .. } => vec![*mean, *scale],
+            Self::OneHot { .. } => Vec::new(),
+        }
+    }
+
+    /// Takes back what [`Step::numbers`] gave; false when these are not the numbers of such a step.
+    pub fn set_numbers(&mut self, numbers: &[f64]) -> bool {
+        match (self, numbers) {
+            (Self::Numeric { mean, scale, .. }, &[stored_mean, stored_scale]) => {
+                *mean = stored_mean;
+                *scale = stored_scale;
+                true
+            }
+            (Self::OneHot { .. }, []) => true,
+            _ => false,
+        }
+    }
+
     /// Writes the encoding of `value` to the first `width` cells of `cells`, which are zero.
     fn encode(&self, value: &Value, cells: &mut [f64]) {
         match self {
@@ -111,6 +132,15 @@ pub fn level(value: &Value, kind: FeatureKind) -> Option<String> {
     }
 }
 
+/// Rows as a model takes them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// Finite numbers, shape `[rows, width]`.
+    pub numbers: Array2<f64>,
+    /// Codes for learned embeddings, shape `[rows, embedded]`; 0 is for what is missing or was never seen.
+    pub codes: Array2<u32>,
+}
+
 /// The preprocessing of a model, fitted on its training part.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,12 +150,22 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Number of encoded columns.
+    /// Columns of numbers.
     pub fn width(&self) -> usize {
         self.steps.iter().map(Step::width).sum()
     }
 
-    /// Names of the encoded columns: the feature, or `feature=level`.
+    /// Columns of numbers that each feature becomes, of those that become any.
+    pub fn groups(&self) -> Vec<usize> {
+        self.steps.iter().map(Step::width).filter(|width| *width > 0).collect()
+    }
+
+    /// Number of codes of each column of codes, the one for what is missing or was never seen included.
+    pub fn cardinalities(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// Names of the columns of numbers: the feature, or `feature=level`.
     pub fn column_names(&self) -> Vec<String> {
         self.steps
             .iter()
@@ -142,7 +182,7 @@ impl Pipeline {
     ///
     /// Columns are found by name. One that is absent, and a value beyond the end of a short one, count as
     /// missing; columns that no step knows are ignored.
-    pub fn encode(&self, rows: usize, columns: &[Column]) -> Array2<f64> {
+    pub fn encode(&self, rows: usize, columns: &[Column]) -> Encoded {
         let width = self.width();
         let mut cells = vec![0.0; rows * width];
         let mut offset = 0;
@@ -155,7 +195,11 @@ impl Pipeline {
             }
             offset += step.width();
         }
-        Array2::from_shape_vec((rows, width), cells).unwrap_or_else(|_| Array2::zeros((rows, width)))
+        Encoded {
+            numbers: Array2::from_shape_vec((rows, width), cells)
+                .unwrap_or_else(|_| Array2::zeros((rows, width))),
+            codes: Array2::zeros((rows, self.cardinalities().len())),
+        }
     }
 }
 
@@ -184,7 +228,7 @@ mod tests {
     fn check(name: &str, value: Value, expected: [f64; 5]) {
         let shown = format!("{name} = {value:?}");
         let encoded = pipeline().encode(1, &[Column { name: name.into(), values: vec![value] }]);
-        assert_eq!(encoded.row(0).to_vec(), expected, "{shown}");
+        assert_eq!(encoded.numbers.row(0).to_vec(), expected, "{shown}");
     }
 
     #[test]
@@ -231,8 +275,8 @@ mod tests {
         ) {
             let columns = [Column { name: "x".into(), values: x }, Column { name: "c".into(), values: c }];
             let encoded = pipeline().encode(rows, &columns);
-            prop_assert_eq!(encoded.dim(), (rows, 5));
-            prop_assert!(encoded.iter().all(|cell| cell.is_finite()));
+            prop_assert_eq!(encoded.numbers.dim(), (rows, 5));
+            prop_assert!(encoded.numbers.iter().all(|cell| cell.is_finite()));
         }
     }
 }

@@ -147,7 +147,7 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 /// Every migration, oldest first: version, description, text.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "source_position", include_str!("migrations/0002_source_position.sql")),
     (3, "ingest", include_str!("migrations/0003_ingest.sql")),
@@ -158,6 +158,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
+    (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.

@@ -47,7 +47,7 @@ async fn infer(State(shelf): State<Shelf>, Json(request): Json<Wire>) -> Json<Wi
             values: vec![tensor["data"][0].as_f64().map_or(Value::Missing, Value::Number)],
         })
         .collect();
-    let data = artifact.predict(1, &columns);
+    let data = artifact.predict_one(1, &columns);
     Json(
         json!({ "model_name": "bike", "outputs": [{ "name": "prediction", "datatype": "FP64", "shape": [1], "data": data }] }),
     )
@@ -165,7 +165,7 @@ async fn a_prediction_becomes_a_registered_version() {
         from: None,
         until: Some("2011-05-01T00:00:00Z".into()),
     };
-    spec.features = FEATURES
+    spec.features.columns = FEATURES
         .iter()
         .map(|name| FeatureSpec { name: (*name).into(), kind: FeatureKind::Numeric })
         .collect();

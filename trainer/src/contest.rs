@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use driftline::model::Column;
-use driftline::retrain::artifact::{Artifact, ModelKind};
+use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output};
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::importance;
-use driftline::retrain::{Task, TrainingSpec};
+use driftline::retrain::pipeline::Encoded;
+use driftline::retrain::{Objective, Task, TrainingSpec};
 use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
@@ -72,29 +73,26 @@ pub(crate) fn hold(
     ));
     let train_columns = dataset.slice(&split.train);
     let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
-    let inputs = pipeline.encode(split.train.len(), &train_columns);
-    let held_inputs = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
+    let encoded = pipeline.encode(split.train.len(), &train_columns);
+    let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
     let raw_targets = &dataset.targets[split.train.clone()];
-    let (target_mean, target_scale) = target_scaling(spec.task, raw_targets);
-    let standardised = |targets: &[f64]| -> Vec<f64> {
-        targets.iter().map(|target| (target - target_mean) / target_scale).collect()
-    };
-    let targets = standardised(raw_targets);
-    let held_targets = standardised(&dataset.targets[split.validation.clone()]);
-    let train = Part { inputs: inputs.view(), targets: &targets };
-    let validation = Part { inputs: held_inputs.view(), targets: &held_targets };
-    let artifact = |kind, layers| Artifact {
+    let objective = spec.objective();
+    let output = output(spec.task, objective, raw_targets)?;
+    let held_targets = &dataset.targets[split.validation.clone()];
+    let (weights, held_weights) = (vec![1.0; raw_targets.len()], vec![1.0; held_targets.len()]);
+    let artifact = |kind, graph, output| Artifact {
         task: spec.task,
         target: spec.target.clone(),
         kind,
+        classes: dataset.classes.clone(),
         pipeline: pipeline.clone(),
-        layers,
-        target_mean,
-        target_scale,
+        graph,
+        output,
     };
     let held_out = HeldOut {
         task: spec.task,
+        objective,
         columns: dataset.slice(&split.test),
         targets: &dataset.targets[split.test.clone()],
         seed: spec.seed,
@@ -102,9 +100,23 @@ pub(crate) fn hold(
     };
 
     let started = Instant::now();
-    let linear_fit = linear::fit(spec.task, train, validation, journal)?;
+    // The linear model of a count predicts the count itself.
+    let linear_output = match output.link {
+        Link::Exp => standard(raw_targets),
+        Link::Identity | Link::Sigmoid | Link::Softmax => output,
+    };
+    let linear_targets = standardised(linear_output, raw_targets);
+    let linear_held_targets = standardised(linear_output, held_targets);
+    let linear_fit = linear::fit(
+        spec.task,
+        linear_output,
+        dataset.classes.len(),
+        part(&encoded, &linear_targets, &weights),
+        part(&held_encoded, &linear_held_targets, &held_weights),
+        journal,
+    )?;
     let linear_seconds = started.elapsed().as_secs_f64();
-    let linear = artifact(ModelKind::Linear, vec![linear_fit.layer]);
+    let linear = artifact(ModelKind::Linear, Graph::dense(vec![linear_fit.layer]), linear_output);
     journal.info(format!(
         "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
         pipeline.width(),
@@ -114,10 +126,20 @@ pub(crate) fn hold(
     journal.checkpoint()?;
 
     let started = Instant::now();
-    let request = Request { task: spec.task, deep: &spec.deep, seed: spec.seed, device };
+    let request = Request {
+        objective: scaled(objective, output),
+        output,
+        outputs: dataset.classes.len().max(1),
+        deep: &spec.deep,
+        seed: spec.seed,
+        device,
+    };
+    let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
+    let train = part(&encoded, &targets, &weights);
+    let validation = part(&held_encoded, &held_targets, &held_weights);
     let deep_fit = training::train(request, train, validation, journal)?;
     let deep_seconds = started.elapsed().as_secs_f64();
-    let deep = artifact(ModelKind::Deep, deep_fit.layers);
+    let deep = artifact(ModelKind::Deep, Graph::dense(deep_fit.layers), output);
     journal.info(format!(
         "deep model {:?} trained for {} epochs in {deep_seconds:.1} s, best epoch {}",
         spec.deep.hidden, deep_fit.epochs, deep_fit.best_epoch
@@ -128,7 +150,7 @@ pub(crate) fn hold(
     let production =
         incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
     let decision = gate::decide(
-        spec.task,
+        objective,
         &linear_scored.losses,
         &deep_scored.losses,
         production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
@@ -141,7 +163,7 @@ pub(crate) fn hold(
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
     metrics.insert("gate".to_owned(), json!(decision));
     let artifact = match decision.winner {
-        ModelKind::Linear => linear,
+        ModelKind::Linear | ModelKind::Tree => linear,
         ModelKind::Deep => deep,
     };
     if decision.accepted {
@@ -163,18 +185,53 @@ pub(crate) fn hold(
     })
 }
 
-/// Mean and scale that a target is trained on; a binary one stays as it is.
-fn target_scaling(task: Task, targets: &[f64]) -> (f64, f64) {
-    match task {
-        Task::Binary => (0.0, 1.0),
-        Task::Regression => features::moments(targets)
-            .map_or((0.0, 1.0), |(mean, scale)| (mean, if scale > 0.0 { scale } else { 1.0 })),
+/// What makes answers of the scores of a model trained on `targets`.
+fn output(task: Task, objective: Objective, targets: &[f64]) -> Result<Output, Halt> {
+    match (task, objective) {
+        (Task::Binary, _) => Ok(Output::plain(Link::Sigmoid)),
+        (Task::Multiclass, _) => Ok(Output::plain(Link::Softmax)),
+        (Task::Regression, Objective::Poisson) => {
+            let mean = standard(targets).offset;
+            if mean <= 0.0 || targets.iter().any(|target| *target < 0.0) {
+                let problem = "objective poisson needs counts: no target below 0, and some above";
+                return Err(Halt::Failed(problem.to_owned()));
+            }
+            Ok(Output { offset: mean.ln(), ..Output::plain(Link::Exp) })
+        }
+        (Task::Regression, _) => Ok(standard(targets)),
     }
+}
+
+/// The output of a model whose targets have mean 0 and scale 1.
+fn standard(targets: &[f64]) -> Output {
+    let (offset, scale) = features::moments(targets).unwrap_or((0.0, 1.0));
+    Output { offset, scale: if scale > 0.0 { scale } else { 1.0 }, ..Output::plain(Link::Identity) }
+}
+
+/// Targets as scores are compared with.
+fn standardised(output: Output, targets: &[f64]) -> Vec<f64> {
+    match output.link {
+        Link::Identity => targets.iter().map(|target| (target - output.offset) / output.scale).collect(),
+        Link::Exp | Link::Sigmoid | Link::Softmax => targets.to_vec(),
+    }
+}
+
+/// The loss of standardised targets.
+fn scaled(objective: Objective, output: Output) -> Objective {
+    match objective {
+        Objective::Huber { delta } => Objective::Huber { delta: delta / output.scale },
+        other => other,
+    }
+}
+
+fn part<'a>(encoded: &'a Encoded, targets: &'a [f64], weights: &'a [f64]) -> Part<'a> {
+    Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
 }
 
 /// The rows that only the gate sees.
 struct HeldOut<'a> {
     task: Task,
+    objective: Objective,
     columns: Vec<Column>,
     targets: &'a [f64],
     seed: u64,
@@ -184,7 +241,7 @@ struct HeldOut<'a> {
 impl HeldOut<'_> {
     /// Importance of each feature to `artifact`, for the order of what later alerts name.
     fn importance(&self, artifact: &Artifact) -> Result<BTreeMap<String, f64>, Halt> {
-        let shares = importance::permutation(artifact, &self.columns, self.targets, self.seed, || {
+        let shares = importance::permutation(artifact, self.objective, &self.columns, self.targets, self.seed, || {
             self.journal.checkpoint()
         })?;
         let mut ranked: Vec<_> = shares.iter().collect();
@@ -199,9 +256,10 @@ impl HeldOut<'_> {
     }
 
     fn score(&self, candidate: &'static str, artifact: &Artifact) -> Scored {
-        let predictions = artifact.predict(self.targets.len(), &self.columns);
-        let losses = gate::losses(self.task, &predictions, self.targets);
-        let metrics = evaluation::evaluate(self.task, &predictions, self.targets, self.seed);
+        let answers = artifact.predict(self.targets.len(), &self.columns);
+        let losses = gate::losses(self.objective, answers.view(), self.targets);
+        let metrics =
+            evaluation::evaluate(self.task, self.objective, answers.view(), self.targets, self.seed);
         let said: Vec<String> = metrics
             .iter()
             .map(|(name, estimate)| {

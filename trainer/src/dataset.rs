@@ -1,5 +1,6 @@
 //! The rows of a run: typed columns in the order of time, split forward, named by their hash.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use chrono::{DateTime, Utc};
 use driftline::frames;
 use driftline::model::{Column, FeatureKind, Value};
 use driftline::retrain::artifact::hex;
+use driftline::retrain::pipeline::level;
 use driftline::retrain::spec::FeatureSpec;
 use driftline::retrain::{Source, Task, TrainingSpec};
 use driftline::store::captured::{self, LabelledRow};
@@ -23,8 +25,10 @@ pub(crate) struct Dataset {
     pub(crate) features: Vec<FeatureSpec>,
     /// Their values.
     pub(crate) columns: Vec<Column>,
-    /// The target: finite; 0 or 1 for a binary task.
+    /// The target: finite; 0 or 1 for a binary task, the index of the class for a multiclass one.
     pub(crate) targets: Vec<f64>,
+    /// Names of the classes, sorted; empty unless there are several.
+    pub(crate) classes: Vec<String>,
     /// When each prediction happened.
     pub(crate) times: Vec<DateTime<Utc>>,
 }
@@ -54,7 +58,7 @@ pub(crate) fn from_labelled(
     rows: &[LabelledRow],
     journal: &Journal,
 ) -> Result<Dataset, Halt> {
-    let mut names: Vec<String> = spec.features.iter().map(|feature| feature.name.clone()).collect();
+    let mut names: Vec<String> = spec.features.columns.iter().map(|feature| feature.name.clone()).collect();
     if names.is_empty() {
         for name in rows.iter().filter_map(|row| row.features.as_object()).flat_map(|row| row.keys()) {
             if !names.contains(name) {
@@ -90,7 +94,7 @@ pub(crate) fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Datase
         return Err(Halt::Failed("the source is not a file".to_owned()));
     };
     let failed = |error: frames::FrameError| Halt::Failed(error.to_string());
-    let names: Vec<&str> = spec.features.iter().map(|feature| feature.name.as_str()).collect();
+    let names: Vec<&str> = spec.features.columns.iter().map(|feature| feature.name.as_str()).collect();
     let wanted: Option<Vec<&str>> = (!names.is_empty())
         .then(|| names.iter().copied().chain([spec.target.as_str(), time_column.as_str()]).collect());
     let table = frames::read_table(Path::new(path), wanted.as_deref()).map_err(failed)?;
@@ -136,8 +140,8 @@ fn pick(column: &Column, rows: &[usize]) -> Column {
 
 /// The configured features, or every column with the kind that its values show.
 fn typed(spec: &TrainingSpec, columns: &[Column]) -> Vec<FeatureSpec> {
-    if !spec.features.is_empty() {
-        return spec.features.clone();
+    if !spec.features.columns.is_empty() {
+        return spec.features.columns.clone();
     }
     columns
         .iter()
@@ -161,8 +165,15 @@ fn finish(spec: &TrainingSpec, raw: Raw, journal: &Journal) -> Result<Dataset, H
     let mut kept = Vec::with_capacity(raw.targets.len());
     let mut targets = Vec::with_capacity(raw.targets.len());
     let mut missing = 0_usize;
+    let classes: Vec<String> = match spec.task {
+        Task::Regression | Task::Binary => Vec::new(),
+        Task::Multiclass => {
+            let names: BTreeSet<String> = raw.targets.iter().filter_map(class).collect();
+            names.into_iter().collect()
+        }
+    };
     for (row, value) in raw.targets.iter().enumerate() {
-        match target(spec.task, value) {
+        match target(spec.task, &classes, value) {
             Some(target) => {
                 kept.push(row);
                 targets.push(target);
@@ -180,6 +191,7 @@ fn finish(spec: &TrainingSpec, raw: Raw, journal: &Journal) -> Result<Dataset, H
                     match spec.task {
                         Task::Binary => "0, 1, false or true",
                         Task::Regression => "a number",
+                        Task::Multiclass => "the name of a class",
                     }
                 )));
             }
@@ -204,13 +216,22 @@ fn finish(spec: &TrainingSpec, raw: Raw, journal: &Journal) -> Result<Dataset, H
         features: raw.features,
         columns: raw.columns.iter().map(|column| pick(column, &kept)).collect(),
         targets,
+        classes,
         times: kept.iter().map(|&row| raw.times[row]).collect(),
     })
 }
 
+/// The name of the class that `value` is.
+fn class(value: &Value) -> Option<String> {
+    level(value, FeatureKind::Categorical)
+}
+
 /// The target in `value`, if it is one.
-fn target(task: Task, value: &Value) -> Option<f64> {
+fn target(task: Task, classes: &[String], value: &Value) -> Option<f64> {
     match (task, value) {
+        (Task::Multiclass, value) => {
+            class(value).and_then(|name| classes.binary_search(&name).ok()).map(|index| index as f64)
+        }
         (Task::Regression, Value::Number(number)) if number.is_finite() => Some(*number),
         (Task::Binary, Value::Number(number)) if number.to_bits() == 1.0_f64.to_bits() => Some(1.0),
         (Task::Binary, Value::Number(number)) if number.abs() <= 0.0 => Some(0.0),
@@ -253,12 +274,13 @@ impl Dataset {
         };
         let split =
             Split { train: 0..train, validation: train..train + validation, test: train + validation..n };
-        if spec.task == Task::Binary {
+        if spec.task != Task::Regression {
             let first = self.targets[0];
             if self.targets[split.train.clone()].iter().all(|target| (target - first).abs() < 0.5) {
                 return Err(Halt::Rejected(format!(
-                    "every one of the {train} training rows has `{}` = {first}; both classes are needed",
-                    spec.target
+                    "every one of the {train} training rows has `{}` = {}; both classes are needed",
+                    spec.target,
+                    self.classes.first().map_or_else(|| first.to_string(), Clone::clone)
                 )));
             }
         }
@@ -293,6 +315,9 @@ impl Dataset {
         text(&mut hasher, spec.model.as_str());
         text(&mut hasher, &format!("{:?}", spec.task));
         text(&mut hasher, &spec.target);
+        for class in &self.classes {
+            text(&mut hasher, class);
+        }
         for feature in &self.features {
             text(&mut hasher, &feature.name);
             text(&mut hasher, feature.kind.as_str());

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use driftline::retrain::{Task, gate};
+use driftline::retrain::artifact::likeliest;
+use driftline::retrain::{Objective, Task, gate};
+use ndarray::ArrayView2;
 use serde::Serialize;
 
 /// Resamples behind an interval.
@@ -25,9 +27,26 @@ pub(crate) type Metrics = BTreeMap<&'static str, Estimate>;
 /// Evaluates predictions on held-out rows, in the order of time.
 ///
 /// Blocks of neighbouring rows are resampled, as in the gate.
-pub(crate) fn evaluate(task: Task, predictions: &[f64], targets: &[f64], seed: u64) -> Metrics {
+///
+/// # Arguments
+///
+/// * `answers`: shape `[rows, outputs]`, as an artifact gives them.
+pub(crate) fn evaluate(
+    task: Task,
+    objective: Objective,
+    answers: ArrayView2<'_, f64>,
+    targets: &[f64],
+    seed: u64,
+) -> Metrics {
     let n = targets.len();
-    let losses = gate::losses(task, predictions, targets);
+    let losses = gate::losses(objective, answers, targets);
+    let predictions: Vec<f64> = match task {
+        Task::Multiclass => {
+            answers.rows().into_iter().map(|row| likeliest(row.iter().copied()) as f64).collect()
+        }
+        Task::Binary | Task::Regression => answers.column(0).to_vec(),
+    };
+    let predictions = predictions.as_slice();
     let block = gate::block_length(&losses);
     let mut metrics = Metrics::new();
     let mut add = |name: &'static str, statistic: &dyn Fn(&[usize]) -> f64| {
@@ -54,8 +73,16 @@ pub(crate) fn evaluate(task: Task, predictions: &[f64], targets: &[f64], seed: u
             add("f1", &|rows| f1(predictions, targets, rows));
             add("roc_auc", &|rows| roc_auc(predictions, targets, &order, rows));
         }
+        Task::Multiclass => {
+            let correct = pairs().map(|(p, t)| f64::from(u8::from((p - t).abs() < 0.5))).collect();
+            add("accuracy", &average(correct));
+            add("log_loss", &average(losses));
+        }
         Task::Regression => {
-            let squares = average(losses);
+            let squares = average(pairs().map(|(p, t)| (p - t).powi(2)).collect());
+            if objective != Objective::Mse {
+                add("loss", &average(losses));
+            }
             add("rmse", &|rows| squares(rows).sqrt());
             add("mae", &average(pairs().map(|(p, t)| (p - t).abs()).collect()));
             add("r2", &|rows| {
@@ -122,13 +149,26 @@ mod tests {
         assert!(estimate.lower <= estimate.value + 1e-9 && estimate.value <= estimate.upper + 1e-9, "{name}");
     }
 
+    fn of_one(task: Task, predictions: &[f64], targets: &[f64]) -> Metrics {
+        let answers = ArrayView2::from_shape((predictions.len(), 1), predictions).unwrap();
+        evaluate(task, Objective::default_of(task), answers, targets, 0)
+    }
+
+    #[test]
+    fn several_classes_are_right_or_wrong() {
+        let answers = ndarray::array![[0.7, 0.2, 0.1], [0.3, 0.4, 0.3]];
+        let metrics = evaluate(Task::Multiclass, Objective::LogLoss, answers.view(), &[0.0, 2.0], 0);
+        check(&metrics, "accuracy", 0.5);
+        check(&metrics, "log_loss", -f64::midpoint(0.7_f64.ln(), 0.3_f64.ln()));
+    }
+
     #[test]
     fn binary_metrics_are_those_of_scikit_learn() {
         // sklearn.metrics on these eight rows: accuracy_score 0.75, f1_score 0.75, roc_auc_score 0.84375,
         // brier_score_loss 0.15875, log_loss 0.4893522…
         let predictions = [0.1, 0.4, 0.35, 0.8, 0.6, 0.9, 0.2, 0.6];
         let targets = [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0];
-        let metrics = evaluate(Task::Binary, &predictions, &targets, 0);
+        let metrics = of_one(Task::Binary, &predictions, &targets);
         check(&metrics, "accuracy", 0.75);
         check(&metrics, "f1", 0.75);
         check(&metrics, "roc_auc", 13.5 / 16.0);
@@ -137,7 +177,7 @@ mod tests {
 
     #[test]
     fn regression_metrics_are_those_of_scikit_learn() {
-        let metrics = evaluate(Task::Regression, &[2.5, 0.0, 2.0, 8.0], &[3.0, -0.5, 2.0, 7.0], 0);
+        let metrics = of_one(Task::Regression, &[2.5, 0.0, 2.0, 8.0], &[3.0, -0.5, 2.0, 7.0]);
         // The example of sklearn.metrics.r2_score and mean_absolute_error.
         check(&metrics, "r2", 0.948_608_137_044_967_9);
         check(&metrics, "mae", 0.5);
@@ -146,7 +186,7 @@ mod tests {
 
     #[test]
     fn one_class_has_no_roc_auc() {
-        let metrics = evaluate(Task::Binary, &[0.2, 0.7], &[1.0, 1.0], 0);
+        let metrics = of_one(Task::Binary, &[0.2, 0.7], &[1.0, 1.0]);
         assert!(!metrics.contains_key("roc_auc") && metrics.contains_key("log_loss"));
     }
 }

@@ -109,7 +109,7 @@ mod tests {
         let wanted = [feature("k", FeatureKind::Numeric), feature("none", FeatureKind::Categorical)];
         let pipeline = fit(&wanted, &columns, &journal).unwrap();
         assert_eq!(pipeline.width(), 1);
-        assert!(pipeline.encode(10, &columns).iter().all(|&cell| cell.abs() <= 0.0));
+        assert!(pipeline.encode(10, &columns).numbers.iter().all(|&cell| cell.abs() <= 0.0));
         let Some(Event::Line { is_warning: true, message }) = events.try_recv().ok() else { panic!() };
         assert!(message.contains("`none` has no usable categorical value"), "{message}");
         let nothing = fit(&wanted[1..], &columns, &journal).unwrap_err();

@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2};
 use tch::nn::{self, Module};
 use tch::{Device, Tensor};
 
-/// A multi-layer perceptron with one output.
+/// A multi-layer perceptron.
 #[derive(Debug)]
 pub(crate) struct Network {
     layers: Vec<nn::Linear>,
@@ -15,10 +15,10 @@ pub(crate) struct Network {
 
 impl Network {
     /// A network with fresh weights, drawn with libtorch's generator.
-    pub(crate) fn new(path: &nn::Path<'_>, inputs: usize, hidden: &[usize], dropout: f64) -> Self {
+    pub(crate) fn new(path: &nn::Path<'_>, inputs: usize, hidden: &[usize], outputs: usize, dropout: f64) -> Self {
         let mut layers = Vec::with_capacity(hidden.len() + 1);
         let mut width = size(inputs);
-        for (index, units) in hidden.iter().copied().chain([1]).enumerate() {
+        for (index, units) in hidden.iter().copied().chain([outputs]).enumerate() {
             let units = size(units);
             layers.push(nn::linear(path / index, width, units, nn::LinearConfig::default()));
             width = units;
@@ -26,7 +26,7 @@ impl Network {
         Self { layers, dropout }
     }
 
-    /// One score per row; `is_training` switches dropout on.
+    /// Scores, shape `[rows, outputs]`; `is_training` switches dropout on.
     pub(crate) fn forward(&self, inputs: &Tensor, is_training: bool) -> Tensor {
         let mut activation = inputs.shallow_clone();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -38,7 +38,7 @@ impl Network {
             }
             activation = layer.forward(&activation);
         }
-        activation.squeeze_dim(1)
+        activation
     }
 
     /// The weights as an artifact keeps them.

@@ -10,7 +10,7 @@ use driftline::baseline::{
     self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, SegmentSources, SourceColumn,
 };
 use driftline::model::{FeatureKind, Role, Value};
-use driftline::retrain::TrainingSpec;
+use driftline::retrain::{Task, TrainingSpec};
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
 use driftline::store::model_version::{ModelVersion, Registration};
 use driftline::store::snapshot::Snapshot;
@@ -83,8 +83,19 @@ pub(crate) fn read_artifact(version: &ModelVersion) -> Result<Incumbent> {
 ///
 /// Says why no baseline can be built.
 pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Artifact) -> Result<Baseline> {
-    let answers: Vec<Value> =
-        artifact.predict(dataset.rows(), &dataset.columns).into_iter().map(Value::Number).collect();
+    let numbers = artifact.predict_one(dataset.rows(), &dataset.columns);
+    let (kind, answers): (FeatureKind, Vec<Value>) = match artifact.task {
+        Task::Regression | Task::Binary => {
+            (FeatureKind::Numeric, numbers.into_iter().map(Value::Number).collect())
+        }
+        Task::Multiclass => {
+            let name = |number: f64| {
+                let class = (0..).zip(&artifact.classes).find(|(at, _)| (f64::from(*at) - number).abs() < 0.5);
+                class.map_or(Value::Missing, |(_, class): (u32, _)| Value::Text(class.clone()))
+            };
+            (FeatureKind::Categorical, numbers.into_iter().map(name).collect())
+        }
+    };
     // A feature that the pipeline left out may have no value at all, of which there is no profile.
     let inputs = artifact.features().filter_map(|(name, kind)| {
         let column = dataset.columns.iter().find(|column| column.name == name)?;
@@ -93,7 +104,7 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
     let output = SourceColumn {
         name: &spec.output,
         role: Role::Output,
-        kind: Some(FeatureKind::Numeric),
+        kind: Some(kind),
         values: &answers,
     };
     let columns: Vec<SourceColumn<'_>> = inputs.chain([output]).collect();

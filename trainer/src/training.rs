@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use driftline::retrain::artifact::Layer;
-use driftline::retrain::{DeepSpec, Task};
+use driftline::retrain::artifact::{Layer, Output};
+use driftline::retrain::{DeepSpec, Objective};
 use driftline::stats::random::SplitMix64;
 use driftline::store::training_log::Metric;
 use ndarray::ArrayView2;
@@ -33,8 +33,12 @@ pub(crate) struct DeepFit {
 /// What is asked of the deep model.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
-    /// Binary: log loss on scores. Regression: squared error of standardised targets.
-    pub(crate) task: Task,
+    /// The loss. Numbers are standardised before but for counts, whose logarithm is predicted.
+    pub(crate) objective: Objective,
+    /// What makes answers of scores.
+    pub(crate) output: Output,
+    /// Scores per row.
+    pub(crate) outputs: usize,
     /// Hyperparameters.
     pub(crate) deep: &'a DeepSpec,
     /// Seeds weights, batches and dropout.
@@ -52,19 +56,19 @@ pub(crate) fn train(
     validation: Part<'_>,
     journal: &Journal,
 ) -> Result<DeepFit, Halt> {
-    let Request { task, deep, seed, device } = request;
+    let Request { objective, output, outputs, deep, seed, device } = request;
     let failed = |error: tch::TchError| Halt::Failed(format!("libtorch: {error}"));
     // The layers are small: a second thread costs more than it brings, and one thread adds in one order.
     tch::set_num_threads(1);
     tch::manual_seed(seed.cast_signed());
     let store = nn::VarStore::new(device);
-    let network = Network::new(&store.root(), train.inputs.ncols(), &deep.hidden, deep.dropout);
+    let network = Network::new(&store.root(), train.numbers.ncols(), &deep.hidden, outputs, deep.dropout);
     let mut optimizer = nn::AdamW { wd: deep.weight_decay, ..nn::AdamW::default() }
         .build(&store, deep.learning_rate)
         .map_err(failed)?;
-    let (inputs, targets) = (matrix(train.inputs, device)?, vector(train.targets, device));
+    let (inputs, targets) = (matrix(train.numbers, device)?, vector(train.targets, device));
     let (held_inputs, held_targets) =
-        (matrix(validation.inputs, device)?, vector(validation.targets, device));
+        (matrix(validation.numbers, device)?, vector(validation.targets, device));
 
     let started = Instant::now();
     let mut random = SplitMix64::new(seed);
@@ -76,13 +80,13 @@ pub(crate) fn train(
         for batch in order.chunks(deep.batch_size) {
             let rows = Tensor::from_slice(batch).to_device(device);
             let scores = network.forward(&inputs.index_select(0, &rows), true);
-            let loss = mean_loss(task, &scores, &targets.index_select(0, &rows));
+            let loss = mean_loss(objective, output, &scores, &targets.index_select(0, &rows));
             optimizer.backward_step_clip_norm(&loss, MAX_GRADIENT_NORM);
             sum += loss.double_value(&[]) * batch.len() as f64;
         }
         let train_loss = sum / order.len() as f64;
         let validation_loss = tch::no_grad(|| {
-            mean_loss(task, &network.forward(&held_inputs, false), &held_targets).double_value(&[])
+            mean_loss(objective, output, &network.forward(&held_inputs, false), &held_targets).double_value(&[])
         });
         if !(train_loss.is_finite() && validation_loss.is_finite()) {
             return Err(Halt::Failed(format!(
@@ -128,12 +132,27 @@ fn metric(split: &str, epoch: usize, value: f64) -> Metric {
     }
 }
 
-fn mean_loss(task: Task, scores: &Tensor, targets: &Tensor) -> Tensor {
-    match task {
-        Task::Binary => {
-            scores.binary_cross_entropy_with_logits::<&Tensor>(targets, None, None, Reduction::Mean)
+/// The mean over the rows, of scores of shape `[rows, outputs]`.
+fn mean_loss(objective: Objective, output: Output, scores: &Tensor, targets: &Tensor) -> Tensor {
+    match objective {
+        Objective::LogLoss if scores.size().last() != Some(&1) => {
+            scores.cross_entropy_for_logits(&targets.to_kind(Kind::Int64))
         }
-        Task::Regression => scores.mse_loss(targets, Reduction::Mean),
+        Objective::LogLoss => scores.squeeze_dim(1).binary_cross_entropy_with_logits::<&Tensor>(
+            targets,
+            None,
+            None,
+            Reduction::Mean,
+        ),
+        Objective::Mse => scores.squeeze_dim(1).mse_loss(targets, Reduction::Mean),
+        Objective::Huber { delta } => scores.squeeze_dim(1).huber_loss(targets, Reduction::Mean, delta),
+        Objective::Poisson => {
+            (scores.squeeze_dim(1) + output.offset).poisson_nll_loss(targets, true, false, 1e-8, 1)
+        }
+        Objective::Quantile { q } => {
+            let error = targets - scores.squeeze_dim(1);
+            (&error * q).maximum(&(&error * (q - 1.0))).mean(Kind::Float)
+        }
     }
 }
 

@@ -436,7 +436,7 @@ async fn bootstrap(
         from: None,
         until: Some(REFERENCE_UNTIL.to_owned()),
     };
-    spec.features = FEATURES
+    spec.features.columns = FEATURES
         .iter()
         .map(|name| crate::retrain::spec::FeatureSpec {
             name: (*name).to_owned(),

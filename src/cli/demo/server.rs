@@ -85,7 +85,7 @@ async fn infer(
         .into_iter()
         .map(|tensor| Column { name: tensor.name.into(), values: tensor.data.iter().map(value).collect() })
         .collect();
-    let predictions = served.artifact.predict(rows, &columns);
+    let predictions = served.artifact.predict_one(rows, &columns);
     Json(json!({
         "model_name": model,
         "model_version": served.version.to_string(),

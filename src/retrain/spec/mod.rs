@@ -3,17 +3,23 @@
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::Season;
-use crate::model::{FeatureKind, ModelName};
+use crate::model::ModelName;
 
-/// What the model predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// A number: ridge first, squared error.
-    Regression,
-    /// One of two classes, labels 0/1 or false/true: logistic regression first, log loss.
-    Binary,
-}
+mod objective;
+mod data;
+mod features;
+mod deep;
+mod limits;
+mod evaluation;
+mod export;
+
+pub use data::DataSpec;
+pub use deep::DeepSpec;
+pub use evaluation::EvaluationSpec;
+pub use export::ExportSpec;
+pub use features::{FeatureSpec, FeaturesSpec};
+pub use limits::LimitsSpec;
+pub use objective::{Objective, Task};
 
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,16 +42,6 @@ pub enum Source {
     },
 }
 
-/// A column of the training set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureSpec {
-    /// Name, as in the capture, the file and the served request.
-    pub name: String,
-    /// Numeric columns are imputed and scaled, the others one-hot encoded.
-    pub kind: FeatureKind,
-}
-
 /// What a baseline is segmented by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,40 +50,6 @@ pub struct SegmentSpec {
     pub columns: Vec<String>,
     /// Values of each with a segment of their own.
     pub values: usize,
-}
-
-/// Hyperparameters of the deep model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeepSpec {
-    /// Units of each hidden ReLU layer.
-    pub hidden: Vec<usize>,
-    /// Upper limit of epochs.
-    pub max_epochs: usize,
-    /// Epochs without a better validation loss before training stops.
-    pub patience: usize,
-    /// Rows per step.
-    pub batch_size: usize,
-    /// Step size of AdamW.
-    pub learning_rate: f64,
-    /// Decoupled weight decay of AdamW.
-    pub weight_decay: f64,
-    /// Share of hidden units dropped while training.
-    pub dropout: f64,
-}
-
-impl Default for DeepSpec {
-    fn default() -> Self {
-        Self {
-            hidden: vec![64, 64, 64],
-            max_epochs: 100,
-            patience: 10,
-            batch_size: 256,
-            learning_rate: 1e-3,
-            weight_decay: 1e-4,
-            dropout: 0.0,
-        }
-    }
 }
 
 /// Everything that decides what a run produces, with the snapshot and the build.
@@ -102,9 +64,15 @@ pub struct TrainingSpec {
     pub target: String,
     /// Where the rows come from.
     pub source: Source,
-    /// The columns to train on; empty: all of the active baseline's features.
+    /// The loss; absent: squared error of numbers, log loss of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// Which rows are taken, and how they count.
     #[serde(default)]
-    pub features: Vec<FeatureSpec>,
+    pub data: DataSpec,
+    /// The columns to train on and what is made of them.
+    #[serde(default, deserialize_with = "FeaturesSpec::listed_or_full")]
+    pub features: FeaturesSpec,
     /// Share of the newest rows held out for the gate.
     #[serde(default = "default_test_share")]
     pub test_share: f64,
@@ -126,6 +94,15 @@ pub struct TrainingSpec {
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
+    /// What the run may use up.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// How its models are judged.
+    #[serde(default)]
+    pub evaluation: EvaluationSpec,
+    /// What is written beside the artifact.
+    #[serde(default)]
+    pub export: ExportSpec,
     /// Name of the output column in the new baseline, as the model server calls it.
     #[serde(default = "default_output")]
     pub output: String,
@@ -143,6 +120,11 @@ pub struct TrainingSpec {
 }
 
 impl TrainingSpec {
+    /// The loss that the run trains and is judged on.
+    pub fn objective(&self) -> Objective {
+        self.objective.unwrap_or(Objective::default_of(self.task))
+    }
+
     /// Everything in the specification that cannot work, in sentences.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -154,25 +136,16 @@ impl TrainingSpec {
         if self.test_share + self.validation_share > 0.8 {
             problems.push("test_share and validation_share leave less than a fifth for training".to_owned());
         }
-        if self.features.iter().any(|feature| feature.name == self.target) {
+        if self.features.columns.iter().any(|feature| feature.name == self.target) {
             problems.push(format!("the target `{}` is also a feature", self.target));
         }
-        let deep = &self.deep;
-        if deep.hidden.is_empty() || deep.hidden.iter().any(|&units| units == 0 || units > 65_536) {
-            problems.push("deep.hidden needs at least one layer, each of 1 to 65536 units".to_owned());
-        }
-        if deep.max_epochs == 0 || deep.batch_size == 0 || deep.patience == 0 {
-            problems.push("deep.max_epochs, deep.batch_size and deep.patience must be at least 1".to_owned());
-        }
-        if !(deep.learning_rate.is_finite() && deep.learning_rate > 0.0) {
-            problems.push(format!("deep.learning_rate {} is not above 0", deep.learning_rate));
-        }
-        if !(deep.weight_decay.is_finite() && deep.weight_decay >= 0.0) {
-            problems.push(format!("deep.weight_decay {} is not 0 or more", deep.weight_decay));
-        }
-        if !(0.0..1.0).contains(&deep.dropout) {
-            problems.push(format!("deep.dropout {} is not in [0, 1)", deep.dropout));
-        }
+        problems.extend(self.objective.and_then(|objective| objective.problem(self.task)));
+        problems.extend(self.data.problems());
+        problems.extend(self.features.problems());
+        problems.extend(self.deep.problems());
+        problems.extend(self.limits.problems());
+        problems.extend(self.evaluation.problems());
+        problems.extend(self.export.problems());
         problems
     }
 }
