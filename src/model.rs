@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -192,6 +192,37 @@ impl<'de> Deserialize<'de> for Value {
             Any::Odd(Odd::Opaque(())) => Self::Opaque,
         })
     }
+}
+
+/// Reads RFC 3339, `YYYY-MM-DD[ HH:MM:SS[.f]]` with a blank or `T` (taken as UTC), or seconds since 1970.
+pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
+    match value {
+        Value::Text(text) => parse_time_text(text),
+        Value::Number(seconds) if seconds.is_finite() =>
+        {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "out-of-range values saturate and are refused"
+            )]
+            DateTime::from_timestamp_millis((seconds * 1000.0) as i64)
+        }
+        _ => None,
+    }
+}
+
+/// Reads the texts that [`parse_time`] reads.
+pub fn parse_time_text(text: &str) -> Option<DateTime<Utc>> {
+    // Looking for a dash first spares most texts three parsers.
+    if text.as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
+    DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
+            .map(|naive| naive.and_utc())
+    })
 }
 
 /// The name of a column, shared by all exchanges that have it: a copy takes no memory.

@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::table::parse_time_text;
-use crate::model::FeatureKind;
+use crate::model::{FeatureKind, parse_time_text};
 
 /// What a column is to be read as. A value that cannot be that is [`State::WrongType`], never left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

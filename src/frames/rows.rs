@@ -9,7 +9,7 @@ use super::chunk::{ChunkBuilder, CsvField};
 use super::csv::CsvBlocks;
 use super::json_lines::JsonBlocks;
 use super::source::{Holds, Pace, Reading, Sink, SourceColumn, Told, bad_time, in_parallel};
-use super::table::parse_time_text;
+use crate::model::parse_time_text;
 
 /// Rows of a block.
 pub(super) const BLOCK_ROWS: usize = 1 << 14;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Values, Want};
-use crate::model::{Column, FeatureKind, Value};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use crate::model::{Column, FeatureKind, Value, parse_time};
+use chrono::{DateTime, Utc};
 use polars::prelude::{
     AnyValue, CsvReadOptions, DataFrame, DataType, JsonFormat, JsonReader, ParquetReader, PolarsError,
     SerReader,
@@ -179,35 +179,4 @@ impl Table {
             })
             .collect()
     }
-}
-
-/// Reads RFC 3339, `YYYY-MM-DD[ HH:MM:SS[.f]]` with a blank or `T` (taken as UTC), or seconds since 1970.
-pub fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
-    match value {
-        Value::Text(text) => parse_time_text(text),
-        Value::Number(seconds) if seconds.is_finite() =>
-        {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "out-of-range values saturate and are refused"
-            )]
-            DateTime::from_timestamp_millis((seconds * 1000.0) as i64)
-        }
-        _ => None,
-    }
-}
-
-/// Reads the texts that [`parse_time`] reads.
-pub(super) fn parse_time_text(text: &str) -> Option<DateTime<Utc>> {
-    // Looking for a dash first spares most texts three parsers.
-    if text.as_bytes().get(4) != Some(&b'-') {
-        return None;
-    }
-    DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
-        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-            .iter()
-            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
-            .map(|naive| naive.and_utc())
-    })
 }

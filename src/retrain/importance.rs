@@ -112,8 +112,8 @@ mod tests {
 
     /// `y = 3 a + b`, with a third feature that has no weight.
     fn model() -> Artifact {
-        let numeric = |name: &str| Step::Numeric { name: name.to_owned(), mean: 0.0, scale: 1.0 };
-        let pipeline = Pipeline { steps: vec![numeric("a"), numeric("b"), numeric("idle")] };
+        let pipeline =
+            Pipeline { steps: ["a", "b", "idle"].map(|name| Step::standard(name, 0.0, 1.0)).to_vec() };
         let mut weight = Array2::zeros((1, pipeline.width()));
         weight[[0, 0]] = 3.0;
         weight[[0, 1]] = 1.0;

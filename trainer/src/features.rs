@@ -37,7 +37,7 @@ pub(crate) fn fit(features: &[FeatureSpec], columns: &[Column], journal: &Journa
 fn numeric(column: &Column) -> Option<Step> {
     let numbers: Vec<f64> = column.values.iter().filter_map(number).collect();
     let (mean, scale) = moments(&numbers)?;
-    Some(Step::Numeric { name: column.name.to_string(), mean, scale })
+    Some(Step::standard(column.name.as_str(), mean, scale))
 }
 
 /// Mean and standard deviation; the latter 0 where it is nothing but rounding. None without numbers.
@@ -57,7 +57,7 @@ pub(crate) fn moments(numbers: &[f64]) -> Option<(f64, f64)> {
 fn one_hot(column: &Column, kind: FeatureKind, journal: &Journal) -> Option<Step> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for level in column.values.iter().filter_map(|value| level(value, kind)) {
-        *counts.entry(level).or_default() += 1;
+        *counts.entry(level.into_owned()).or_default() += 1;
     }
     if counts.is_empty() {
         return None;
@@ -98,7 +98,7 @@ mod tests {
         let numbers = [Value::Number(1.0), Value::Missing, Value::Number(3.0), Value::Number(f64::NAN)];
         let columns = [column("x", &numbers)];
         let pipeline = fit(&[feature("x", FeatureKind::Numeric)], &columns, &journal).unwrap();
-        assert_eq!(pipeline.steps, [Step::Numeric { name: "x".into(), mean: 2.0, scale: 1.0 }]);
+        assert_eq!(pipeline.steps, [Step::standard("x", 2.0, 1.0)]);
     }
 
     #[test]
