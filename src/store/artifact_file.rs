@@ -90,8 +90,11 @@ pub fn write_folder(to: &Path, files: &[BundleFile]) -> Result<(), ArtifactFileE
         move |problem| ArtifactFileError::Unwritable { path, problem }
     };
     match fs::read_dir(to) {
-        Ok(mut entries) if entries.next().is_some() => return Err(ArtifactFileError::Exists(to.to_owned())),
-        Ok(_) => {}
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(ArtifactFileError::Exists(to.to_owned()));
+            }
+        }
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => {}
         Err(problem) => return Err(failed(to)(problem)),
     }

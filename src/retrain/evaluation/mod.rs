@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate;
 use super::spec::{Objective, Task};
-use crate::performance::metrics::{binary, multiclass, ranking::Ranking, regression};
+use crate::performance::metrics::{Ranking, binary, multiclass, regression};
 use crate::stats::resample;
 
 mod calibration;

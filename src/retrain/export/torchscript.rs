@@ -185,7 +185,7 @@ impl Module {
         let (heads, width) = (attention.heads, columns / attention.heads.max(1));
         let (rows, tokens) =
             (self.line(&format!("torch.size({x}, 0)")), self.line(&format!("torch.size({x}, 1)")));
-        let mut split = |module: &mut Self, layer: &Layer, order: &str| {
+        let split = |module: &mut Self, layer: &Layer, order: &str| {
             let made = module.dense(x, layer);
             let made = module.line(&format!("torch.reshape({made}, [{rows}, {tokens}, {heads}, {width}])"));
             module.line(&format!("torch.permute({made}, {order})"))

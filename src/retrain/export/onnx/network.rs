@@ -1,5 +1,7 @@
 //! The network of an artifact as ONNX, block by block.
 
+use ndarray::Axis;
+
 use super::builder::{Attr, Builder, Real, Val, dimension};
 use super::preprocess::Encoded;
 use super::proto::ElementType;
@@ -57,12 +59,12 @@ fn enter(graph: &mut Builder, input: &Entry, encoded: &Encoded, real: Real) -> V
                 let (taken, made) = if single > 0 { (single, single) } else { (width, 1) };
                 let part = slice(graph, numbers, column, column + taken);
                 let rows: Vec<f64> = weight
-                    .slice(ndarray::s![column..column + taken, ..])
+                    .slice_axis(Axis(0), (column..column + taken).into())
                     .iter()
                     .copied()
                     .collect();
                 let starts: Vec<f64> =
-                    bias.slice(ndarray::s![group..group + made, ..]).iter().copied().collect();
+                    bias.slice_axis(Axis(0), (group..group + made).into()).iter().copied().collect();
                 let starts = graph.reals(real, &[1, made, columns], &starts);
                 let spread = if single > 0 {
                     let axes = graph.integers(&[1], &[2]);
@@ -219,7 +221,7 @@ fn attend(graph: &mut Builder, attention: &Attention, x: &Val, style: Style) -> 
     let width = columns / attention.heads.max(1);
     // 0 keeps an axis as it is.
     let split = graph.integers(&[4], &[0, 0, dimension(attention.heads), dimension(width)]);
-    let mut heads = |graph: &mut Builder, layer: &Layer, order: [i64; 4]| {
+    let heads = |graph: &mut Builder, layer: &Layer, order: [i64; 4]| {
         let made = dense(graph, x, layer, style);
         let made = graph.op("Reshape", &[&made, &split]);
         graph.node("", "Transpose", &[&made], vec![("perm", Attr::Ints(order.to_vec()))])

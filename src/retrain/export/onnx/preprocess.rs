@@ -162,7 +162,7 @@ fn place(graph: &mut Builder, value: &Val, knots: &[f64]) -> Val {
     let below = counted(graph, "Less");
     let not_above = counted(graph, "LessOrEqual");
     let end = number(graph, (count - 1) as f64);
-    let mut knot = |graph: &mut Builder, at: &Val| {
+    let knot = |graph: &mut Builder, at: &Val| {
         let at = graph.op("Clip", &[at, &zero, &end]);
         let at = graph.cast(&at, ElementType::Int64);
         let knot = graph.op("Gather", &[&list, &at]);
