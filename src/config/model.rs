@@ -14,7 +14,7 @@ use crate::model::{FeatureKind, ModelName, Role};
 use crate::privacy::{Fields, Rules};
 use crate::profile::{DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES};
 use crate::retrain::{
-    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, Objective, Source, Task,
+    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, SimpleSpec, Objective, Source, Task,
 };
 use crate::schema::{Expected, Holds};
 use crate::yaml::hint;
@@ -223,6 +223,9 @@ pub struct Training {
     /// Seeds every random choice.
     #[serde(default)]
     pub seed: u64,
+    /// The simple models that come before the deep one.
+    #[serde(default)]
+    pub simple: SimpleSpec,
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
@@ -250,6 +253,8 @@ impl Training {
         problems.extend(self.objective.and_then(|objective| objective.problem(self.task)));
         problems.extend(self.data.problems());
         problems.extend(self.features.problems());
+        problems.extend(self.source.problems());
+        problems.extend(self.simple.problems(self.task));
         problems.extend(self.deep.problems());
         problems.extend(self.limits.problems());
         problems.extend(self.evaluation.problems());

@@ -17,6 +17,6 @@ pub use chunk::{Chunk, State, Texts, Values, Want};
 pub use error::FrameError;
 pub use guard::is_decoding;
 pub use source::{Holds, Pace, Reading, Sink, Source, SourceColumn, Told, in_parallel};
-pub use table::{Table, read_table};
+pub use table::{Table, read_table, read_tables};
 
 pub use crate::model::parse_time;

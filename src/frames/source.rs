@@ -355,7 +355,7 @@ pub fn in_parallel<T: Send, E: Send>(
 }
 
 /// The files that `pattern` stands for.
-fn matching(pattern: &str) -> Result<Vec<PathBuf>, FrameError> {
+pub(super) fn matching(pattern: &str) -> Result<Vec<PathBuf>, FrameError> {
     let problem =
         |problem: &str| FrameError::Pattern { pattern: pattern.to_owned(), problem: problem.to_owned() };
     if pattern.contains("://") {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::source::matching;
 use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Values, Want};
 use crate::model::{Column, FeatureKind, Value, parse_time};
 use chrono::{DateTime, Utc};
@@ -49,6 +50,39 @@ pub fn read_table(path: &Path, columns: Option<&[&str]>) -> Result<Table, FrameE
         out.push(Column { name: name.into(), values });
     }
     Ok(Table { path: path.to_owned(), rows: frame.height(), columns: out })
+}
+
+/// Reads a file, or every file that a pattern like `data/*.parquet` matches, one after the other in the order of their
+/// names. Columns that only some of the files have are an error.
+///
+/// # Errors
+///
+/// [`FrameError`] names the file and what is wrong with it.
+pub fn read_tables(pattern: &str, columns: Option<&[&str]>) -> Result<Table, FrameError> {
+    let paths = matching(pattern)?;
+    let (Some(first), true) = (paths.first(), paths.len() > 1) else {
+        let only = paths.first().map_or(Path::new(pattern), PathBuf::as_path);
+        return read_table(only, columns);
+    };
+    let mut all = read_table(first, columns)?;
+    let wanted: Vec<String> = all.columns.iter().map(|column| column.name.to_string()).collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    for path in &paths[1..] {
+        if columns.is_none()
+            && let Some(more) =
+                Source::open(&path.to_string_lossy())?.columns().iter().find(|column| !wanted.contains(&column.name.as_str()))
+        {
+            let problem = format!("only the second has column `{}`", more.name);
+            return Err(FrameError::SchemaDiffers { first: first.clone(), other: path.clone(), problem });
+        }
+        let next = read_table(path, Some(&wanted))?;
+        all.rows += next.rows;
+        for (column, more) in all.columns.iter_mut().zip(next.columns) {
+            column.values.extend(more.values);
+        }
+    }
+    all.path = pattern.into();
+    Ok(all)
 }
 
 /// Reads a file of a format that is only streamed.

@@ -125,12 +125,13 @@ fn mean(values: &[f64]) -> f64 {
 /// What the gate says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateDecision {
-    /// The candidate: the linear model unless the deep one beats it.
+    /// The candidate: the simple model unless the deep one beats it.
     pub winner: ModelKind,
     /// Whether the candidate becomes the version in production.
     pub accepted: bool,
-    /// Deep against linear.
-    pub deep_against_linear: Comparison,
+    /// Deep against the simple model; none where no deep one was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deep_against_linear: Option<Comparison>,
     /// The candidate against the version in production, where there is one.
     pub against_production: Option<Comparison>,
     /// The decision in a sentence, with the numbers.
@@ -141,23 +142,29 @@ pub struct GateDecision {
 ///
 /// # Arguments
 ///
-/// * `linear`, `deep`, `production`: loss per held-out row, same rows in the same order.
+/// * `simple`, `deep`, `production`: loss per held-out row, same rows in the same order. The simple model is the linear
+///   one or the tree; there is no deep one where it was good enough.
 /// * `production_version`: the number of the version in production, for the sentence.
 pub fn decide(
     objective: Objective,
-    linear: &[f64],
-    deep: &[f64],
+    simple: (ModelKind, &[f64]),
+    deep: Option<&[f64]>,
     production: Option<(i64, &[f64])>,
     seed: u64,
 ) -> GateDecision {
-    let deep_against_linear = compare(deep, linear, seed);
-    let (winner, winner_losses) =
-        if deep_against_linear.is_better() { (ModelKind::Deep, deep) } else { (ModelKind::Linear, linear) };
-    let chosen = match winner {
-        ModelKind::Deep => "deep beats linear",
-        ModelKind::Linear | ModelKind::Tree => "deep does not beat linear",
+    let (kind, simple) = simple;
+    let deep_against_linear = deep.map(|deep| compare(deep, simple, seed));
+    let (winner, winner_losses, chosen) = match (&deep_against_linear, deep) {
+        (Some(comparison), Some(deep)) => {
+            let numbers = comparison.numbers(objective);
+            if comparison.is_better() {
+                (ModelKind::Deep, deep, format!("deep beats {}: {numbers}", kind.as_str()))
+            } else {
+                (kind, simple, format!("deep does not beat {}: {numbers}", kind.as_str()))
+            }
+        }
+        _ => (kind, simple, format!("{} is good enough by the settings", kind.as_str())),
     };
-    let chosen = format!("{chosen}: {}", deep_against_linear.numbers(objective));
     let against_production =
         production.map(|(version, losses)| (version, compare(winner_losses, losses, seed.wrapping_add(1))));
     let (accepted, verdict) = match &against_production {
@@ -204,7 +211,13 @@ mod tests {
         let deep: Vec<f64> = linear.iter().zip(noise(400, 2)).map(|(l, e)| l + deep_by + 0.1 * e).collect();
         let production = production_by.map(|by| shifted(&noise(400, 3), 1.0 + by));
         let decision =
-            decide(Objective::LogLoss, &linear, &deep, production.as_deref().map(|losses| (3, losses)), 7);
+            decide(
+                Objective::LogLoss,
+                (ModelKind::Linear, &linear),
+                Some(&deep),
+                production.as_deref().map(|losses| (3, losses)),
+                7,
+            );
         assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
         assert!(decision.reason.contains(sentence), "{}", decision.reason);
     }

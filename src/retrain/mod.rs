@@ -13,6 +13,6 @@ pub mod export;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{
-    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec, Objective, RunReason,
-    RunState, SegmentSpec, Source, Task, TrainingSpec,
+    Connection, DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec, Objective, RunReason,
+    RunState, SegmentSpec, SimpleSpec, Source, Task, TrainingSpec,
 };

@@ -33,6 +33,7 @@ pub mod model;
 pub mod outbox;
 pub mod pending_side;
 pub mod profile_part;
+pub mod query;
 pub mod silence;
 pub mod source_position;
 pub mod traffic;

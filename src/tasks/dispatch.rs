@@ -138,6 +138,7 @@ pub fn training_spec(settings: &Settings, model: &ModelSettings) -> Option<Train
         max_rows: training.max_rows,
         seed: training.seed,
         device: training.device.clone(),
+        simple: training.simple.clone(),
         deep: training.deep.clone(),
         limits: training.limits.clone(),
         evaluation: training.evaluation.clone(),

@@ -161,7 +161,7 @@ async fn a_prediction_becomes_a_registered_version() {
     let mut spec = driftline::app::training_spec(&settings, &model).unwrap();
     spec.source = Source::File {
         path: data.to_string_lossy().into_owned(),
-        time_column: "timestamp".into(),
+        time_column: Some("timestamp".into()),
         from: None,
         until: Some("2011-05-01T00:00:00Z".into()),
     };

@@ -13,11 +13,12 @@ use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
-use crate::dataset::Dataset;
+use crate::dataset::{self, Dataset};
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
-use crate::linear::{self, Part};
+use crate::linear::Part;
+use crate::simple;
 use crate::training::{self, Request};
 
 /// The version in production.
@@ -58,21 +59,11 @@ pub(crate) fn hold(
     device: Device,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
-    let split = dataset.split(spec)?;
-    let time =
-        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
-    journal.info(format!(
-        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
-        dataset.rows(),
-        time(0),
-        time(dataset.rows() - 1),
-        split.train.len(),
-        split.validation.len(),
-        split.test.len(),
-        time(split.test.start)
-    ));
+    let split = &dataset.split;
+    journal.info(dataset.summary());
+    dataset::check_leakage(spec, dataset, journal)?;
     let train_columns = dataset.slice(&split.train);
-    let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
+    let pipeline = features::fit(&spec.features, &dataset.features, &train_columns, spec.seed, journal)?;
     let encoded = pipeline.encode(split.train.len(), &train_columns);
     let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
@@ -80,7 +71,8 @@ pub(crate) fn hold(
     let objective = spec.objective();
     let output = output(spec.task, objective, raw_targets)?;
     let held_targets = &dataset.targets[split.validation.clone()];
-    let (weights, held_weights) = (vec![1.0; raw_targets.len()], vec![1.0; held_targets.len()]);
+    let weights = &dataset.weights[split.train.clone()];
+    let held_weights = &dataset.weights[split.validation.clone()];
     let artifact = |kind, graph, output| Artifact {
         task: spec.task,
         target: spec.target.clone(),
@@ -99,88 +91,91 @@ pub(crate) fn hold(
         journal,
     };
 
-    let started = Instant::now();
-    // The linear model of a count predicts the count itself.
-    let linear_output = match output.link {
+    // The simple models of a count predict the count itself.
+    let simple_output = match output.link {
         Link::Exp => standard(raw_targets),
         Link::Identity | Link::Sigmoid | Link::Softmax => output,
     };
-    let linear_targets = standardised(linear_output, raw_targets);
-    let linear_held_targets = standardised(linear_output, held_targets);
-    let linear_fit = linear::fit(
-        spec.task,
-        linear_output,
-        dataset.classes.len(),
-        part(&encoded, &linear_targets, &weights),
-        part(&held_encoded, &linear_held_targets, &held_weights),
+    let simple_targets = standardised(simple_output, raw_targets);
+    let simple_held_targets = standardised(simple_output, held_targets);
+    let simple = simple::fit(
+        spec,
+        (simple_output, dataset.classes.len()),
+        part(&encoded, &simple_targets, weights),
+        part(&held_encoded, &simple_held_targets, held_weights),
+        &artifact,
         journal,
     )?;
-    let linear_seconds = started.elapsed().as_secs_f64();
-    let linear = artifact(ModelKind::Linear, Graph::dense(vec![linear_fit.layer]), linear_output);
-    journal.info(format!(
-        "linear model fitted on {} columns in {linear_seconds:.1} s, L2 {} chosen on the validation part",
-        pipeline.width(),
-        linear_fit.l2
-    ));
-    let linear_scored = held_out.score("linear", &linear);
-    journal.checkpoint()?;
-
-    let started = Instant::now();
-    let request = Request {
-        objective: scaled(objective, output),
-        output,
-        outputs: dataset.classes.len().max(1),
-        deep: &spec.deep,
-        seed: spec.seed,
-        device,
-    };
-    let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
-    let train = part(&encoded, &targets, &weights);
-    let validation = part(&held_encoded, &held_targets, &held_weights);
-    let deep_fit = training::train(request, train, validation, journal)?;
-    let deep_seconds = started.elapsed().as_secs_f64();
-    let deep = artifact(ModelKind::Deep, Graph::dense(deep_fit.layers), output);
-    journal.info(format!(
-        "deep model {:?} trained for {} epochs in {deep_seconds:.1} s, best epoch {}",
-        spec.deep.hidden, deep_fit.epochs, deep_fit.best_epoch
-    ));
-    let deep_scored = held_out.score("deep", &deep);
-    journal.checkpoint()?;
+    let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
+    for model in &simple.models {
+        scored.push((model.kind, held_out.score(model.kind.as_str(), model)));
+        journal.checkpoint()?;
+    }
+    let best = simple.best();
+    let mut parameters = simple.parameters.clone();
+    let mut deep = None;
+    if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
+        let started = Instant::now();
+        let request = Request {
+            objective: scaled(objective, output),
+            output,
+            outputs: dataset.classes.len().max(1),
+            deep: &spec.deep,
+            seed: spec.seed,
+            device,
+        };
+        let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
+        let train = part(&encoded, &targets, weights);
+        let validation = part(&held_encoded, &held_targets, held_weights);
+        let fit = training::train(request, train, validation, journal)?;
+        let seconds = started.elapsed().as_secs_f64();
+        journal.info(format!(
+            "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
+            spec.deep.hidden, fit.epochs, fit.best_epoch
+        ));
+        let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
+                            "validation_loss": fit.validation_loss, "seconds": seconds});
+        parameters.insert("deep".to_owned(), chosen);
+        let model = artifact(ModelKind::Deep, Graph::dense(fit.layers), output);
+        scored.push((ModelKind::Deep, held_out.score("deep", &model)));
+        deep = Some(model);
+        journal.checkpoint()?;
+    }
 
     let production =
         incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
+    let losses = |kind: ModelKind| {
+        let found = scored.iter().find(|(other, _)| *other == kind);
+        found.map(|(_, scored)| scored.losses.as_slice())
+    };
     let decision = gate::decide(
         objective,
-        &linear_scored.losses,
-        &deep_scored.losses,
+        (best.kind, losses(best.kind).unwrap_or_default()),
+        losses(ModelKind::Deep),
         production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
         spec.seed,
     );
     journal.info(decision.reason.clone());
-    let mut scores = vec![("linear", linear_scored.metrics), ("deep", deep_scored.metrics)];
+    let winner = deep.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
+    let mut scores: Vec<(&'static str, Metrics)> =
+        scored.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
     let mut metrics: serde_json::Map<String, Json> =
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
     metrics.insert("gate".to_owned(), json!(decision));
-    let artifact = match decision.winner {
-        ModelKind::Linear | ModelKind::Tree => linear,
-        ModelKind::Deep => deep,
-    };
     if decision.accepted {
-        metrics.insert("importance".to_owned(), json!(held_out.importance(&artifact)?));
+        metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
     }
+    parameters.insert("spec".to_owned(), json!(spec));
+    let sizes = json!({"train": split.train.len(), "validation": split.validation.len(),
+                       "calibration": split.calibration.len(), "test": split.test.len()});
+    parameters.insert("split".to_owned(), sizes);
+    parameters.insert("columns".to_owned(), json!(pipeline.column_names()));
     Ok(Outcome {
-        artifact,
+        artifact: winner,
         decision,
         metrics: Json::Object(metrics),
-        parameters: json!({
-            "spec": spec,
-            "split": {"train": split.train.len(), "validation": split.validation.len(), "test": split.test.len()},
-            "columns": pipeline.column_names(),
-            "linear": {"l2": linear_fit.l2, "validation_loss": linear_fit.validation_loss, "seconds": linear_seconds},
-            "deep": {"best_epoch": deep_fit.best_epoch, "epochs": deep_fit.epochs,
-                     "validation_loss": deep_fit.validation_loss, "seconds": deep_seconds},
-        }),
+        parameters: Json::Object(parameters),
         scores,
     })
 }

@@ -14,7 +14,7 @@ use tokio::time::{self, Instant};
 use tracing::{error, info, warn};
 
 use crate::contest::{self, Incumbent};
-use crate::dataset::{self, Dataset};
+use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
 use crate::{network, register};
 
@@ -130,19 +130,19 @@ impl Worker {
         }
         let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
         journal.info(line);
-        let labelled = match spec.source {
-            Source::Captured => captured::labelled(&self.pool, &spec.model, spec.max_rows).await?,
-            Source::File { .. } => Vec::new(),
+        let rows = match spec.source {
+            Source::Captured => {
+                Rows::Labelled(captured::labelled(&self.pool, &spec.model, spec.max_rows).await?)
+            }
+            Source::Query { .. } => Rows::Fetched(dataset::fetch(&spec).await?),
+            Source::File { .. } => Rows::InFiles,
         };
         let production = model_version::production(&self.pool, &spec.model).await?;
         let run = run.clone();
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
-            let dataset = match spec.source {
-                Source::Captured => dataset::from_labelled(&spec, &labelled, &journal)?,
-                Source::File { .. } => dataset::from_file(&spec, &journal)?,
-            };
+            let dataset = dataset::build(&spec, rows, &journal)?;
             let snapshot = dataset.snapshot(&spec);
             journal.info(format!("snapshot {}", snapshot.hash));
             let incumbent = production

@@ -1,4 +1,4 @@
-//! One run without a queue: trains from a file, prints progress and a table, writes the winner.
+//! One run without a queue: trains from files or a query, prints progress and a table, writes the winner.
 
 use std::fs;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub(crate) fn run(
         bail!("{}", problems.join("\n"));
     }
     if spec.source == Source::Captured {
-        bail!("`run` has no database: give the specification a `file` source, or queue the run");
+        bail!("`run` has no database: give the specification a `file` or `query` source, or queue the run");
     }
     let incumbent = against
         .map(|path| -> Result<Incumbent> {
@@ -93,7 +93,17 @@ fn train(
 ) -> Result<(contest::Outcome, String), Halt> {
     let (device, line) = network::device(&spec.device).map_err(|error| Halt::Failed(format!("{error:#}")))?;
     journal.info(line);
-    let dataset = dataset::from_file(spec, journal)?;
+    let rows = match spec.source {
+        Source::File { .. } | Source::Captured => dataset::Rows::InFiles,
+        Source::Query { .. } => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Halt::Failed(format!("the runtime could not be started: {error}")))?;
+            dataset::Rows::Fetched(runtime.block_on(dataset::fetch(spec))?)
+        }
+    };
+    let dataset = dataset::build(spec, rows, journal)?;
     let won = contest::hold(spec, &dataset, incumbent, device, journal)?;
     Ok((won, dataset.snapshot(spec).hash))
 }

@@ -129,7 +129,7 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
         .filter(has_categories)
         .collect();
     let segments = SegmentSources { by: &by, values: segments.map_or(0, |segments| segments.values) };
-    baseline::build_segmented(&columns, Some(blocks), segments, options)
+    baseline::build_segmented(&columns, (!of_row.is_empty()).then_some(blocks), segments, options)
         .context("no baseline could be built from the snapshot")
 }
 

@@ -432,7 +432,7 @@ async fn bootstrap(
     let mut spec = app::training_spec(settings, model).context("the demo's model has `training`")?;
     spec.source = Source::File {
         path: std::path::absolute(data)?.to_string_lossy().into_owned(),
-        time_column: "timestamp".to_owned(),
+        time_column: Some("timestamp".to_owned()),
         from: None,
         until: Some(REFERENCE_UNTIL.to_owned()),
     };

@@ -141,10 +141,8 @@ impl Artifact {
         if !(offset.is_finite() && scale.is_finite() && temperature.is_finite() && temperature > 0.0) {
             return Err(wrong("output", "it is not finite".to_owned()));
         }
-        for (at, step) in self.pipeline.steps.iter().enumerate() {
-            if !step.numbers().iter().all(|number| number.is_finite()) {
-                return Err(wrong(format!("step.{at}"), "a number of the preprocessing is not finite".to_owned()));
-            }
+        if let Some((at, problem)) = self.pipeline.problem() {
+            return Err(wrong(format!("step.{at}"), problem.to_owned()));
         }
         self.graph.clone().visit(&mut |name, slot| {
             let is_finite = match slot {

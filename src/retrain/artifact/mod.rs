@@ -204,9 +204,9 @@ impl Artifact {
         }
     }
 
-    /// Names and kinds of the features, in order.
+    /// Names and kinds of the features, in order, each once.
     pub fn features(&self) -> impl Iterator<Item = (&str, FeatureKind)> {
-        self.pipeline.steps.iter().map(|step| (step.name(), step.kind()))
+        self.pipeline.features().into_iter()
     }
 }
 

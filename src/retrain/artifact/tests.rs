@@ -16,7 +16,7 @@ fn deep() -> Artifact {
         classes: Vec::new(),
         pipeline: Pipeline {
             steps: vec![
-                Step::Numeric { name: "x".into(), mean: 0.1 + 0.2, scale: 1.0 / 3.0 },
+                Step::standard("x", 0.1 + 0.2, 1.0 / 3.0),
                 Step::OneHot {
                     name: "c".into(),
                     kind: FeatureKind::Categorical,

@@ -114,8 +114,8 @@ impl Pipeline {
         }
     }
 
-    /// Why the pipeline cannot be used, if it cannot: what a damaged or foreign artifact may hold.
-    pub fn problem(&self) -> Option<String> {
-        self.steps.iter().find_map(|step| Some(format!("step `{}`: {}", step.name(), step.problem()?)))
+    /// The first step that cannot be used, if one cannot, and why: what a damaged or foreign artifact may hold.
+    pub fn problem(&self) -> Option<(usize, &'static str)> {
+        self.steps.iter().enumerate().find_map(|(at, step)| Some((at, step.problem()?)))
     }
 }

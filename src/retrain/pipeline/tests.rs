@@ -186,7 +186,7 @@ fn a_damaged_pipeline_is_named() {
         ),
         (Step::Embedded { name: "e".into(), levels: vec!["a".into()], common: vec![1] }, "does not have"),
     ] {
-        let problem = Pipeline { steps: vec![step] }.problem().unwrap();
+        let (_, problem) = Pipeline { steps: vec![step] }.problem().unwrap();
         assert!(problem.contains(expected), "{problem}");
     }
     assert_eq!(wide().problem(), None);

@@ -9,17 +9,19 @@ mod objective;
 mod data;
 mod features;
 mod deep;
+mod simple;
 mod limits;
 mod evaluation;
 mod export;
 
-pub use data::DataSpec;
+pub use data::{ClassWeights, DataSpec, Duplicates, Leakage, LeakageAction};
 pub use deep::DeepSpec;
 pub use evaluation::EvaluationSpec;
 pub use export::ExportSpec;
-pub use features::{FeatureSpec, FeaturesSpec};
+pub use features::{DateSpec, FeatureSpec, FeaturesSpec, Imputation, InteractionSpec, Scaling};
 pub use limits::LimitsSpec;
 pub use objective::{Objective, Task};
+pub use simple::{GoodEnough, SimpleSpec};
 
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +29,14 @@ pub use objective::{Objective, Task};
 pub enum Source {
     /// Captured rows joined with their labels.
     Captured,
-    /// A Parquet, CSV or JSONL file that holds features, target and time.
+    /// Parquet, CSV or JSONL files that hold features, target and, where there is one, the time.
     File {
-        /// Path as the worker sees it.
+        /// Path as the worker sees it, or a pattern such as `rows/*.parquet`.
         path: String,
-        /// Column with the event time, RFC 3339 or `YYYY-MM-DDTHH:MM:SS`.
-        time_column: String,
+        /// Column with the event time, RFC 3339 or `YYYY-MM-DDTHH:MM:SS`; absent: the rows have none, and the parts are
+        /// drawn at random, alike in the target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_column: Option<String>,
         /// Rows before this instant are left out (RFC 3339).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<String>,
@@ -40,6 +44,44 @@ pub enum Source {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<String>,
     },
+    /// Rows of a query on a Postgres database, in a transaction that only reads.
+    Query {
+        /// One statement that gives rows.
+        sql: String,
+        /// Where the worker finds the connection URL.
+        connection: Connection,
+        /// Column with the event time; absent: the rows have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_column: Option<String>,
+        /// Seconds that the query may take.
+        #[serde(default = "default_timeout_seconds")]
+        timeout_seconds: u64,
+    },
+}
+
+/// Where the worker finds a connection URL, which is in no specification since it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Connection {
+    /// In this environment variable.
+    Env(String),
+    /// In this file.
+    File(String),
+}
+
+fn default_timeout_seconds() -> u64 {
+    600
+}
+
+impl Source {
+    /// Everything that cannot work, in sentences with the field's name.
+    pub fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Query { timeout_seconds: 0, .. } => vec!["source.query.timeout_seconds is 0".to_owned()],
+            Self::Query { sql, .. } if sql.trim().is_empty() => vec!["source.query.sql is empty".to_owned()],
+            Self::Captured | Self::File { .. } | Self::Query { .. } => Vec::new(),
+        }
+    }
 }
 
 /// What a baseline is segmented by.
@@ -91,6 +133,9 @@ pub struct TrainingSpec {
     /// `auto`, `cpu` or `cuda:N`.
     #[serde(default = "default_device")]
     pub device: String,
+    /// The simple models that come before the deep one.
+    #[serde(default)]
+    pub simple: SimpleSpec,
     /// The deep model.
     #[serde(default)]
     pub deep: DeepSpec,
@@ -142,6 +187,8 @@ impl TrainingSpec {
         problems.extend(self.objective.and_then(|objective| objective.problem(self.task)));
         problems.extend(self.data.problems());
         problems.extend(self.features.problems());
+        problems.extend(self.source.problems());
+        problems.extend(self.simple.problems(self.task));
         problems.extend(self.deep.problems());
         problems.extend(self.limits.problems());
         problems.extend(self.evaluation.problems());
