@@ -7,6 +7,7 @@ pub mod policy;
 pub mod gate;
 pub mod importance;
 pub mod evaluation;
+pub mod guard;
 pub mod card;
 pub mod rehearsal;
 pub mod export;

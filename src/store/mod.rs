@@ -159,6 +159,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
+    (13, "run_evidence", include_str!("migrations/0013_run_evidence.sql")),
     (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
 ];
 

@@ -9,6 +9,7 @@ mod compare;
 mod compare_bad_input;
 mod database;
 mod expectations;
+mod export;
 mod ingest;
 mod ingest_faults;
 mod ingest_pairs;

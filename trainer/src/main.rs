@@ -20,7 +20,7 @@ mod linear;
 mod tree;
 mod network;
 mod training;
-mod evaluation;
+mod held_out;
 mod simple;
 mod contest;
 mod register;

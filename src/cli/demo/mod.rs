@@ -438,10 +438,7 @@ async fn bootstrap(
     };
     spec.features.columns = FEATURES
         .iter()
-        .map(|name| crate::retrain::spec::FeatureSpec {
-            name: (*name).to_owned(),
-            kind: crate::model::FeatureKind::Numeric,
-        })
+        .map(|name| crate::retrain::spec::FeatureSpec::new(*name, crate::model::FeatureKind::Numeric))
         .collect();
     store::model::register(pool, model).await?;
     let reason = RunReason::Bootstrap("the demo's first version".to_owned());

@@ -34,12 +34,18 @@ pub(super) async fn write(
     let evaluation: Vec<&Metric> = metrics.iter().filter(|metric| metric.epoch < 0).collect();
     let curves = curve::curves(&metrics);
     let version = model_version::of_run(pool, run.id).await?;
-    let gate = version.as_ref().and_then(|version| version.metrics.get("gate"));
+    let evidence = training_run::evidence(pool, run.id).await?;
+    let measured = version
+        .as_ref()
+        .map(|version| &version.metrics)
+        .or_else(|| evidence.as_ref().and_then(|evidence| evidence.get("metrics")));
+    let gate = measured.and_then(|metrics| metrics.get("gate"));
     if json {
         let mut content = serde_json::to_value(run)?;
         content["evaluation"] = json!(evaluation);
         content["curves"] = json!(curves);
         content["gate"] = gate.cloned().unwrap_or(Json::Null);
+        content["evidence"] = measured.and_then(|metrics| metrics.get("evidence")).cloned().unwrap_or(Json::Null);
         content["registered"] = json!(version.as_ref().map(|version| json!({
             "version": version.version, "state": version.state, "artifact_sha256": version.artifact_sha256,
         })));

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn gaps_are_those_of_fairlearn() {
-        // fairlearn 0.12.0 on these 80 rows, group a first: demographic_parity_difference 0.5, demographic_parity_ratio
+        // fairlearn 0.15.0 on these 80 rows, group a first: demographic_parity_difference 0.5, demographic_parity_ratio
         // 1/3, equal_opportunity_difference 0.5 (selection rates 0.75 and 0.25, true positive rates 1 and 0.5).
         let (mut said, mut targets, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         for row in 0..40 {
