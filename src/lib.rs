@@ -15,6 +15,7 @@ pub mod baseline;
 pub mod expectations;
 pub mod traffic;
 pub mod drift;
+pub mod performance;
 pub mod alert;
 pub mod retrain;
 pub mod decode;
@@ -26,6 +27,8 @@ pub mod config;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod traces;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::artifact::ModelKind;
 use super::spec::Objective;
-use crate::stats::random::SplitMix64;
+pub use crate::stats::resample::{block_length, interval};
 
 /// Resamples behind an interval.
 const RESAMPLES: usize = 2_000;
@@ -118,90 +118,8 @@ pub fn compare(challenger: &[f64], incumbent: &[f64], seed: u64) -> Comparison {
     Comparison { n, challenger: mean(challenger), incumbent: mean(incumbent), lower, upper, block }
 }
 
-/// The 95 % percentile interval of `statistic` over circular block resamples of `n` rows; none when `n` is 0 or
-/// the statistic is not finite on most of them.
-pub fn interval(
-    n: usize,
-    block: usize,
-    resamples: usize,
-    seed: u64,
-    mut statistic: impl FnMut(&[usize]) -> f64,
-) -> Option<(f64, f64)> {
-    if n == 0 {
-        return None;
-    }
-    let block = block.clamp(1, n);
-    let mut random = SplitMix64::new(seed);
-    let mut indices = Vec::with_capacity(n + block);
-    let mut values = Vec::with_capacity(resamples);
-    for _ in 0..resamples {
-        indices.clear();
-        while indices.len() < n {
-            let start = random.below(n);
-            indices.extend((start..start + block).map(|row| row % n));
-        }
-        indices.truncate(n);
-        let value = statistic(&indices);
-        if value.is_finite() {
-            values.push(value);
-        }
-    }
-    if values.len() * 2 < resamples || values.is_empty() {
-        return None;
-    }
-    values.sort_by(f64::total_cmp);
-    let tail = values.len() / 40;
-    Some((*values.get(tail)?, *values.get(values.len() - 1 - tail)?))
-}
-
 fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { f64::NAN } else { values.iter().sum::<f64>() / values.len() as f64 }
-}
-
-/// Length of the blocks that keep the dependence between neighbouring rows; see [`compare`] for the source.
-pub fn block_length(values: &[f64]) -> usize {
-    let n = values.len();
-    let size = n as f64;
-    let centre = mean(values);
-    let autocovariance = |lag: usize| -> f64 {
-        values.iter().zip(values.iter().skip(lag)).map(|(a, b)| (a - centre) * (b - centre)).sum::<f64>()
-            / size
-    };
-    let variance = autocovariance(0);
-    if n < 20 || variance.is_nan() || variance <= 0.0 {
-        return 1;
-    }
-    // The lag after which five (or more) correlations in a row cannot be told from zero.
-    let run = rows(size.log10().sqrt()).max(5);
-    let band = 2.0 * (size.log10() / size).sqrt();
-    let longest = rows((3.0 * size.sqrt()).min(size / 3.0));
-    let small: Vec<bool> =
-        (1..=longest + run).map(|lag| lag >= n || (autocovariance(lag) / variance).abs() < band).collect();
-    let cut =
-        small.windows(run).position(|window| window.iter().all(|&is_small| is_small)).unwrap_or(longest);
-    if cut == 0 {
-        return 1;
-    }
-    let bandwidth = (2 * cut).min(n - 1);
-    let (mut spectrum, mut slope) = (variance, 0.0);
-    for lag in 1..=bandwidth {
-        let taper = (2.0 * (1.0 - lag as f64 / bandwidth as f64)).min(1.0);
-        let covariance = taper * autocovariance(lag);
-        spectrum += 2.0 * covariance;
-        slope += 2.0 * lag as f64 * covariance;
-    }
-    let length = (1.5 * (slope / spectrum).powi(2) * size).cbrt();
-    if length.is_finite() { rows(length).clamp(1, longest) } else { longest }
-}
-
-/// A positive number of rows, rounded up.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a number of rows is positive and far below 2^53; anything else saturates"
-)]
-fn rows(number: f64) -> usize {
-    number.ceil() as usize
 }
 
 /// What the gate says.
@@ -268,6 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stats::random::SplitMix64;
 
     /// Independent numbers in `[-0.5, 0.5)`.
     fn noise(n: usize, seed: u64) -> Vec<f64> {
@@ -302,9 +221,17 @@ mod tests {
     #[test]
     fn losses_follow_the_task() {
         #[track_caller]
-        fn check(objective: Objective, predictions: &ndarray::Array2<f64>, targets: &[f64], expected: &[f64]) {
+        fn check(
+            objective: Objective,
+            predictions: &ndarray::Array2<f64>,
+            targets: &[f64],
+            expected: &[f64],
+        ) {
             let found = losses(objective, predictions.view(), targets);
-            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9), "{objective:?}: {found:?}");
+            assert!(
+                found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9),
+                "{objective:?}: {found:?}"
+            );
         }
         let sure = [0.223_143_551_314_209_7, 13.815_510_557_964_274];
         check(Objective::LogLoss, &array![[0.8], [0.0]], &[1.0, 1.0], &sure);
@@ -313,7 +240,7 @@ mod tests {
         check(Objective::Mse, &three, &[1.0, 3.5], &[4.0, 0.25]);
         check(Objective::Huber { delta: 1.0 }, &three, &[1.0, 3.5], &[1.5, 0.125]);
         check(Objective::Quantile { q: 0.9 }, &three, &[1.0, 3.5], &[0.2, 0.45]);
-        // sklearn.metrics.mean_poisson_deviance([2], [3]) and ([0], [3]), scikit-learn 1.7.
+        // 2 (t ln(t / p) − t + p), by hand.
         check(Objective::Poisson, &three, &[2.0, 0.0], &[0.378_139_567_567_342_47, 6.0]);
     }
 

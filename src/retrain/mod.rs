@@ -10,6 +10,6 @@ pub mod rehearsal;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{
-    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec, Objective, RunReason,
-    RunState, SegmentSpec, Source, Task, TrainingSpec,
+    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec, Objective,
+    RunReason, RunState, SegmentSpec, Source, Task, TrainingSpec,
 };

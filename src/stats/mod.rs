@@ -23,6 +23,7 @@ mod kolmogorov_smirnov;
 mod moments;
 mod psi;
 pub mod random;
+pub mod resample;
 mod tail;
 mod wasserstein;
 

@@ -13,7 +13,7 @@ use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Split};
 use crate::evaluation::{self, Metrics};
 use crate::features;
 use crate::journal::{Halt, Journal};
@@ -59,28 +59,20 @@ pub(crate) fn hold(
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
     let split = dataset.split(spec)?;
-    let time =
-        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
-    journal.info(format!(
-        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
-        dataset.rows(),
-        time(0),
-        time(dataset.rows() - 1),
-        split.train.len(),
-        split.validation.len(),
-        split.test.len(),
-        time(split.test.start)
-    ));
+    tell_split(dataset, &split, journal);
     let train_columns = dataset.slice(&split.train);
     let pipeline = features::fit(&dataset.features, &train_columns, journal)?;
     let encoded = pipeline.encode(split.train.len(), &train_columns);
     let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
     let raw_targets = &dataset.targets[split.train.clone()];
+    let held_targets = &dataset.targets[split.validation.clone()];
     let objective = spec.objective();
     let output = output(spec.task, objective, raw_targets)?;
-    let held_targets = &dataset.targets[split.validation.clone()];
-    let (weights, held_weights) = (vec![1.0; raw_targets.len()], vec![1.0; held_targets.len()]);
+    let sides = Sides {
+        train: (&encoded, raw_targets, &vec![1.0; raw_targets.len()]),
+        validation: (&held_encoded, held_targets, &vec![1.0; held_targets.len()]),
+    };
     let artifact = |kind, graph, output| Artifact {
         task: spec.task,
         target: spec.target.clone(),
@@ -101,20 +93,10 @@ pub(crate) fn hold(
 
     let started = Instant::now();
     // The linear model of a count predicts the count itself.
-    let linear_output = match output.link {
-        Link::Exp => standard(raw_targets),
-        Link::Identity | Link::Sigmoid | Link::Softmax => output,
-    };
-    let linear_targets = standardised(linear_output, raw_targets);
-    let linear_held_targets = standardised(linear_output, held_targets);
-    let linear_fit = linear::fit(
-        spec.task,
-        linear_output,
-        dataset.classes.len(),
-        part(&encoded, &linear_targets, &weights),
-        part(&held_encoded, &linear_held_targets, &held_weights),
-        journal,
-    )?;
+    let linear_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
+    let linear_fit = sides.with(linear_output, |train, validation| {
+        linear::fit(spec.task, linear_output, dataset.classes.len(), train, validation, journal)
+    })?;
     let linear_seconds = started.elapsed().as_secs_f64();
     let linear = artifact(ModelKind::Linear, Graph::dense(vec![linear_fit.layer]), linear_output);
     journal.info(format!(
@@ -134,10 +116,8 @@ pub(crate) fn hold(
         seed: spec.seed,
         device,
     };
-    let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
-    let train = part(&encoded, &targets, &weights);
-    let validation = part(&held_encoded, &held_targets, &held_weights);
-    let deep_fit = training::train(request, train, validation, journal)?;
+    let deep_fit =
+        sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
     let deep_seconds = started.elapsed().as_secs_f64();
     let deep = artifact(ModelKind::Deep, Graph::dense(deep_fit.layers), output);
     journal.info(format!(
@@ -224,8 +204,42 @@ fn scaled(objective: Objective, output: Output) -> Objective {
     }
 }
 
-fn part<'a>(encoded: &'a Encoded, targets: &'a [f64], weights: &'a [f64]) -> Part<'a> {
+/// Encoded rows, their targets, and how much each row counts.
+type Side<'a> = (&'a Encoded, &'a [f64], &'a [f64]);
+
+/// The rows that models are fitted on.
+struct Sides<'a> {
+    train: Side<'a>,
+    validation: Side<'a>,
+}
+
+impl Sides<'_> {
+    /// Fits on the rows, with their targets as the scores of `output` are compared with them.
+    fn with<T>(&self, output: Output, fit: impl FnOnce(Part<'_>, Part<'_>) -> T) -> T {
+        let targets = standardised(output, self.train.1);
+        let held_targets = standardised(output, self.validation.1);
+        fit(part(self.train, &targets), part(self.validation, &held_targets))
+    }
+}
+
+fn part<'a>((encoded, _, weights): Side<'a>, targets: &'a [f64]) -> Part<'a> {
     Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
+}
+
+/// Says which rows are for what.
+fn tell_split(dataset: &Dataset, split: &Split, journal: &Journal) {
+    let time =
+        |row: usize| dataset.times.get(row).map(|time| time.format("%FT%TZ").to_string()).unwrap_or_default();
+    journal.info(format!(
+        "{} rows from {} to {}: {} to train, {} to validate, {} held out from {}",
+        dataset.rows(),
+        time(0),
+        time(dataset.rows() - 1),
+        split.train.len(),
+        split.validation.len(),
+        split.test.len(),
+        time(split.test.start)
+    ));
 }
 
 /// The rows that only the gate sees.
@@ -241,9 +255,14 @@ struct HeldOut<'a> {
 impl HeldOut<'_> {
     /// Importance of each feature to `artifact`, for the order of what later alerts name.
     fn importance(&self, artifact: &Artifact) -> Result<BTreeMap<String, f64>, Halt> {
-        let shares = importance::permutation(artifact, self.objective, &self.columns, self.targets, self.seed, || {
-            self.journal.checkpoint()
-        })?;
+        let shares = importance::permutation(
+            artifact,
+            self.objective,
+            &self.columns,
+            self.targets,
+            self.seed,
+            || self.journal.checkpoint(),
+        )?;
         let mut ranked: Vec<_> = shares.iter().collect();
         ranked.sort_by(|a, b| b.1.total_cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let said: Vec<String> =

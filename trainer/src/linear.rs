@@ -119,7 +119,8 @@ fn logistic(inputs: &Array2<f64>, targets: &[f64], l2: f64) -> Result<Layer, Str
 /// Classes that the rows lack get no weight and a bias that makes them unlikely.
 fn multinomial(inputs: &Array2<f64>, targets: &[f64], classes: usize, l2: f64) -> Result<Layer, String> {
     let index = |target: f64| (0..classes).find(|class| (*class as f64 - target).abs() < 0.5).unwrap_or(0);
-    let dataset = Dataset::new(inputs.clone(), Array1::from_iter(targets.iter().map(|&target| index(target))));
+    let dataset =
+        Dataset::new(inputs.clone(), Array1::from_iter(targets.iter().map(|&target| index(target))));
     let rows = targets.len() as f64;
     let fitted = MultiLogisticRegression::default()
         .alpha(l2 * rows)

@@ -143,7 +143,10 @@ impl Artifact {
         }
         for (at, step) in self.pipeline.steps.iter().enumerate() {
             if !step.numbers().iter().all(|number| number.is_finite()) {
-                return Err(wrong(format!("step.{at}"), "a number of the preprocessing is not finite".to_owned()));
+                return Err(wrong(
+                    format!("step.{at}"),
+                    "a number of the preprocessing is not finite".to_owned(),
+                ));
             }
         }
         self.graph.clone().visit(&mut |name, slot| {
@@ -206,8 +209,10 @@ fn first(document: FirstDocument, tensors: &SafeTensors<'_>) -> Result<Artifact,
     let mut numbers = means.into_iter().zip(scales);
     for step in &mut pipeline.steps {
         let numbers: Vec<f64> = match step {
-            Step::Numeric { .. } => numbers.next().into_iter().flat_map(|(mean, scale)| [mean, scale]).collect(),
-            _ => Vec::new(),
+            Step::Numeric { .. } => {
+                numbers.next().into_iter().flat_map(|(mean, scale)| [mean, scale]).collect()
+            }
+            Step::OneHot { .. } => Vec::new(),
         };
         if !step.set_numbers(&numbers) {
             return Err(wrong("numeric.mean", format!("step `{}` is not one of format 1", step.name())));
@@ -239,7 +244,8 @@ fn first(document: FirstDocument, tensors: &SafeTensors<'_>) -> Result<Artifact,
 fn stored(name: &str, shape: Vec<usize>, numbers: &[f64]) -> Stored {
     #[expect(clippy::cast_possible_truncation, reason = "whether it loses anything is what is asked")]
     let short: Vec<f32> = numbers.iter().map(|&number| number as f32).collect();
-    let is_exact = short.iter().zip(numbers).all(|(short, number)| f64::from(*short).to_bits() == number.to_bits());
+    let is_exact =
+        short.iter().zip(numbers).all(|(short, number)| f64::from(*short).to_bits() == number.to_bits());
     if is_exact {
         let data = short.iter().flat_map(|number| number.to_le_bytes()).collect();
         (name.to_owned(), shape, Dtype::F32, data)

@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, array};
 use proptest::prelude::*;
+use safetensors::tensor::TensorView;
 
 use super::*;
 use crate::model::{FeatureKind, Value};
@@ -17,11 +18,7 @@ fn deep() -> Artifact {
         pipeline: Pipeline {
             steps: vec![
                 Step::Numeric { name: "x".into(), mean: 0.1 + 0.2, scale: 1.0 / 3.0 },
-                Step::OneHot {
-                    name: "c".into(),
-                    kind: FeatureKind::Categorical,
-                    levels: vec!["a".into()],
-                },
+                Step::OneHot { name: "c".into(), kind: FeatureKind::Categorical, levels: vec!["a".into()] },
             ],
         },
         graph: Graph::dense(vec![
@@ -117,7 +114,7 @@ fn tokens() -> Artifact {
         cls: Array1::ones(4),
     };
     let blocks = vec![
-        Block::Residual { blocks: vec![Block::LayerNorm(norm), Block::Attention(attention)] },
+        Block::Residual { blocks: vec![Block::LayerNorm(norm), Block::Attention(Box::new(attention))] },
         Block::Residual { blocks: vec![Block::Dense(layer(6, 4)), Block::Gelu, Block::Dense(layer(4, 6))] },
         Block::Cls,
         Block::BatchNorm(batch),
@@ -139,7 +136,8 @@ fn a_graph_of_tokens_survives_the_file_and_gives_probabilities() {
     let read = Artifact::from_bytes(&bytes).unwrap();
     assert_eq!(read, tokens());
     // More rows than are evaluated at once.
-    let columns = [Column { name: "x".into(), values: (0..2_500).map(|x| Value::Number(f64::from(x))).collect() }];
+    let columns =
+        [Column { name: "x".into(), values: (0..2_500).map(|x| Value::Number(f64::from(x))).collect() }];
     let answers = read.predict(2_500, &columns);
     assert_eq!(answers.dim(), (2_500, 3));
     assert!(answers.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-12));
@@ -154,7 +152,8 @@ fn a_tree_sends_rows_to_its_leaves() {
         Node::Leaf { scores: vec![-1.0] },
         Node::Leaf { scores: vec![1.0] },
     ];
-    let graph = Graph { input: Input::Flat { embeddings: vec![] }, blocks: vec![Block::Tree(Tree { nodes })] };
+    let graph =
+        Graph { input: Input::Flat { embeddings: vec![] }, blocks: vec![Block::Tree(Tree { nodes })] };
     let mut artifact = Artifact { kind: ModelKind::Tree, graph, ..deep() };
     let read = Artifact::from_bytes(&artifact.to_bytes().unwrap()).unwrap();
     let answer = |x: f64| read.predict(1, &columns(Value::Number(x), Value::Missing))[[0, 0]];

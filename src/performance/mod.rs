@@ -1,0 +1,3 @@
+//! How good predictions were, once it is known what came true.
+
+pub mod metrics;
