@@ -1,4 +1,4 @@
-# Two images: `docker build --target sidecar .` (driftline and retrain) and `docker build --target trainer .`.
+# Three images: `docker build --target sidecar .` (driftline and retrain), `--target trainer` and `--target trainer-gpu`.
 # Linux on x86-64, because that is the libtorch that trainer/setup/libtorch.py pins. The build is optimised and takes
 # long: Polars alone is most of it.
 
@@ -26,6 +26,17 @@ RUN python3 trainer/setup/libtorch.py
 ENV LIBTORCH=/opt/driftline/libtorch-2.13.0-cpu
 RUN cargo build --locked --profile dist --package driftline-trainer
 
+# The same with the CUDA build of libtorch: 4 GB of libraries, and a GPU only when it runs.
+FROM source AS build-trainer-gpu
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ python3 python3-pip \
+    && rm -rf /var/lib/apt/lists/*
+ENV DRIFTLINE_CACHE=/opt/driftline
+RUN python3 trainer/setup/libtorch.py --cuda
+ENV LIBTORCH=/opt/driftline/libtorch-2.13.0-cuda/torch
+RUN cargo build --locked --profile dist --package driftline-trainer
+
 FROM debian:bookworm-slim AS runtime
 # The two containers share /var/lib/driftline by a volume, which takes over the owner from here.
 RUN useradd --system --uid 10001 --home-dir /var/lib/driftline --create-home --shell /usr/sbin/nologin driftline
@@ -39,7 +50,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build-sidecar /build/target/dist/driftline /build/target/dist/retrain /usr/local/bin/
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8080 9464
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["driftline", "healthcheck"]
 ENTRYPOINT ["driftline"]
 CMD ["run"]
 
@@ -47,6 +59,15 @@ FROM runtime AS trainer
 COPY --from=build-trainer /opt/driftline/libtorch-2.13.0-cpu/lib /opt/driftline/libtorch-2.13.0-cpu/lib
 COPY --from=build-trainer /opt/driftline/libtorch-2.13.0-cpu/licenses /opt/driftline/libtorch-2.13.0-cpu/licenses
 COPY --from=build-trainer /build/target/dist/driftline-trainer /usr/local/bin/
+USER 10001:10001
+ENTRYPOINT ["driftline-trainer"]
+CMD ["work"]
+
+FROM runtime AS trainer-gpu
+COPY --from=build-trainer-gpu /opt/driftline/libtorch-2.13.0-cuda /opt/driftline/libtorch-2.13.0-cuda
+COPY --from=build-trainer-gpu /build/target/dist/driftline-trainer /usr/local/bin/
+# What the NVIDIA Container Toolkit is to hand in.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 ENTRYPOINT ["driftline-trainer"]
 CMD ["work"]

@@ -28,9 +28,10 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Grouping, Ingestion, KeepAlive, Labels, Notifier, Recorder,
-    Retention, RuleReload, SelfWatch, Watch,
+    self, Canary, CatalogTask, Evaluator, Faults, Gauges, Grouping, Ingestion, KeepAlive, Labels, Notifier,
+    Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
 };
+use crate::traces::{Exporter, Tracer};
 
 /// How long requests in flight may take once shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -99,7 +100,10 @@ async fn lazy_database(settings: &Settings) -> anyhow::Result<Database> {
         let cluster = Cluster::start(&settings.data_dir, None).await?;
         (cluster.url().to_owned(), Some(cluster))
     };
-    let pool = store::pool(&url, settings.database.connections).context("`database.url` cannot be read")?;
+    let password = settings.database.password_file.as_deref().map(store::read_password);
+    let password = password.transpose().context("`database.password_file`")?;
+    let pool = store::pool_with(&url, password.as_deref(), settings.database.connections)
+        .context("`database.url` cannot be read")?;
     if cluster.is_some() {
         store::migrate(&pool).await.context("the private database could not be brought up to date")?;
     }
@@ -219,7 +223,7 @@ impl App {
     pub async fn build(settings: Settings) -> anyhow::Result<Self> {
         install_crypto();
         let settings = Arc::new(settings);
-        let metrics = Metrics::new()?;
+        let metrics = Metrics::bounded(settings.metrics.features)?;
         let (asked, faults) = (Arc::new(Notify::new()), Faults::default());
         let reload = RuleReload::begin(
             Arc::clone(&settings),
@@ -235,6 +239,7 @@ impl App {
         })?;
         let ledger = Ledger::new(settings.models.iter().map(|model| model.name.clone()), &metrics);
         let (queue, receiver) = tap::queue(settings.tap.queue_bytes.0, metrics.tap.queue_bytes.clone());
+        metrics.tap.queue_limit.set(i64::try_from(settings.tap.queue_bytes.0).unwrap_or(i64::MAX));
         let proxy = match settings.tap.upstream {
             Some(_) => {
                 let tap = TapSettings {
@@ -361,6 +366,7 @@ impl App {
             settings.sink.clone(),
             metrics.clone(),
         );
+        let (tracer, exporter) = traced(&settings, &metrics)?;
         let recorder = Recorder::new(
             pool.clone(),
             receiver,
@@ -368,6 +374,7 @@ impl App {
             catalog_receiver,
             metrics.clone(),
             settings.tap.decode_threads,
+            tracer.clone(),
         );
         let state = AppState {
             db: pool.clone(),
@@ -398,6 +405,13 @@ impl App {
         tasks.spawn(http::serve(admin, state, shutdown.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
+        let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
+        tasks.spawn(gauges.run(shutdown.clone()));
+        if let Some(exporter) = exporter {
+            tasks.spawn(exporter.run(shutdown.clone()));
+        }
+        let run_traces = RunTraces::new(pool.clone(), Arc::clone(&settings), tracer);
+        tasks.spawn(run_traces.run(shutdown.clone()));
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);
@@ -409,6 +423,15 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
+}
+
+/// What takes spans, and what sends them; nothing does where the settings name no collector.
+fn traced(settings: &Settings, metrics: &Metrics) -> anyhow::Result<(Tracer, Option<Exporter>)> {
+    let metrics = metrics.traces.clone();
+    let Some(url) = settings.traces.url() else { return Ok((Tracer::off(metrics, now), None)) };
+    let (tracer, spans) = Tracer::new(settings.traces.sample.get(), metrics.clone(), now);
+    let exporter = Exporter::new(url, spans, metrics).context("`traces.endpoint` cannot be used")?;
+    Ok((tracer, Some(exporter)))
 }
 
 /// What judging windows, telling people and watching the watch share.

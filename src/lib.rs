@@ -27,6 +27,8 @@ pub mod config;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod traces;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]

@@ -14,8 +14,10 @@ mod baseline;
 mod check;
 mod compare;
 mod demo;
+mod docs;
 mod drift;
 mod expectations;
+mod healthcheck;
 mod labels;
 mod models;
 mod receivers;
@@ -64,6 +66,8 @@ enum Command {
     Run,
     /// Check settings, rules, baselines and connections, and report every problem
     Check,
+    /// Ask the sidecar of these settings whether it lives; exit status 1 when it does not answer
+    Healthcheck,
     /// Compare two data files, without a server
     Compare(Box<compare::Arguments>),
     /// Build, list, show and compare baselines
@@ -96,6 +100,9 @@ enum Command {
     /// Queue and follow training runs (also the `retrain` program)
     #[command(subcommand)]
     Retrain(retrain::Command),
+    /// Print pages of the documentation
+    #[command(subcommand, hide = true)]
+    Docs(docs::Command),
     /// Print a completion script
     Completions {
         /// The shell
@@ -115,6 +122,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Demo(arguments) => demo::run(arguments, out).await,
         Command::Run => run::run(load_settings(config)?, settings_file(config)).await,
         Command::Check => check::run(config, out).await,
+        Command::Healthcheck => healthcheck::run(&load_settings(config)?, out).await,
         Command::Compare(arguments) => compare::run(&arguments, &load_settings(config)?, out),
         Command::Baseline(command) => baseline::run(command, load_settings(config)?, out).await,
         Command::Drift(command) => drift::run(command, load_settings(config)?, out).await,
@@ -132,6 +140,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
             outcome.map(|()| ExitStatus::Success)
         }
         Command::Retrain(command) => run_retrain(command, load_settings(config)?, out).await,
+        Command::Docs(command) => docs::run(&command, out),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "driftline", out);
             Ok(ExitStatus::Success)

@@ -16,16 +16,19 @@ use crate::yaml::Node;
 mod canary;
 mod format;
 mod labels;
+mod metrics;
 mod model;
 mod privacy;
 mod receivers;
 mod sources;
 mod sink;
 mod tap;
+mod traces;
 mod units;
 
 pub use canary::Canary;
 pub use labels::Labels;
+pub use metrics::ExportedMetrics;
 pub use model::{ModelSettings, Training};
 pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{
@@ -38,6 +41,7 @@ pub use sources::{
     SourceSettings, StartAt,
 };
 pub use tap::{ListenerTls, Tap, TapRoute, UpstreamProtocol, UpstreamTls};
+pub use traces::Traces;
 pub use units::{ByteSize, FalseAlarms, Share, Span};
 
 /// Variables with this prefix override settings: `DRIFTLINE__TAP__UPSTREAM`.
@@ -119,6 +123,10 @@ pub struct Settings {
     pub routing: Routing,
     /// How long stored things are kept.
     pub retention: Retention,
+    /// What is exported to Prometheus.
+    pub metrics: ExportedMetrics,
+    /// Where traces go; off without an endpoint.
+    pub traces: Traces,
 }
 
 impl Default for Settings {
@@ -142,6 +150,8 @@ impl Default for Settings {
             maintenance: None,
             routing: Routing::default(),
             retention: Retention::default(),
+            metrics: ExportedMetrics::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -171,13 +181,15 @@ impl Default for Listen {
 pub struct Database {
     /// `postgres://…`; absent: a private Postgres under `data_dir`.
     pub url: Option<String>,
+    /// File with the password of `url`; read at start.
+    pub password_file: Option<PathBuf>,
     /// Most connections held at once.
     pub connections: u32,
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, connections: 8 }
+        Self { url: None, password_file: None, connections: 8 }
     }
 }
 
@@ -290,6 +302,7 @@ impl Settings {
         };
         resolve(&mut self.data_dir);
         resolve(&mut self.baselines_dir);
+        self.database.password_file.iter_mut().for_each(resolve);
         self.tap.paths_mut().for_each(resolve);
         for rule in &mut self.rules {
             if Path::new(rule).is_relative() {
@@ -319,6 +332,9 @@ impl Settings {
         let mut problems = Vec::new();
         if self.listen.proxy == self.listen.admin && self.listen.proxy.port() != 0 {
             problems.push(format!("`listen.proxy` and `listen.admin` are both {}", self.listen.proxy));
+        }
+        if self.database.password_file.is_some() && self.database.url.is_none() {
+            problems.push("`database.password_file` is of no use without `database.url`".to_owned());
         }
         problems.extend(self.tap.contradictions(|name| self.model(name).is_some()));
         for (index, model) in self.models.iter().enumerate() {
@@ -376,6 +392,8 @@ impl Settings {
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));
         problems.extend(self.smtp.contradictions());
+        problems.extend(self.metrics.contradictions());
+        problems.extend(self.traces.contradictions());
         for (name, receiver) in &self.receivers {
             if name == CANARY_RECEIVER {
                 problems.push(format!("receiver `{name}`: the name is driftline's own; choose another one"));

@@ -42,3 +42,23 @@ fn what_cannot_be_a_segment_is_refused() {
         assert!(problem.contains(expected), "{model}: {problem}");
     }
 }
+
+#[test]
+fn training_has_sections_whose_problems_are_named() {
+    let text = "training: {task: regression, target: y, objective: {quantile: {q: 0.9}}, features: {columns: \
+                [{name: a, kind: numeric}]}, limits: {threads: 2}, deep: {dropout: 0.1}}";
+    let settings = read(text).unwrap();
+    let training = settings.models[0].training.as_ref().unwrap();
+    assert_eq!((training.limits.threads, training.features.columns.len()), (2, 1));
+    for (training, expected) in [
+        ("limits: {threads: 0}", "model `m`: training.limits.threads 0 is not between 1 and 1024"),
+        ("objective: log_loss", "training.objective log_loss is one of classes"),
+        ("objective: {quantile: {q: 1.5}}", "training.objective.quantile.q 1.5 is not between 0 and 1"),
+        ("deep: {dropout: 1}", "training.deep.dropout 1 is not in [0, 1)"),
+        ("deep: {drop: 1}", "drop"),
+        ("export: {onyx: true}", "onyx"),
+    ] {
+        let problem = read(&format!("training: {{task: regression, target: y, {training}}}")).unwrap_err();
+        assert!(problem.contains(expected), "{training}: {problem}");
+    }
+}

@@ -2,7 +2,9 @@
 
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use super::{Declare, LATENCY_SECONDS};
+use super::LATENCY_SECONDS;
+use super::declare::Declare;
+use super::shown::bring_to;
 
 /// What came from brokers and files; `source` is a name of the settings.
 #[derive(Debug, Clone)]
@@ -176,21 +178,20 @@ impl LabelMetrics {
             )?,
             delay: gauge(
                 "driftline_label_delay_seconds",
-                "Time from a prediction to its label, by quantile",
-                &["model", "quantile"],
+                "Time within which this share of the labels came after their predictions",
+                &["model", "share"],
             )?,
         })
     }
 
     /// Shows what became of labels, by model and outcome.
     pub fn show_counts<'c>(&self, counts: impl Iterator<Item = (&'c str, &'static str, u64)>) {
-        self.outcomes.reset();
         for (model, outcome, labels) in counts {
-            self.outcomes.with_label_values(&[model, outcome]).inc_by(labels);
+            bring_to(&self.outcomes, &[model, outcome], labels);
         }
     }
 
-    /// Shows how far the rows of a model are labelled; `delay` is a time in seconds by quantile.
+    /// Shows how far the rows of a model are labelled; `delay` is a time in seconds by the share of labels that kept to it.
     pub fn show_status(
         &self,
         model: &str,
@@ -202,9 +203,9 @@ impl LabelMetrics {
         if let Some(coverage) = coverage {
             self.coverage.with_label_values(&[model]).set(coverage);
         }
-        for (quantile, seconds) in delay {
+        for (share, seconds) in delay {
             if let Some(seconds) = seconds {
-                self.delay.with_label_values(&[model, quantile]).set(seconds);
+                self.delay.with_label_values(&[model, share]).set(seconds);
             }
         }
     }

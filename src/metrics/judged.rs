@@ -1,33 +1,52 @@
-//! What was made of it: drift, traffic, alerts and training.
+//! What was made of it: drift, traffic and alerts.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use parking_lot::Mutex;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{GaugeVec, IntGaugeVec, Opts};
 
-use super::Declare;
+use super::declare::Declare;
+use super::ranking;
+use super::shown::Shown;
 use crate::drift::{DriftReport, Verdict};
 use crate::expectations::CheckKind;
-use crate::model::Role;
 use crate::schema::Change;
 use crate::traffic::{Figure, TrafficVerdict};
 
-/// What the evaluator found.
+/// What the evaluator found in the newest window of each model.
 #[derive(Debug, Clone)]
 pub struct DriftMetrics {
-    /// Newest value of each statistic.
-    pub statistic: GaugeVec,
-    /// Newest verdict: 0 ok, 1 drift, 2 insufficient data, 3 untrusted.
-    pub verdict: IntGaugeVec,
-    /// Checks that the newest window of a model violated, by kind of check.
-    pub violations: IntGaugeVec,
-    /// Columns of the newest window of a model that differ from those expected, by kind of difference.
-    pub schema_changes: IntGaugeVec,
-    /// Newest verdict on each segment, in the codes of `verdict`.
-    pub segment_verdict: IntGaugeVec,
-    /// The segments shown of each model: those that a report no longer holds vanish.
-    segments: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
+    /// Each statistic of a column.
+    pub statistic: Shown,
+    /// The effect floor of the statistic that decides on a column.
+    pub threshold: Shown,
+    /// The adjusted p-value of a column.
+    pub p_value: Shown,
+    /// The verdict on a column.
+    pub verdict: Shown,
+    /// Columns by verdict, all of them.
+    pub columns: Shown,
+    /// Columns that are shown together as one.
+    pub hidden: Shown,
+    /// The verdict on each segment.
+    pub segment_verdict: Shown,
+    /// The verdict on the whole window.
+    pub window_verdict: Shown,
+    /// Rows of the window.
+    pub window_rows: Shown,
+    /// End of the window, in seconds since 1970.
+    pub window_end: Shown,
+    /// Share of its predictions that was lost.
+    pub loss: Shown,
+    /// The share above which it is not trusted.
+    pub loss_limit: Shown,
+    /// Significance level of the window.
+    pub alpha: Shown,
+    /// Checks that the window violated, by kind of check.
+    pub violations: Shown,
+    /// Columns that differ from those expected, by kind of difference.
+    pub schema_changes: Shown,
+    /// Most columns with series of their own.
+    features: usize,
 }
 
 /// What the evaluator found of times, endings and sizes.
@@ -45,109 +64,152 @@ pub struct TrafficMetrics {
 #[derive(Debug, Clone)]
 pub struct AlertMetrics {
     /// Alerts by state.
-    pub alerts: IntGaugeVec,
+    pub alerts: Shown,
 }
 
-/// What is being trained.
-#[derive(Debug, Clone)]
-pub struct TrainingMetrics {
-    /// Training runs that reached a state.
-    pub runs: IntCounterVec,
-}
+/// The codes of a verdict on drift, for people.
+const VERDICTS: &str = "0 ok, 1 drift, 2 insufficient data, 3 untrusted";
 
 impl DriftMetrics {
-    pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+    pub(super) fn declare(declare: &Declare<'_>, features: usize) -> prometheus::Result<Self> {
+        let shown = |name: &str, help: &str, more: &[&str]| {
+            let labels: Vec<&str> = ["model"].iter().chain(more).copied().collect();
+            Ok::<_, prometheus::Error>(Shown::new(declare.gauges(name, help, &labels)?))
+        };
         Ok(Self {
-            statistic: declare.add(GaugeVec::new(
-                Opts::new("driftline_drift_statistic", "Newest value of a statistic"),
-                &["model", "feature", "statistic"],
-            )?)?,
-            verdict: declare.add(IntGaugeVec::new(
-                Opts::new(
-                    "driftline_drift_verdict",
-                    "Newest verdict: 0 ok, 1 drift, 2 insufficient data, 3 untrusted",
-                ),
-                &["model", "feature"],
-            )?)?,
-            schema_changes: declare.add(IntGaugeVec::new(
-                Opts::new(
-                    "driftline_schema_changes",
-                    "Columns of the newest window that are new, gone, renamed, of another kind or another width",
-                ),
-                &["model", "change"],
-            )?)?,
-            segment_verdict: declare.add(IntGaugeVec::new(
-                Opts::new(
-                    "driftline_segment_verdict",
-                    "Newest verdict on a segment: 0 ok, 1 drift, 2 insufficient data, 3 untrusted",
-                ),
-                &["model", "segment"],
-            )?)?,
-            segments: Arc::default(),
-            violations: declare.add(IntGaugeVec::new(
-                Opts::new(
-                    "driftline_expectation_violations",
-                    "Checks that the newest window violated, by kind of check",
-                ),
-                &["model", "check"],
-            )?)?,
+            window_verdict: shown(
+                "driftline_window_verdict",
+                &format!("Verdict on the newest window: {VERDICTS}"),
+                &[],
+            )?,
+            window_rows: shown("driftline_window_rows", "Rows of the newest window", &[])?,
+            window_end: shown(
+                "driftline_window_end_timestamp_seconds",
+                "End of the newest window that was judged, in event time",
+                &[],
+            )?,
+            loss: shown(
+                "driftline_window_loss_ratio",
+                "Share of the answered predictions of the newest window that was not recorded",
+                &[],
+            )?,
+            loss_limit: shown(
+                "driftline_window_loss_limit_ratio",
+                "Share of lost predictions above which a window is untrusted",
+                &[],
+            )?,
+            alpha: shown(
+                "driftline_drift_alpha",
+                "Significance level that the adjusted p-values of the newest window are compared with",
+                &[],
+            )?,
+            verdict: shown("driftline_drift_verdict", &format!("Newest verdict: {VERDICTS}"), &["feature"])?,
+            statistic: shown(
+                "driftline_drift_statistic",
+                "Newest value of a statistic",
+                &["feature", "statistic"],
+            )?,
+            threshold: shown(
+                "driftline_drift_threshold",
+                "Effect that the statistic which decides on a column has to reach, beside significance",
+                &["feature", "statistic"],
+            )?,
+            p_value: shown(
+                "driftline_drift_p_value",
+                "p-value that decides on a column, adjusted for the number of columns",
+                &["feature"],
+            )?,
+            columns: shown(
+                "driftline_drift_columns",
+                "Columns of the newest window by verdict, whether they have series of their own or not",
+                &["verdict"],
+            )?,
+            hidden: shown(
+                "driftline_drift_hidden_columns",
+                "Columns past `metrics.features`, whose series are one: the worst of them, as feature (other)",
+                &[],
+            )?,
+            segment_verdict: shown(
+                "driftline_segment_verdict",
+                &format!("Newest verdict on a segment: {VERDICTS}"),
+                &["segment"],
+            )?,
+            schema_changes: shown(
+                "driftline_schema_changes",
+                "Columns of the newest window that are new, gone, renamed, of another kind or another width",
+                &["change"],
+            )?,
+            violations: shown(
+                "driftline_expectation_violations",
+                "Checks that the newest window violated, by kind of check",
+                &["check"],
+            )?,
+            features,
         })
     }
 
-    /// Shows the newest report of a model; features and outputs share a label, an output as `output:NAME`.
+    /// Shows the newest report of a model, and takes back what only an earlier one had.
+    ///
+    /// Features and outputs share a label, an output as `output:NAME`.
     pub fn show(&self, report: &DriftReport) {
         let model = report.model.as_str();
-        for feature in &report.features {
-            let name = match feature.role {
-                Role::Feature | Role::Derived => feature.name.clone(),
-                Role::Output => format!("output:{}", feature.name),
-            };
-            for (statistic, value) in &feature.statistics {
-                self.statistic.with_label_values(&[model, &name, statistic]).set(*value);
-            }
-            self.verdict.with_label_values(&[model, &name]).set(code(feature.verdict));
+        let (rows, hidden) = ranking::rows(report, self.features);
+        let (mut statistics, mut floors) = (BTreeMap::new(), BTreeMap::new());
+        let (mut p_values, mut verdicts) = (BTreeMap::new(), BTreeMap::new());
+        for row in rows {
+            let labels = |statistic: String| vec![row.name.clone(), statistic];
+            statistics.extend(row.statistics.into_iter().map(|(name, value)| (labels(name), value)));
+            floors.extend(row.floors.into_iter().map(|(name, value)| (labels(name), value)));
+            p_values.extend(row.p_adjusted.map(|p| (vec![row.name.clone()], p)));
+            verdicts.insert(vec![row.name.clone()], code(row.verdict));
         }
-        self.show_segments(report);
-        for change in Change::ALL {
-            let found = report.schema_changes.iter().filter(|found| found.change == change).count();
-            let found = i64::try_from(found).unwrap_or(i64::MAX);
-            self.schema_changes.with_label_values(&[model, change.as_str()]).set(found);
-        }
-        if report.expectations_verdict.is_none() {
-            return;
-        }
-        for kind in CheckKind::ALL {
-            let violated = report.violated().filter(|result| result.check == kind).count();
-            let violated = i64::try_from(violated).unwrap_or(i64::MAX);
-            self.violations.with_label_values(&[model, kind.as_str()]).set(violated);
-        }
+        self.statistic.replace(model, statistics);
+        self.threshold.replace(model, floors);
+        self.p_value.replace(model, p_values);
+        self.verdict.replace(model, verdicts);
+        self.hidden.replace_one(model, Some(hidden as f64));
+        let verdicts = [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
+        let of_verdict =
+            |verdict| report.features.iter().filter(|feature| feature.verdict == verdict).count();
+        self.columns
+            .replace(model, verdicts.map(|v| (vec![v.as_str().to_owned()], of_verdict(v) as f64)).into());
+        self.show_window(report);
+        let segments = report.segments.iter();
+        self.segment_verdict.replace(
+            model,
+            segments.map(|segment| (vec![segment.segment.clone()], code(segment.verdict))).collect(),
+        );
     }
-}
 
-impl DriftMetrics {
-    fn show_segments(&self, report: &DriftReport) {
+    fn show_window(&self, report: &DriftReport) {
         let model = report.model.as_str();
-        let found = report.segments.iter().map(|segment| segment.segment.clone()).collect::<BTreeSet<_>>();
-        let mut shown = self.segments.lock();
-        for gone in shown.get(model).into_iter().flatten().filter(|name| !found.contains(*name)) {
-            // One that is not there need not be removed.
-            drop(self.segment_verdict.remove_label_values(&[model, gone]));
-        }
-        for segment in &report.segments {
-            let labels = &[model, segment.segment.as_str()];
-            self.segment_verdict.with_label_values(labels).set(code(segment.verdict));
-        }
-        shown.insert(model.to_owned(), found);
+        self.window_verdict.replace_one(model, Some(code(report.verdict)));
+        self.window_rows.replace_one(model, Some(report.rows as f64));
+        self.window_end.replace_one(model, Some(report.window_end.timestamp_millis() as f64 / 1000.0));
+        self.loss.replace_one(model, Some(report.losses.share()));
+        self.loss_limit.replace_one(model, Some(report.criteria.loss_limit));
+        self.alpha.replace_one(model, Some(report.criteria.alpha));
+        let changes = Change::ALL.map(|change| {
+            let found = report.schema_changes.iter().filter(|found| found.change == change).count();
+            (vec![change.as_str().to_owned()], found as f64)
+        });
+        self.schema_changes.replace(model, changes.into());
+        let checks = CheckKind::ALL.map(|kind| {
+            let violated = report.violated().filter(|result| result.check == kind).count();
+            (vec![kind.as_str().to_owned()], violated as f64)
+        });
+        let is_expected = report.expectations_verdict.is_some();
+        self.violations.replace(model, checks.into_iter().filter(|_| is_expected).collect());
     }
 }
 
 /// The number that stands for a verdict on drift.
-fn code(verdict: Verdict) -> i64 {
+fn code(verdict: Verdict) -> f64 {
     match verdict {
-        Verdict::Ok => 0,
-        Verdict::Drift => 1,
-        Verdict::InsufficientData => 2,
-        Verdict::Untrusted => 3,
+        Verdict::Ok => 0.0,
+        Verdict::Drift => 1.0,
+        Verdict::InsufficientData => 2.0,
+        Verdict::Untrusted => 3.0,
     }
 }
 
@@ -155,17 +217,16 @@ impl TrafficMetrics {
     pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
         let by_figure = &["model", "figure"];
         Ok(Self {
-            figure: declare.add(GaugeVec::new(
-                Opts::new(
-                    "driftline_traffic",
-                    "Traffic of the newest window: seconds, bytes, shares, counts",
-                ),
+            figure: declare.gauges(
+                "driftline_traffic",
+                "Traffic of the newest window: seconds, bytes, shares, counts",
                 by_figure,
-            )?)?,
-            baseline: declare.add(GaugeVec::new(
-                Opts::new("driftline_traffic_baseline", "The same of the windows that it was compared with"),
+            )?,
+            baseline: declare.gauges(
+                "driftline_traffic_baseline",
+                "The same of the windows that it was compared with",
                 by_figure,
-            )?)?,
+            )?,
             verdict: declare.add(IntGaugeVec::new(
                 Opts::new(
                     "driftline_traffic_verdict",
@@ -208,21 +269,21 @@ impl TrafficMetrics {
 }
 
 impl AlertMetrics {
-    /// Shows how many alerts of each rule are in each state; rules without any vanish.
-    pub fn show(&self, counts: &[(String, String, String, i64)]) {
-        self.alerts.reset();
-        for (model, rule, state, alerts) in counts {
-            self.alerts.with_label_values(&[model, rule, state]).set(*alerts);
-        }
+    pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let labels = &["model", "rule", "state"];
+        Ok(Self { alerts: Shown::new(declare.gauges("driftline_alerts", "Alerts by state", labels)?) })
     }
-}
 
-impl TrainingMetrics {
-    /// Shows how many runs have reached each state, as the database has them.
-    pub fn show(&self, counts: &[(String, String, i64)]) {
-        self.runs.reset();
-        for (model, state, runs) in counts {
-            self.runs.with_label_values(&[model, state]).inc_by(u64::try_from(*runs).unwrap_or(0));
+    /// Shows how many alerts of each rule are in each state, as model, rule, state and number; rules without any vanish.
+    pub fn show(&self, counts: &[(String, String, String, i64)]) {
+        let mut by_model: BTreeMap<&str, BTreeMap<Vec<String>, f64>> = BTreeMap::new();
+        for (model, rule, state, alerts) in counts {
+            let labels = vec![rule.clone(), state.clone()];
+            by_model.entry(model).or_default().insert(labels, *alerts as f64);
+        }
+        self.alerts.keep_only(&by_model.keys().copied().collect());
+        for (model, values) in by_model {
+            self.alerts.replace(model, values);
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use super::{Declare, Metrics};
+use super::Metrics;
+use super::declare::Declare;
 
 /// What the tap saw and where it went: `seen = kept + sampled_out + sum(dropped)` once all is settled.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct TapMetrics {
     pub event_time_invalid: IntCounterVec,
     /// Bytes of copied bodies held at this moment.
     pub queue_bytes: IntGauge,
+    /// Most bytes that it may hold.
+    pub queue_limit: IntGauge,
     /// Share of the predictions that the queue has room for; what is over is shed by hash of the id.
     pub keep_share: Gauge,
 }
@@ -133,6 +136,10 @@ impl TapMetrics {
                 "driftline_tap_queue_bytes",
                 "Bytes of copied bodies held at this moment",
             )?)?,
+            queue_limit: declare.gauge(
+                "driftline_tap_queue_limit_bytes",
+                "Most bytes of copied bodies that are held, `tap.queue_bytes`",
+            )?,
             keep_share: {
                 let share = declare.add(Gauge::new(
                     "driftline_tap_keep_share",

@@ -2,7 +2,7 @@
 
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use super::Declare;
+use super::declare::Declare;
 
 /// Whether the watch itself works.
 #[derive(Debug, Clone)]
@@ -31,6 +31,21 @@ pub struct WatchMetrics {
     pub canary_succeeded_at: Gauge,
     /// Trials by result.
     pub canary_runs: IntCounterVec,
+}
+
+/// What became of spans.
+#[derive(Debug, Clone)]
+pub struct TraceMetrics {
+    /// Spans by outcome: `sent`, `failed`, `dropped`.
+    pub spans: IntCounterVec,
+}
+
+impl TraceMetrics {
+    pub(super) fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let help =
+            "Spans by outcome: sent, failed (the collector did not take them), dropped (too many waited)";
+        Ok(Self { spans: declare.counters("driftline_trace_spans_total", help, &["outcome"])? })
+    }
 }
 
 impl WatchMetrics {

@@ -99,3 +99,17 @@ pub async fn list(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Vec<Summ
         })
         .collect())
 }
+
+/// The active baseline of each model that has one: model, version, rows, and when it was registered in seconds since 1970.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn active(db: impl PgExecutor<'_>) -> Result<Vec<(String, String, i64, f64)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select b.model, b.version, b.row_count, extract(epoch from b.created_at)::float8
+         from model m join baseline b on b.model = m.name and b.version = m.active_baseline",
+    )
+    .fetch_all(db)
+    .await?)
+}

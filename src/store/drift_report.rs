@@ -54,6 +54,20 @@ pub async fn latest(
     Ok(rows.into_iter().map(|(id, Json(report))| (id, report)).collect())
 }
 
+/// The report on the newest window of `model`, if there is one.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn newest(db: impl PgExecutor<'_>, model: &ModelName) -> Result<Option<Uuid>, StoreError> {
+    let row: Option<(Uuid,)> =
+        sqlx::query_as("select id from drift_report where model = $1 order by window_start desc limit 1")
+            .bind(model.as_str())
+            .fetch_optional(db)
+            .await?;
+    Ok(row.map(|(id,)| id))
+}
+
 /// The reports of `model` whose windows start after `after`, oldest first.
 ///
 /// # Errors

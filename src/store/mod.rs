@@ -7,8 +7,10 @@ pub mod model_version;
 pub mod artifact_file;
 pub mod training_run;
 pub mod training_log;
+pub mod training_status;
 
 use std::borrow::Cow;
+use std::path::Path;
 
 pub use sqlx::PgPool;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -52,6 +54,14 @@ pub enum StoreError {
         table: &'static str,
         /// The row.
         key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file with the database's password cannot be used.
+    #[error("failed to read the database's password from `{path}`: {problem}")]
+    PasswordFile {
+        /// The file.
+        path: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -107,9 +117,33 @@ impl StoreError {
 ///
 /// [`StoreError::Database`] when the database is not reached, [`StoreError::Migration`] when a migration fails.
 pub async fn connect(url: &str, connections: u32) -> Result<PgPool, StoreError> {
-    let pool = pool(url, connections)?;
+    connect_with(url, None, connections).await
+}
+
+/// Like [`connect`], with a password that is not part of the URL.
+///
+/// # Errors
+///
+/// Those of [`connect`].
+pub async fn connect_with(url: &str, password: Option<&str>, connections: u32) -> Result<PgPool, StoreError> {
+    let pool = pool_with(url, password, connections)?;
     migrate(&pool).await?;
     Ok(pool)
+}
+
+/// The password that a file holds, without the line break at its end.
+///
+/// # Errors
+///
+/// [`StoreError::PasswordFile`] when it cannot be read or is empty.
+pub fn read_password(path: &Path) -> Result<String, StoreError> {
+    let refuse = |problem: String| StoreError::PasswordFile { path: path.display().to_string(), problem };
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(refuse("it is empty".to_owned()));
+    }
+    Ok(password.to_owned())
 }
 
 /// A pool that connects when it is first used, so that a sidecar can start before its database.
@@ -118,7 +152,19 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, StoreError> 
 ///
 /// [`StoreError::Database`] when `url` cannot be read.
 pub fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
-    let options: PgConnectOptions = url.parse()?;
+    pool_with(url, None, connections)
+}
+
+/// Like [`pool`], with a password that is not part of the URL.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when `url` cannot be read.
+pub fn pool_with(url: &str, password: Option<&str>, connections: u32) -> Result<PgPool, StoreError> {
+    let mut options: PgConnectOptions = url.parse()?;
+    if let Some(password) = password {
+        options = options.password(password);
+    }
     Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(std::time::Duration::from_secs(5))
@@ -161,6 +207,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
     (13, "run_evidence", include_str!("migrations/0013_run_evidence.sql")),
     (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
+    (17, "dashboard", include_str!("migrations/0017_dashboard.sql")),
 ];
 
 /// Brings the schema up to date; safe to run from many processes at once.
@@ -188,6 +235,19 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_what_its_file_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        for (text, expected) in [("p w\n", Some("p w")), ("p\r\n", Some("p")), ("p", Some("p")), ("\n", None)]
+        {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read_password(&path).ok().as_deref(), expected, "{text:?}");
+        }
+        let missing = read_password(&folder.path().join("missing")).unwrap_err().to_string();
+        assert!(missing.contains("missing`: No such file"), "{missing}");
+    }
 
     #[test]
     fn a_database_name_is_put_in_place() {

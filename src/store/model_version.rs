@@ -261,3 +261,20 @@ fn read(row: &PgRow) -> Result<ModelVersion, StoreError> {
         promoted_at: row.try_get("promoted_at")?,
     })
 }
+
+/// The version in production of each model that has one: model, version, kind, and when it was promoted in seconds since
+/// 1970.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn in_production(
+    db: impl PgExecutor<'_>,
+) -> Result<Vec<(String, i64, String, Option<f64>)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select model, version, kind, extract(epoch from promoted_at)::float8 from model_version
+         where state = 'production'",
+    )
+    .fetch_all(db)
+    .await?)
+}

@@ -555,14 +555,3 @@ fn read(row: &PgRow) -> Result<TrainingRun, StoreError> {
         finished_at: row.try_get("finished_at")?,
     })
 }
-
-/// How many runs of each model are in each state.
-///
-/// # Errors
-///
-/// [`StoreError::Database`] when the query fails.
-pub async fn counts(db: impl PgExecutor<'_>) -> Result<Vec<(String, String, i64)>, StoreError> {
-    Ok(sqlx::query_as("select model, state, count(*) from training_run group by model, state")
-        .fetch_all(db)
-        .await?)
-}

@@ -60,6 +60,26 @@ impl Recorded {
         self.event_time
     }
 
+    /// The header `traceparent` as the model server got it.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.request_headers.get("traceparent")
+    }
+
+    /// When the request arrived.
+    pub fn received_at(&self) -> DateTime<Utc> {
+        self.received_at
+    }
+
+    /// From sending the request to the head of the answer.
+    pub fn upstream_seconds(&self) -> f64 {
+        self.upstream_seconds
+    }
+
+    /// Status of the answer.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Bytes that it holds of the queue's budget.
     pub fn reserved_bytes(&self) -> usize {
         self.reservations.iter().map(Reservation::bytes).sum()

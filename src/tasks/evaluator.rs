@@ -16,7 +16,6 @@ use crate::expectations::ByModel;
 use crate::metrics::Metrics;
 use crate::profile;
 use crate::store::{self, StoreError};
-use crate::tasks::catalog::error_chain;
 use crate::tasks::{RulesInForce, dispatch, segments, traffic};
 use crate::traffic::TrafficCriteria;
 use crate::window::{Window, is_complete, watermark};
@@ -69,11 +68,6 @@ impl Evaluator {
                     failure = Some((model, error));
                 }
             }
-            if failure.is_none()
-                && let Err(error) = self.count_states().await
-            {
-                tracing::debug!(error = %error_chain(&error), "states were not counted");
-            }
             match failure {
                 Some((model, error)) if !failing => {
                     tracing::error!(model = %model.name, error = format!("{error:#}"), "windows could not be judged, trying again");
@@ -86,15 +80,6 @@ impl Evaluator {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Brings the gauges of alerts and runs up to date.
-    async fn count_states(&self) -> Result<(), StoreError> {
-        let alerts = store::alert::counts(&self.db).await?;
-        let alerts: Vec<_> = alerts.into_iter().map(|c| (c.model, c.rule, c.state, c.alerts)).collect();
-        self.metrics.alert.show(&alerts);
-        self.metrics.training.show(&store::training_run::counts(&self.db).await?);
         Ok(())
     }
 

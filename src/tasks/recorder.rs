@@ -24,6 +24,8 @@ use crate::store::{self, StoreError};
 use crate::tap::{Closed, ExchangeReceiver, Ledger, MinuteLosses, Recorded};
 use crate::tasks::catalog::{Catalog, Entry, error_chain};
 use crate::tasks::minutes::{Behind, Counts, Flush, Minutes};
+use crate::tasks::prediction_trace::PredictionTrace;
+use crate::traces::Tracer;
 use crate::traffic;
 
 /// How often changed minutes are written.
@@ -66,6 +68,7 @@ struct Shared {
     catalog: watch::Receiver<Arc<Catalog>>,
     filling: Notify,
     metrics: Metrics,
+    tracer: Tracer,
 }
 
 impl Shared {
@@ -150,23 +153,31 @@ impl Decoder {
         let prediction = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| Some(entry?.policy.id(recorded.known_id()?).into_owned()))
             .flatten();
+        let trace = PredictionTrace::begin(&self.shared.tracer, &recorded);
         let decoded = match entry {
             Some(entry) => recorded.decode(self.naming(&model, &entry.naming)),
             None => recorded.decode(&Naming::default()),
         };
-        match decoded {
-            Ok(mut decoded) => match self.record(entry, &mut decoded.exchange) {
-                Ok(()) => {
+        let outcome = match decoded {
+            Ok(mut decoded) => {
+                if self.record(entry, &mut decoded.exchange).is_ok() {
                     let (prediction, rows) = (&decoded.exchange.id, decoded.exchange.batch.rows);
                     tracing::debug!(%model, prediction, rows, "an exchange was profiled");
                     decoded.ticket.kept();
+                    Ok(rows)
+                } else {
+                    decoded.ticket.dropped(STORE_BEHIND);
+                    Err(STORE_BEHIND)
                 }
-                Err(Behind) => decoded.ticket.dropped(STORE_BEHIND),
-            },
+            }
             Err(failure) => {
                 let reason = failure.reason();
                 tracing::debug!(%model, prediction, reason, "an exchange was not decoded");
+                Err(reason)
             }
+        };
+        if let Some(trace) = trace {
+            trace.end(&self.shared.tracer, outcome);
         }
     }
 
@@ -269,6 +280,7 @@ impl Recorder {
         catalog: watch::Receiver<Arc<Catalog>>,
         metrics: Metrics,
         threads: Option<NonZeroUsize>,
+        tracer: Tracer,
     ) -> Self {
         let threads = threads.map_or_else(usual_threads, NonZeroUsize::get);
         let replica = Uuid::now_v7().to_string();
@@ -279,6 +291,7 @@ impl Recorder {
             catalog,
             filling: Notify::new(),
             metrics,
+            tracer,
         });
         Self { shared, ledger, receiver, db, replica }
     }

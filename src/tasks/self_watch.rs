@@ -194,7 +194,6 @@ impl SelfWatch {
         let age = backlog.oldest.as_ref().map_or(0.0, |(written, _)| seconds(now - *written));
         self.metrics.watch.outbox_oldest.set(age);
         let counts = store::outbox::counts(&self.db).await?;
-        self.metrics.watch.outbox.reset();
         // Only configured names become labels; the canary's messages are nobody's.
         for receiver in self.settings.receivers.keys() {
             for state in ["queued", "sent", "dead"] {

@@ -46,5 +46,6 @@ mod tap_transparency;
 mod traffic;
 mod tap_traps;
 mod tap_wire;
+mod traces;
 mod watch;
 mod whole_loop;

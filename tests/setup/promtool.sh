@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Finds promtool, or takes it out of Debian's package `prometheus`, of which nothing is installed and no service starts.
 # Prints its path as the last line, the value for DRIFTLINE_PROMTOOL. A variable that is set already is kept.
+# `promtool.sh prometheus` does the same for the server, whose variable is DRIFTLINE_PROMETHEUS.
 set -euo pipefail
 
 say() { printf '%s\n' "$*" >&2; }
 
+name=${1:-promtool}
+given=DRIFTLINE_${name^^}
 cache=${DRIFTLINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/driftline}/promtool
-if [[ -n ${DRIFTLINE_PROMTOOL:-} ]]; then
-  program=$DRIFTLINE_PROMTOOL
-elif command -v promtool >/dev/null; then
-  program=$(command -v promtool)
-elif [[ -x $cache/usr/bin/promtool ]]; then
-  program=$cache/usr/bin/promtool
+if [[ -n ${!given:-} ]]; then
+  program=${!given}
+elif command -v "$name" >/dev/null; then
+  program=$(command -v "$name")
+elif [[ -x $cache/usr/bin/$name ]]; then
+  program=$cache/usr/bin/$name
 elif command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
-  say "promtool: taking it out of the package prometheus"
+  say "$name: taking it out of the package prometheus"
   folder=$(mktemp -d "${TMPDIR:-/tmp}/driftline-promtool.XXXXXX")
   trap 'rm -rf "$folder"' EXIT
   if ! (cd "$folder" && apt-get download -qq prometheus) >&2 2>/dev/null; then
@@ -23,13 +26,13 @@ elif command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
   dpkg-deb -x "$folder"/prometheus_*.deb "$folder/content"
   mkdir -p "$cache/usr/bin"
   # Whole or not at all.
-  mv "$folder/content/usr/bin/promtool" "$cache/usr/bin/promtool.new"
-  mv "$cache/usr/bin/promtool.new" "$cache/usr/bin/promtool"
-  program=$cache/usr/bin/promtool
+  mv "$folder/content/usr/bin/$name" "$cache/usr/bin/$name.new"
+  mv "$cache/usr/bin/$name.new" "$cache/usr/bin/$name"
+  program=$cache/usr/bin/$name
 else
-  say "error: promtool is not installed"
-  say "  hint: it comes with Prometheus, https://prometheus.io/download; set DRIFTLINE_PROMTOOL to its path"
+  say "error: $name is not installed"
+  say "  hint: it comes with Prometheus, https://prometheus.io/download; set $given to its path"
   exit 2
 fi
-say "promtool: $("$program" --version 2>&1 | head -n 1)"
+say "$name: $("$program" --version 2>&1 | head -n 1)"
 printf '%s\n' "$program"

@@ -86,6 +86,8 @@ pub(crate) struct Progress {
     pub(crate) validation_loss: f64,
     /// Seconds until the last epoch at the latest.
     pub(crate) eta_seconds: u64,
+    /// Rows trained on in a second, over all epochs so far.
+    pub(crate) rows_per_second: f64,
 }
 
 /// Something that a run tells.

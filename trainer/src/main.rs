@@ -57,6 +57,9 @@ struct Work {
     /// The database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// File with the password of the database
+    #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE", conflicts_with = "data_dir")]
+    database_password_file: Option<PathBuf>,
     /// Folder of a sidecar with a private Postgres, which is shared with it
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     data_dir: Option<PathBuf>,
@@ -123,7 +126,8 @@ async fn work_until_stopped(work: Work) -> Result<bool> {
             .with_context(|| format!("--{name} {value} is not a number of seconds"))
     };
     let (pause, lease) = (seconds("poll", work.poll)?, seconds("lease", work.lease)?);
-    let database = store::connect(&url, 4).await?;
+    let password = work.database_password_file.as_deref().map(store::read_password).transpose()?;
+    let database = store::connect_with(&url, password.as_deref(), 4).await?;
     let (stop, shutdown) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;

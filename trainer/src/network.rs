@@ -15,7 +15,13 @@ pub(crate) struct Network {
 
 impl Network {
     /// A network with fresh weights, drawn with libtorch's generator.
-    pub(crate) fn new(path: &nn::Path<'_>, inputs: usize, hidden: &[usize], outputs: usize, dropout: f64) -> Self {
+    pub(crate) fn new(
+        path: &nn::Path<'_>,
+        inputs: usize,
+        hidden: &[usize],
+        outputs: usize,
+        dropout: f64,
+    ) -> Self {
         let mut layers = Vec::with_capacity(hidden.len() + 1);
         let mut width = size(inputs);
         for (index, units) in hidden.iter().copied().chain([outputs]).enumerate() {

@@ -10,9 +10,9 @@ use driftline::baseline::{
     self, Baseline, Blocks, BuildOptions, CutOptions, Cycle, SegmentSources, SourceColumn,
 };
 use driftline::model::{FeatureKind, Role, Value};
-use driftline::retrain::{Task, TrainingSpec};
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
 use driftline::retrain::export::{self, About, Format};
+use driftline::retrain::{Task, TrainingSpec};
 use driftline::store::artifact_file;
 use driftline::store::model_version::{ModelVersion, Registration};
 use driftline::store::snapshot::Snapshot;
@@ -115,7 +115,8 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
         }
         Task::Multiclass => {
             let name = |number: f64| {
-                let class = (0..).zip(&artifact.classes).find(|(at, _)| (f64::from(*at) - number).abs() < 0.5);
+                let class =
+                    (0..).zip(&artifact.classes).find(|(at, _)| (f64::from(*at) - number).abs() < 0.5);
                 class.map_or(Value::Missing, |(_, class): (u32, _)| Value::Text(class.clone()))
             };
             (FeatureKind::Categorical, numbers.into_iter().map(name).collect())
@@ -126,12 +127,7 @@ pub(crate) fn new_baseline(spec: &TrainingSpec, dataset: &Dataset, artifact: &Ar
         let column = dataset.columns.iter().find(|column| column.name == name)?;
         Some(SourceColumn { name, role: Role::Feature, kind: Some(kind), values: &column.values })
     });
-    let output = SourceColumn {
-        name: &spec.output,
-        role: Role::Output,
-        kind: Some(kind),
-        values: &answers,
-    };
+    let output = SourceColumn { name: &spec.output, role: Role::Output, kind: Some(kind), values: &answers };
     let columns: Vec<SourceColumn<'_>> = inputs.chain([output]).collect();
     let window = Duration::from_secs(spec.window_seconds);
     let of_row: Vec<i64> = dataset.times.iter().map(|time| window_index(*time, window)).collect();

@@ -60,6 +60,9 @@ pub(crate) fn train(
     let failed = |error: tch::TchError| Halt::Failed(format!("libtorch: {error}"));
     // The layers are small: a second thread costs more than it brings, and one thread adds in one order.
     tch::set_num_threads(1);
+    if train.codes.ncols() > 0 {
+        return Err(Halt::Failed("the network takes no codes".to_owned()));
+    }
     tch::manual_seed(seed.cast_signed());
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), train.numbers.ncols(), &deep.hidden, outputs, deep.dropout);
@@ -69,6 +72,7 @@ pub(crate) fn train(
     let (inputs, targets) = (matrix(train.numbers, device)?, vector(train.targets, device));
     let (held_inputs, held_targets) =
         (matrix(validation.numbers, device)?, vector(validation.targets, device));
+    let (weights, held_weights) = (vector(train.weights, device), vector(validation.weights, device));
 
     let started = Instant::now();
     let mut random = SplitMix64::new(seed);
@@ -80,13 +84,20 @@ pub(crate) fn train(
         for batch in order.chunks(deep.batch_size) {
             let rows = Tensor::from_slice(batch).to_device(device);
             let scores = network.forward(&inputs.index_select(0, &rows), true);
-            let loss = mean_loss(objective, output, &scores, &targets.index_select(0, &rows));
+            let loss = mean_loss(
+                objective,
+                output,
+                &scores,
+                &targets.index_select(0, &rows),
+                &weights.index_select(0, &rows),
+            );
             optimizer.backward_step_clip_norm(&loss, MAX_GRADIENT_NORM);
             sum += loss.double_value(&[]) * batch.len() as f64;
         }
         let train_loss = sum / order.len() as f64;
         let validation_loss = tch::no_grad(|| {
-            mean_loss(objective, output, &network.forward(&held_inputs, false), &held_targets).double_value(&[])
+            let scores = network.forward(&held_inputs, false);
+            mean_loss(objective, output, &scores, &held_targets, &held_weights).double_value(&[])
         });
         if !(train_loss.is_finite() && validation_loss.is_finite()) {
             return Err(Halt::Failed(format!(
@@ -110,6 +121,7 @@ pub(crate) fn train(
             eta_seconds: (started.elapsed() / u32::try_from(epoch).unwrap_or(u32::MAX))
                 .saturating_mul(u32::try_from(left).unwrap_or(u32::MAX))
                 .as_secs(),
+            rows_per_second: (train.targets.len() * epoch) as f64 / started.elapsed().as_secs_f64().max(1e-9),
         });
         journal.checkpoint()?;
         if let Some(best) = &mut best {
@@ -132,28 +144,37 @@ fn metric(split: &str, epoch: usize, value: f64) -> Metric {
     }
 }
 
-/// The mean over the rows, of scores of shape `[rows, outputs]`.
-fn mean_loss(objective: Objective, output: Output, scores: &Tensor, targets: &Tensor) -> Tensor {
-    match objective {
-        Objective::LogLoss if scores.size().last() != Some(&1) => {
-            scores.cross_entropy_for_logits(&targets.to_kind(Kind::Int64))
-        }
-        Objective::LogLoss => scores.squeeze_dim(1).binary_cross_entropy_with_logits::<&Tensor>(
-            targets,
+/// The weighted mean over the rows, of scores of shape `[rows, outputs]`.
+fn mean_loss(
+    objective: Objective,
+    output: Output,
+    scores: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Tensor {
+    let score = || scores.squeeze_dim(1);
+    let losses = match objective {
+        Objective::LogLoss if scores.size().last() != Some(&1) => scores.cross_entropy_loss::<&Tensor>(
+            &targets.to_kind(Kind::Int64),
             None,
-            None,
-            Reduction::Mean,
+            Reduction::None,
+            -100,
+            0.0,
         ),
-        Objective::Mse => scores.squeeze_dim(1).mse_loss(targets, Reduction::Mean),
-        Objective::Huber { delta } => scores.squeeze_dim(1).huber_loss(targets, Reduction::Mean, delta),
+        Objective::LogLoss => {
+            score().binary_cross_entropy_with_logits::<&Tensor>(targets, None, None, Reduction::None)
+        }
+        Objective::Mse => score().mse_loss(targets, Reduction::None),
+        Objective::Huber { delta } => score().huber_loss(targets, Reduction::None, delta),
         Objective::Poisson => {
-            (scores.squeeze_dim(1) + output.offset).poisson_nll_loss(targets, true, false, 1e-8, 1)
+            (score() + output.offset).poisson_nll_loss(targets, true, false, 1e-8, Reduction::None)
         }
         Objective::Quantile { q } => {
-            let error = targets - scores.squeeze_dim(1);
-            (&error * q).maximum(&(&error * (q - 1.0))).mean(Kind::Float)
+            let error = targets - score();
+            (&error * q).maximum(&(&error * (q - 1.0)))
         }
-    }
+    };
+    (losses * weights).sum(Kind::Float) / weights.sum(Kind::Float)
 }
 
 fn matrix(rows: ArrayView2<'_, f64>, device: Device) -> Result<Tensor, Halt> {

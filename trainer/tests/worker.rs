@@ -165,7 +165,7 @@ fn real_data_trains_both_models() {
         Artifact::from_bytes(&std::fs::read(folder.path().join("out/model.safetensors")).unwrap()).unwrap();
     let hour = |hour: f64| {
         let columns = [Column { name: "hr".into(), values: vec![Value::Number(hour)] }];
-        artifact.predict(1, &columns)[0]
+        artifact.predict(1, &columns)[[0, 0]]
     };
     assert!(hour(8.0) > hour(3.0), "more bikes at eight than at three in the night");
 }

@@ -149,10 +149,12 @@ mod tests {
 
     #[track_caller]
     fn check(scores: &[f64], targets: &[bool], expected: [Option<f64>; 4]) {
-        let of = |metric: fn(&[f64], &[bool], f64, Option<&[f64]>) -> Option<f64>| {
-            metric(scores, targets, 0.5, None)
-        };
-        assert_eq!([of(accuracy), of(precision), of(recall), of(f1)], expected, "{scores:?} {targets:?}");
+        let metrics = [accuracy, precision, recall, f1];
+        assert_eq!(
+            metrics.map(|metric| metric(scores, targets, 0.5, None)),
+            expected,
+            "{scores:?} {targets:?}"
+        );
     }
 
     #[test]

@@ -60,7 +60,9 @@ fn assert_same(left: &Figures, right: &Figures) {
 
 /// Each item as often as its weight says.
 fn repeated<T: Clone>(items: &[T], weights: &[f64]) -> Vec<T> {
-    items.iter().zip(weights).flat_map(|(item, &weight)| (0..weight as usize).map(|_| item.clone())).collect()
+    let times = |weight: f64| (1..4).filter(|&time| f64::from(time) <= weight).count();
+    let items = items.iter().zip(weights);
+    items.flat_map(|(item, &weight)| std::iter::repeat_n(item.clone(), times(weight))).collect()
 }
 
 /// Probabilities with many ties, so that they matter.

@@ -67,7 +67,7 @@ pub fn pinball(predictions: &[f64], targets: &[f64], quantile: f64, weights: Opt
 ///
 /// # Source
 ///
-/// McCullagh and Nelder (1989), *Generalized Linear Models*, 2.3; agrees with `sklearn.metrics.mean_poisson_deviance`.
+/// `McCullagh` and Nelder (1989), *Generalized Linear Models*, 2.3; agrees with `sklearn.metrics.mean_poisson_deviance`.
 pub fn poisson_deviance(predictions: &[f64], targets: &[f64], weights: Option<&[f64]>) -> Option<f64> {
     let rows = rows_of(predictions, targets, weights)?;
     if !(targets.iter().all(|&target| target >= 0.0)

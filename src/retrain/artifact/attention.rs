@@ -45,7 +45,10 @@ impl Attention {
         {
             let outputs = layer.outputs(&format!("{path}.{name}"), columns)?;
             if outputs != columns {
-                return Err(wrong(format!("{path}.{name}"), format!("it has {outputs} outputs, not {columns}")));
+                return Err(wrong(
+                    format!("{path}.{name}"),
+                    format!("it has {outputs} outputs, not {columns}"),
+                ));
             }
         }
         Ok(())

@@ -78,7 +78,7 @@ pub enum Block {
         blocks: Vec<Self>,
     },
     /// Multi-head attention of the tokens of a row to one another.
-    Attention(Attention),
+    Attention(Box<Attention>),
     /// Only the first token goes on.
     Cls,
     /// A decision tree over the columns.
@@ -196,7 +196,10 @@ impl Graph {
         let (columns, tokens) = self.input.shape(numbers, cardinalities)?;
         let (columns, tokens) = shape_of(&self.blocks, "graph.blocks", columns, tokens)?;
         if tokens != 1 {
-            return Err(wrong("graph.blocks", "tokens are left over; `cls` has to come before the end".into()));
+            return Err(wrong(
+                "graph.blocks",
+                "tokens are left over; `cls` has to come before the end".into(),
+            ));
         }
         Ok(columns)
     }
@@ -206,10 +209,7 @@ impl Graph {
     /// # Errors
     ///
     /// The first that `visit` gives.
-    pub fn visit<E>(
-        &mut self,
-        visit: &mut impl FnMut(String, Slot<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn visit<E>(&mut self, visit: &mut impl FnMut(String, Slot<'_>) -> Result<(), E>) -> Result<(), E> {
         match &mut self.input {
             Input::Flat { embeddings } => visit_embeddings(embeddings, visit)?,
             Input::Tokens { weight, bias, embeddings, cls, .. } => {
@@ -417,7 +417,8 @@ impl Input {
     fn shape(&self, numbers: usize, cardinalities: &[usize]) -> Result<(usize, usize), ArtifactError> {
         let (Self::Flat { embeddings } | Self::Tokens { embeddings, .. }) = self;
         if embeddings.len() != cardinalities.len() {
-            let problem = format!("{} embeddings for {} columns of codes", embeddings.len(), cardinalities.len());
+            let problem =
+                format!("{} embeddings for {} columns of codes", embeddings.len(), cardinalities.len());
             return Err(wrong("graph.input.embedding", problem));
         }
         for (at, (embedding, cardinality)) in embeddings.iter().zip(cardinalities).enumerate() {
@@ -439,7 +440,8 @@ impl Input {
                     && bias.dim() == (tokens, columns)
                     && embeddings.iter().all(|embedding| embedding.weight.ncols() == columns);
                 if !fits {
-                    let problem = format!("the tokenizer does not fit {numbers} numbers and {columns} dimensions");
+                    let problem =
+                        format!("the tokenizer does not fit {numbers} numbers and {columns} dimensions");
                     return Err(wrong("graph.input", problem));
                 }
                 Ok((columns, tokens + 1))

@@ -45,7 +45,9 @@ impl Tree {
                 Node::Split { column, threshold, left, right } => {
                     let comes_after = |child: &usize| *child > at && *child < self.nodes.len();
                     (*column >= columns || !threshold.is_finite())
-                        .then(|| format!("it asks whether column {column} of {columns} is at most {threshold}"))
+                        .then(|| {
+                            format!("it asks whether column {column} of {columns} is at most {threshold}")
+                        })
                         .or_else(|| {
                             let fits = comes_after(left) && comes_after(right);
                             (!fits).then(|| format!("its children {left} and {right} do not come after it"))

@@ -190,7 +190,7 @@ impl FeaturesSpec {
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
                 let columns = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(FeaturesSpec { columns, ..FeaturesSpec::default() })
+                Ok(FeaturesSpec { columns })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {

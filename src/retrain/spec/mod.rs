@@ -309,3 +309,28 @@ impl RunState {
         matches!(self, Self::Succeeded | Self::Rejected | Self::Failed | Self::Cancelled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn specifications_of_earlier_builds_are_read() {
+        let old = json!({
+            "model": "m", "task": "binary", "target": "y", "source": "captured", "artifacts": "a",
+            "features": [{"name": "a", "kind": "numeric"}],
+            "deep": {"hidden": [8], "max_epochs": 3, "patience": 2, "batch_size": 64, "learning_rate": 0.01,
+                     "weight_decay": 0.0, "dropout": 0.0},
+        });
+        let spec: TrainingSpec = serde_json::from_value(old).unwrap();
+        assert_eq!((spec.features.columns.len(), spec.objective()), (1, Objective::LogLoss));
+        let again: TrainingSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
+        assert_eq!(again, spec);
+        let unknown = json!({"model": "m", "task": "binary", "target": "y", "source": "captured",
+                             "artifacts": "a", "features": {"colums": []}});
+        let problem = serde_json::from_value::<TrainingSpec>(unknown).unwrap_err().to_string();
+        assert!(problem.contains("unknown field `colums`"), "{problem}");
+    }
+}

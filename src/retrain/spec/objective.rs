@@ -64,9 +64,10 @@ impl Objective {
     /// Why the loss is not one of `task`, or cannot be one at all.
     pub fn problem(self, task: Task) -> Option<String> {
         match (self, task) {
-            (Self::LogLoss, Task::Regression) => {
-                Some("objective log_loss is one of classes; a regression has mse, huber, poisson or quantile".into())
-            }
+            (Self::LogLoss, Task::Regression) => Some(
+                "objective log_loss is one of classes; a regression has mse, huber, poisson or quantile"
+                    .into(),
+            ),
             (Self::LogLoss, _) => None,
             (_, Task::Binary | Task::Multiclass) => {
                 Some(format!("objective: {} is one of numbers; classes have log_loss", self.name()))
@@ -77,7 +78,9 @@ impl Objective {
             (Self::Quantile { q }, _) if !(q > 0.0 && q < 1.0) => {
                 Some(format!("objective.quantile.q {q} is not between 0 and 1"))
             }
-            (Self::Mse | Self::Huber { .. } | Self::Poisson | Self::Quantile { .. }, Task::Regression) => None,
+            (Self::Mse | Self::Huber { .. } | Self::Poisson | Self::Quantile { .. }, Task::Regression) => {
+                None
+            }
         }
     }
 }
