@@ -14,7 +14,8 @@ use crate::model::{FeatureKind, ModelName, Role};
 use crate::privacy::{Fields, Rules};
 use crate::profile::{DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, MAX_SEGMENT_VALUES};
 use crate::retrain::{
-    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, SimpleSpec, Objective, Source, Task,
+    DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeaturesSpec, LimitsSpec, Objective, SimpleSpec, Source,
+    Task,
 };
 use crate::schema::{Expected, Holds};
 use crate::yaml::hint;

@@ -69,8 +69,10 @@ pub fn read_tables(pattern: &str, columns: Option<&[&str]>) -> Result<Table, Fra
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     for path in &paths[1..] {
         if columns.is_none()
-            && let Some(more) =
-                Source::open(&path.to_string_lossy())?.columns().iter().find(|column| !wanted.contains(&column.name.as_str()))
+            && let Some(more) = Source::open(&path.to_string_lossy())?
+                .columns()
+                .iter()
+                .find(|column| !wanted.contains(&column.name.as_str()))
         {
             let problem = format!("only the second has column `{}`", more.name);
             return Err(FrameError::SchemaDiffers { first: first.clone(), other: path.clone(), problem });

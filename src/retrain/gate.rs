@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::artifact::ModelKind;
 use super::spec::Objective;
-pub use crate::stats::resample::{block_length, interval};
 use crate::stats::resample::interval_at;
+pub use crate::stats::resample::{block_length, interval};
 
 /// Resamples behind an interval.
 const RESAMPLES: usize = 2_000;
@@ -187,8 +187,8 @@ pub fn decide(
         }
         _ => (kind, simple, format!("{} is good enough by the settings", kind.as_str())),
     };
-    let against_production =
-        production.map(|(version, losses)| (version, compare(winner_losses, losses, level, seed.wrapping_add(1))));
+    let against_production = production
+        .map(|(version, losses)| (version, compare(winner_losses, losses, level, seed.wrapping_add(1))));
     let (accepted, verdict) = match &against_production {
         None => (true, format!("no version is in production, so {} is accepted", winner.as_str())),
         Some((version, comparison)) => {
@@ -232,15 +232,14 @@ mod tests {
         let linear = shifted(&noise(400, 1), 1.0);
         let deep: Vec<f64> = linear.iter().zip(noise(400, 2)).map(|(l, e)| l + deep_by + 0.1 * e).collect();
         let production = production_by.map(|by| shifted(&noise(400, 3), 1.0 + by));
-        let decision =
-            decide(
-                Objective::LogLoss,
-                (ModelKind::Linear, &linear),
-                Some(&deep),
-                production.as_deref().map(|losses| (3, losses)),
-                0.95,
-                7,
-            );
+        let decision = decide(
+            Objective::LogLoss,
+            (ModelKind::Linear, &linear),
+            Some(&deep),
+            production.as_deref().map(|losses| (3, losses)),
+            0.95,
+            7,
+        );
         assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
         assert!(decision.reason.contains(sentence), "{}", decision.reason);
     }
@@ -257,9 +256,17 @@ mod tests {
     #[test]
     fn losses_follow_the_task() {
         #[track_caller]
-        fn check(objective: Objective, predictions: &ndarray::Array2<f64>, targets: &[f64], expected: &[f64]) {
+        fn check(
+            objective: Objective,
+            predictions: &ndarray::Array2<f64>,
+            targets: &[f64],
+            expected: &[f64],
+        ) {
             let found = losses(objective, predictions.view(), targets);
-            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9), "{objective:?}: {found:?}");
+            assert!(
+                found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9),
+                "{objective:?}: {found:?}"
+            );
         }
         let sure = [0.223_143_551_314_209_7, 13.815_510_557_964_274];
         check(Objective::LogLoss, &array![[0.8], [0.0]], &[1.0, 1.0], &sure);

@@ -99,10 +99,8 @@ mod tests {
             .collect();
         let values = (0..400).map(|row| Value::Text(["a", "b"][row % 2].into())).collect();
         let columns = [Column { name: "region".into(), values }];
-        let spec = EvaluationSpec {
-            guards: [("region".to_owned(), tolerated)].into(),
-            ..EvaluationSpec::default()
-        };
+        let spec =
+            EvaluationSpec { guards: [("region".to_owned(), tolerated)].into(), ..EvaluationSpec::default() };
         let rivals = Rivals {
             objective: Objective::LogLoss,
             candidate: &candidate,
@@ -127,15 +125,13 @@ mod tests {
     #[test]
     fn a_guarded_column_that_is_gone_is_told() {
         let spec = EvaluationSpec { guards: [("x".to_owned(), 0.0)].into(), ..EvaluationSpec::default() };
-        let rivals =
-            Rivals { objective: Objective::Mse, candidate: &[], production: &[], columns: &[] };
+        let rivals = Rivals { objective: Objective::Mse, candidate: &[], production: &[], columns: &[] };
         assert!(worse_segments(&spec, rivals, 0)[0].contains("`x`"));
     }
 
     #[test]
     fn limits_are_told_with_their_names() {
-        let spec =
-            EvaluationSpec { max_bytes: Some(10), max_row_ms: Some(0.5), ..EvaluationSpec::default() };
+        let spec = EvaluationSpec { max_bytes: Some(10), max_row_ms: Some(0.5), ..EvaluationSpec::default() };
         assert!(over_budget(&spec, 10, 0.5).is_empty());
         let found = over_budget(&spec, 11, 0.75);
         assert!(found[0].contains("11 bytes") && found[1].contains("0.750 ms"), "{found:?}");

@@ -14,6 +14,6 @@ pub mod export;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{
-    Connection, DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec, Objective, RunReason,
-    RunState, SegmentSpec, SimpleSpec, Source, Task, TrainingSpec,
+    Connection, DataSpec, DeepSpec, EvaluationSpec, ExportSpec, FeatureSpec, FeaturesSpec, LimitsSpec,
+    Objective, RunReason, RunState, SegmentSpec, SimpleSpec, Source, Task, TrainingSpec,
 };

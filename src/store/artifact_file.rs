@@ -75,8 +75,11 @@ pub fn read(version: &ModelVersion) -> Result<Artifact, ArtifactFileError> {
         let expected = version.artifact_sha256.clone();
         return Err(ArtifactFileError::Changed { version: number, path, found, expected });
     }
-    Artifact::from_bytes(&content)
-        .map_err(|problem| ArtifactFileError::Corrupt { version: number, path, problem })
+    Artifact::from_bytes(&content).map_err(|problem| ArtifactFileError::Corrupt {
+        version: number,
+        path,
+        problem,
+    })
 }
 
 /// Makes folder `to` with `files`: it appears when all of it is on disk. A folder with something in it stays as it is.

@@ -45,7 +45,8 @@ pub async fn rows(
     let options: PgConnectOptions = url.parse().map_err(|_| QueryError::Url)?;
     let mut db = PgConnection::connect_with(&options).await.map_err(QueryError::Connect)?;
     let failed = |error: sqlx::Error| {
-        let is_timeout = error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("57014");
+        let is_timeout =
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("57014");
         if is_timeout { QueryError::Timeout(timeout) } else { QueryError::Query(error) }
     };
     let mut transaction = db.begin_with("begin read only").await.map_err(QueryError::Connect)?;

@@ -41,7 +41,11 @@ impl Numbers {
     }
 
     fn embeddings(&mut self, pipeline: &Pipeline, width: usize) -> Vec<Embedding> {
-        pipeline.cardinalities().into_iter().map(|rows| Embedding { weight: self.matrix(rows, width) }).collect()
+        pipeline
+            .cardinalities()
+            .into_iter()
+            .map(|rows| Embedding { weight: self.matrix(rows, width) })
+            .collect()
     }
 }
 
@@ -64,7 +68,8 @@ fn pipeline() -> Pipeline {
         mean: 0.5,
         scale: 4.0,
     };
-    let one_hot = |name: &str, kind, levels: &[&str]| Step::OneHot { name: name.into(), kind, levels: texts(levels) };
+    let one_hot =
+        |name: &str, kind, levels: &[&str]| Step::OneHot { name: name.into(), kind, levels: texts(levels) };
     Pipeline {
         steps: vec![
             Step::standard("x", 3.0, 2.0),
@@ -73,7 +78,11 @@ fn pipeline() -> Pipeline {
             one_hot("holiday", FeatureKind::Boolean, &["false", "true"]),
             numeric("y", &[], true),
             numeric("q", &[-1.0, 0.0, 0.0, 2.5, 9.0], true),
-            Step::Embedded { name: "station".into(), levels: texts(&["a", "b", "c", "d"]), common: vec![2, 0] },
+            Step::Embedded {
+                name: "station".into(),
+                levels: texts(&["a", "b", "c", "d"]),
+                common: vec![2, 0],
+            },
             Step::Date {
                 name: "when".into(),
                 parts: vec![
@@ -91,7 +100,8 @@ fn pipeline() -> Pipeline {
 }
 
 fn artifact(task: Task, kind: ModelKind, graph: Graph, output: Output) -> Artifact {
-    let classes = if task == Task::Multiclass { ["low", "mid", "high"].map(str::to_owned).to_vec() } else { vec![] };
+    let classes =
+        if task == Task::Multiclass { ["low", "mid", "high"].map(str::to_owned).to_vec() } else { vec![] };
     Artifact { task, target: "demand".to_owned(), kind, classes, pipeline: pipeline(), graph, output }
 }
 
@@ -145,7 +155,8 @@ fn transformer() -> Artifact {
         groups,
         embeddings,
     };
-    let mut norm = || Block::LayerNorm(Norm { epsilon: 1e-5, gain: Numbers(6).vector(16), bias: Numbers(7).vector(16) });
+    let mut norm =
+        || Block::LayerNorm(Norm { epsilon: 1e-5, gain: Numbers(6).vector(16), bias: Numbers(7).vector(16) });
     let attention = Attention {
         heads: 4,
         query: numbers.layer(columns, columns),
@@ -198,7 +209,8 @@ fn onnx_runtime_answers_as_driftline_does() {
         let script = folder.join("onnx/verify.py");
         let run = Command::new(&python).arg(script).args(["--json", "--repeats", "5"]).output().unwrap();
         let told = String::from_utf8_lossy(&run.stderr);
-        let found: Vec<Json> = serde_json::from_slice(&run.stdout).unwrap_or_else(|_| panic!("{name}: {told}"));
+        let found: Vec<Json> =
+            serde_json::from_slice(&run.stdout).unwrap_or_else(|_| panic!("{name}: {told}"));
         assert!(run.status.success(), "{name}: {found:?} {told}");
         assert_eq!(found[0]["checked_by_onnx"], true, "{name}");
         let error = |form: &Json| form["max_error"].as_f64().unwrap();
@@ -206,7 +218,10 @@ fn onnx_runtime_answers_as_driftline_does() {
         let is_deep = model.kind == ModelKind::Deep;
         assert_eq!(found.len(), if is_deep { 3 } else { 1 }, "{name}");
         for form in &found[1..] {
-            assert!(error(form) < 0.3 && form["bytes"].as_u64() < found[0]["bytes"].as_u64(), "{name}: {form}");
+            assert!(
+                error(form) < 0.3 && form["bytes"].as_u64() < found[0]["bytes"].as_u64(),
+                "{name}: {form}"
+            );
         }
     }
 }

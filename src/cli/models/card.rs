@@ -106,7 +106,8 @@ pub(super) async fn card_of(pool: &PgPool, version: &ModelVersion) -> Result<Car
         ("artifact SHA-256".to_owned(), version.artifact_sha256.clone()),
         ("run".to_owned(), version.run.to_string()),
     ]);
-    for (name, value) in version.build.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in version.build.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null())
+    {
         reproducibility.insert(name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     }
     Ok(Card {

@@ -59,11 +59,8 @@ pub(super) async fn from_registry(pool: &PgPool, arguments: &Arguments, out: &mu
     let found = find(pool, model, arguments.version).await?;
     let artifact = artifact_file::read(&found)?;
     let card = card::card_of(pool, &found).await?;
-    let about = About {
-        model: found.model,
-        version: Some(found.version),
-        artifact_sha256: found.artifact_sha256,
-    };
+    let about =
+        About { model: found.model, version: Some(found.version), artifact_sha256: found.artifact_sha256 };
     write(arguments, &export::bundle(&artifact, &about, &arguments.formats(), card::files(&card)?)?, out)
 }
 
@@ -90,7 +87,11 @@ fn write(arguments: &Arguments, files: &[BundleFile], out: &mut impl Write) -> R
             .iter()
             .map(|file| json!({"path": file.path, "bytes": file.content.len(), "sha256": sha256(&file.content)}))
             .collect();
-        writeln!(out, "{}", serde_json::to_string_pretty(&json!({"folder": arguments.to, "files": listed}))?)?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&json!({"folder": arguments.to, "files": listed}))?
+        )?;
         return Ok(());
     }
     let mut table = plain_table(&["FILE", "BYTES", "SHA-256"]);
@@ -104,7 +105,10 @@ fn write(arguments: &Arguments, files: &[BundleFile], out: &mut impl Write) -> R
     writeln!(out, "{table}")?;
     if files.iter().any(|file| file.path == "onnx/verify.py") {
         let script = shown(&arguments.to, "onnx/verify.py");
-        writeln!(out, "`python3 {script}` compares the ONNX files with driftline in ONNX Runtime and measures them")?;
+        writeln!(
+            out,
+            "`python3 {script}` compares the ONNX files with driftline in ONNX Runtime and measures them"
+        )?;
     }
     Ok(())
 }

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::show::with_bounds;
 use super::{Succeeded, plain_table};
+use crate::store::model_version;
 use crate::store::training_log::{self, Metric};
 use crate::store::training_run::{self, TrainingRun};
-use crate::store::model_version;
 
 /// A run with what was measured of it.
 struct Side {
@@ -62,7 +62,8 @@ pub(super) async fn run(
             .iter()
             .map(|(key, one, other)| json!({"key": key, "first": one, "second": other}))
             .collect();
-        let content = json!({"runs": runs, "same_snapshot": same_rows, "settings": settings, "metrics": metrics});
+        let content =
+            json!({"runs": runs, "same_snapshot": same_rows, "settings": settings, "metrics": metrics});
         writeln!(out, "{}", serde_json::to_string_pretty(&content)?)?;
         return Ok(true);
     }
@@ -75,9 +76,7 @@ pub(super) async fn run(
     row("state", &|run| run.state.as_str().to_owned());
     row("reason", &|run| format!("{}: {}", run.reason_kind, run.reason));
     row("version", &|run| run.version.map_or_else(|| "-".to_owned(), |version| version.to_string()));
-    row("started", &|run| {
-        run.started_at.map_or_else(|| "-".to_owned(), |at| at.format("%F %T").to_string())
-    });
+    row("started", &|run| run.started_at.map_or_else(|| "-".to_owned(), |at| at.format("%F %T").to_string()));
     row("outcome", &|run| run.outcome.clone().unwrap_or_else(|| "-".to_owned()));
     let shown = |value: &Json| match value {
         Json::Null => "-".to_owned(),
@@ -109,7 +108,10 @@ pub(super) async fn run(
     }
     writeln!(out, "{table}")?;
     if same_rows != Some(true) {
-        writeln!(out, "the runs did not read the same rows, as far as is known: metrics differ for that too")?;
+        writeln!(
+            out,
+            "the runs did not read the same rows, as far as is known: metrics differ for that too"
+        )?;
     }
     Ok(true)
 }
@@ -157,7 +159,9 @@ fn metrics(sides: &[Side; 2]) -> Vec<Json> {
                 side.iter().find(|(metric, _, _)| metric.candidate == candidate && metric.name == name)
             });
             let shown = |side: Option<&(&Metric, f64, f64)>| {
-                side.map(|(metric, lower, upper)| json!({"value": metric.value, "lower": lower, "upper": upper}))
+                side.map(
+                    |(metric, lower, upper)| json!({"value": metric.value, "lower": lower, "upper": upper}),
+                )
             };
             let difference = first.zip(second).map(|(first, second)| second.0.value - first.0.value);
             json!({"candidate": candidate, "metric": name, "first": shown(first), "second": shown(second),

@@ -40,7 +40,10 @@ pub(super) async fn run(
     let experiment = experiment(&mlruns, &found)?;
     let folder = mlruns.join(&experiment).join(found.id.simple().to_string());
     if folder.exists() {
-        bail!("`{}` exists already: the run was exported before; remove the folder to write it anew", folder.display());
+        bail!(
+            "`{}` exists already: the run was exported before; remove the folder to write it anew",
+            folder.display()
+        );
     }
     let partial = mlruns.join(&experiment).join(format!(".{}.tmp", found.id.simple()));
     let files = files(&found, &metrics, version.as_ref(), &experiment, &folder);
@@ -53,7 +56,8 @@ pub(super) async fn run(
     }
     written?;
     if json {
-        let content = json!({"experiment": experiment, "run": found.id.simple().to_string(), "folder": folder});
+        let content =
+            json!({"experiment": experiment, "run": found.id.simple().to_string(), "folder": folder});
         writeln!(out, "{}", serde_json::to_string_pretty(&content)?)?;
     } else {
         writeln!(out, "{}", folder.display())?;
@@ -65,8 +69,10 @@ pub(super) async fn run(
 /// The experiment of the run's model, made when it is not there; its name is the model's.
 fn experiment(mlruns: &Path, run: &TrainingRun) -> Result<String> {
     // MLflow's own ids are 18 digits. One made of the name stays the same wherever the runs of a model are exported.
-    let digits: String =
-        sha256(run.model.as_bytes()).chars().map(|digit| if digit.is_ascii_digit() { digit } else { '7' }).collect();
+    let digits: String = sha256(run.model.as_bytes())
+        .chars()
+        .map(|digit| if digit.is_ascii_digit() { digit } else { '7' })
+        .collect();
     let id = format!("1{}", &digits[..17]);
     let folder = mlruns.join(&id);
     let meta = folder.join("meta.yaml");
@@ -132,7 +138,8 @@ fn files(
         tags.push(("driftline.version_state", version.state.clone()));
         tags.push(("driftline.artifact_sha256", version.artifact_sha256.clone()));
         tags.push(("driftline.snapshot", version.snapshot.clone()));
-        for (name, content) in [("metrics.json", &version.metrics), ("parameters.json", &version.parameters)] {
+        for (name, content) in [("metrics.json", &version.metrics), ("parameters.json", &version.parameters)]
+        {
             files.push((format!("artifacts/{name}"), format!("{content:#}\n")));
         }
     }

@@ -8,9 +8,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Succeeded, curve, plain_table};
+use crate::store::model_version;
 use crate::store::training_log::{self, Metric};
 use crate::store::training_run::{self, TrainingRun};
-use crate::store::model_version;
 
 /// Shows a run.
 ///
@@ -24,12 +24,7 @@ pub(super) async fn run(pool: &PgPool, run: Uuid, json: bool, out: &mut impl Wri
 }
 
 /// Writes a run: its state, the gate's decision, its evaluation and its learning curves.
-pub(super) async fn write(
-    pool: &PgPool,
-    run: &TrainingRun,
-    json: bool,
-    out: &mut impl Write,
-) -> Result<()> {
+pub(super) async fn write(pool: &PgPool, run: &TrainingRun, json: bool, out: &mut impl Write) -> Result<()> {
     let metrics = training_log::metrics(pool, run.id).await?;
     let evaluation: Vec<&Metric> = metrics.iter().filter(|metric| metric.epoch < 0).collect();
     let curves = curve::curves(&metrics);
@@ -45,7 +40,8 @@ pub(super) async fn write(
         content["evaluation"] = json!(evaluation);
         content["curves"] = json!(curves);
         content["gate"] = gate.cloned().unwrap_or(Json::Null);
-        content["evidence"] = measured.and_then(|metrics| metrics.get("evidence")).cloned().unwrap_or(Json::Null);
+        content["evidence"] =
+            measured.and_then(|metrics| metrics.get("evidence")).cloned().unwrap_or(Json::Null);
         content["registered"] = json!(version.as_ref().map(|version| json!({
             "version": version.version, "state": version.state, "artifact_sha256": version.artifact_sha256,
         })));

@@ -204,7 +204,9 @@ fn first(document: FirstDocument, tensors: &SafeTensors<'_>) -> Result<Artifact,
     let mut numbers = means.into_iter().zip(scales);
     for step in &mut pipeline.steps {
         let numbers: Vec<f64> = match step {
-            Step::Numeric { .. } => numbers.next().into_iter().flat_map(|(mean, scale)| [mean, scale]).collect(),
+            Step::Numeric { .. } => {
+                numbers.next().into_iter().flat_map(|(mean, scale)| [mean, scale]).collect()
+            }
             _ => Vec::new(),
         };
         if !step.set_numbers(&numbers) {
@@ -237,7 +239,8 @@ fn first(document: FirstDocument, tensors: &SafeTensors<'_>) -> Result<Artifact,
 fn stored(name: &str, shape: Vec<usize>, numbers: &[f64]) -> Stored {
     #[expect(clippy::cast_possible_truncation, reason = "whether it loses anything is what is asked")]
     let short: Vec<f32> = numbers.iter().map(|&number| number as f32).collect();
-    let is_exact = short.iter().zip(numbers).all(|(short, number)| f64::from(*short).to_bits() == number.to_bits());
+    let is_exact =
+        short.iter().zip(numbers).all(|(short, number)| f64::from(*short).to_bits() == number.to_bits());
     if is_exact {
         let data = short.iter().flat_map(|number| number.to_le_bytes()).collect();
         (name.to_owned(), shape, Dtype::F32, data)

@@ -17,11 +17,7 @@ fn deep() -> Artifact {
         pipeline: Pipeline {
             steps: vec![
                 Step::standard("x", 0.1 + 0.2, 1.0 / 3.0),
-                Step::OneHot {
-                    name: "c".into(),
-                    kind: FeatureKind::Categorical,
-                    levels: vec!["a".into()],
-                },
+                Step::OneHot { name: "c".into(), kind: FeatureKind::Categorical, levels: vec!["a".into()] },
             ],
         },
         graph: Graph::dense(vec![
@@ -139,7 +135,8 @@ fn a_graph_of_tokens_survives_the_file_and_gives_probabilities() {
     let read = Artifact::from_bytes(&bytes).unwrap();
     assert_eq!(read, tokens());
     // More rows than are evaluated at once.
-    let columns = [Column { name: "x".into(), values: (0..2_500).map(|x| Value::Number(f64::from(x))).collect() }];
+    let columns =
+        [Column { name: "x".into(), values: (0..2_500).map(|x| Value::Number(f64::from(x))).collect() }];
     let answers = read.predict(2_500, &columns);
     assert_eq!(answers.dim(), (2_500, 3));
     assert!(answers.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-12));
@@ -154,7 +151,8 @@ fn a_tree_sends_rows_to_its_leaves() {
         Node::Leaf { scores: vec![-1.0] },
         Node::Leaf { scores: vec![1.0] },
     ];
-    let graph = Graph { input: Input::Flat { embeddings: vec![] }, blocks: vec![Block::Tree(Tree { nodes })] };
+    let graph =
+        Graph { input: Input::Flat { embeddings: vec![] }, blocks: vec![Block::Tree(Tree { nodes })] };
     let mut artifact = Artifact { kind: ModelKind::Tree, graph, ..deep() };
     let read = Artifact::from_bytes(&artifact.to_bytes().unwrap()).unwrap();
     let answer = |x: f64| read.predict(1, &columns(Value::Number(x), Value::Missing))[[0, 0]];

@@ -42,23 +42,32 @@ pub(super) fn lines(title: &str, across: &str, up: &str, lines: &[Line<'_>]) -> 
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let path: Vec<String> =
             line.points.iter().map(|&point| place(point)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        add(&mut picture, format_args!(
-            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
-            path.join(" ")
-        ));
+        add(
+            &mut picture,
+            format_args!(
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
+                path.join(" ")
+            ),
+        );
         if line.dots {
             for (x, y) in line.points.iter().map(|&point| place(point)) {
-                add(&mut picture, format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"));
+                add(
+                    &mut picture,
+                    format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"),
+                );
             }
         }
     }
     let mut at = MARGIN;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        add(&mut picture, format_args!(
-            "<rect x=\"{at:.0}\" y=\"32\" width=\"12\" height=\"4\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"38\">{}</text>",
-            at + 16.0,
-            escape(line.name)
-        ));
+        add(
+            &mut picture,
+            format_args!(
+                "<rect x=\"{at:.0}\" y=\"32\" width=\"12\" height=\"4\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"38\">{}</text>",
+                at + 16.0,
+                escape(line.name)
+            ),
+        );
         at += 40.0 + 7.0 * line.name.chars().count() as f64;
     }
     picture + "</svg>\n"
@@ -76,11 +85,14 @@ pub(super) fn columns(title: &str, across: &str, up: &str, bins: &[(f64, f64, f6
         let x = MARGIN + (from - left) / width * (WIDTH - 2.0 * MARGIN);
         let wide = ((until - from) / width * (WIDTH - 2.0 * MARGIN) - 1.0).max(1.0);
         let high = count / most * (HEIGHT - 2.0 * MARGIN);
-        add(&mut picture, format_args!(
-            "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" fill=\"{}\"/>",
-            HEIGHT - MARGIN - high,
-            COLOURS[0]
-        ));
+        add(
+            &mut picture,
+            format_args!(
+                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" fill=\"{}\"/>",
+                HEIGHT - MARGIN - high,
+                COLOURS[0]
+            ),
+        );
     }
     picture + "</svg>\n"
 }
@@ -98,16 +110,19 @@ pub(super) fn bars(title: &str, bars: &[(String, f64)]) -> String {
         } else {
             name.clone()
         };
-        add(&mut picture, format_args!(
-            "<text x=\"214\" y=\"{:.0}\" text-anchor=\"end\">{}</text><rect x=\"222\" y=\"{y:.0}\" width=\"{wide:.1}\" \
+        add(
+            &mut picture,
+            format_args!(
+                "<text x=\"214\" y=\"{:.0}\" text-anchor=\"end\">{}</text><rect x=\"222\" y=\"{y:.0}\" width=\"{wide:.1}\" \
              height=\"16\" fill=\"{}\"/><text x=\"{:.0}\" y=\"{:.0}\">{:.1} %</text>",
-            y + 13.0,
-            escape(&short),
-            COLOURS[0],
-            228.0 + wide,
-            y + 13.0,
-            100.0 * share
-        ));
+                y + 13.0,
+                escape(&short),
+                COLOURS[0],
+                228.0 + wide,
+                y + 13.0,
+                100.0 * share
+            ),
+        );
     }
     picture + "</svg>\n"
 }
@@ -126,17 +141,20 @@ fn open(title: &str, height: f64) -> String {
 fn frame(title: &str, across: &str, up: &str) -> String {
     let mut picture = open(title, HEIGHT);
     let (right, bottom) = (WIDTH - MARGIN, HEIGHT - MARGIN);
-    add(&mut picture, format_args!(
-        "<path d=\"M{MARGIN} {MARGIN}V{bottom}H{right}\" fill=\"none\" stroke=\"#888888\"/>\
+    add(
+        &mut picture,
+        format_args!(
+            "<path d=\"M{MARGIN} {MARGIN}V{bottom}H{right}\" fill=\"none\" stroke=\"#888888\"/>\
          <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\
          <text x=\"14\" y=\"{}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {})\">{}</text>",
-        WIDTH / 2.0,
-        HEIGHT - 14.0,
-        escape(across),
-        HEIGHT / 2.0,
-        HEIGHT / 2.0,
-        escape(up)
-    ));
+            WIDTH / 2.0,
+            HEIGHT - 14.0,
+            escape(across),
+            HEIGHT / 2.0,
+            HEIGHT / 2.0,
+            escape(up)
+        ),
+    );
     picture
 }
 
@@ -144,19 +162,22 @@ fn frame(title: &str, across: &str, up: &str) -> String {
 fn scale(picture: &mut String, (left, right): (f64, f64), (bottom, top): (f64, f64)) {
     let base = HEIGHT - MARGIN;
     let end = WIDTH - MARGIN;
-    add(picture, format_args!(
-        "<text x=\"{MARGIN}\" y=\"{}\">{}</text><text x=\"{end}\" y=\"{}\" text-anchor=\"end\">{}</text>\
+    add(
+        picture,
+        format_args!(
+            "<text x=\"{MARGIN}\" y=\"{}\">{}</text><text x=\"{end}\" y=\"{}\" text-anchor=\"end\">{}</text>\
          <text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{}</text><text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-        base + 16.0,
-        number(left),
-        base + 16.0,
-        number(right),
-        MARGIN - 4.0,
-        number(bottom),
-        MARGIN - 4.0,
-        MARGIN + 6.0,
-        number(top)
-    ));
+            base + 16.0,
+            number(left),
+            base + 16.0,
+            number(right),
+            MARGIN - 4.0,
+            number(bottom),
+            MARGIN - 4.0,
+            MARGIN + 6.0,
+            number(top)
+        ),
+    );
 }
 
 /// Three digits that matter.

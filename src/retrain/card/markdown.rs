@@ -34,8 +34,7 @@ pub fn pictures(card: &Card) -> Vec<(String, String)> {
         made.push(("calibration.svg".to_owned(), picture));
     }
     if let Some(residuals) = &card.evidence.residuals {
-        let bins: Vec<_> =
-            residuals.bins.iter().map(|bin| (bin.from, bin.until, bin.rows as f64)).collect();
+        let bins: Vec<_> = residuals.bins.iter().map(|bin| (bin.from, bin.until, bin.rows as f64)).collect();
         let picture = chart::columns("Residuals", "target less prediction", "rows", &bins);
         made.push(("residuals.svg".to_owned(), picture));
     }
@@ -76,7 +75,10 @@ fn write(card: &Card, with_pictures: bool, out: &mut String) -> std::fmt::Result
     metrics(card, out)?;
     evidence(&card.evidence, out, &picture)?;
     if !card.importance.is_empty() {
-        writeln!(out, "\n## What it rests on\n\nThe share of each feature in what it knows, by shuffling it.\n")?;
+        writeln!(
+            out,
+            "\n## What it rests on\n\nThe share of each feature in what it knows, by shuffling it.\n"
+        )?;
         picture(out, "importance", "importance of the features")?;
         writeln!(out, "| feature | share |\n|---|--:|")?;
         for (name, share) in &card.importance {
@@ -105,7 +107,8 @@ fn metrics(card: &Card, out: &mut String) -> std::fmt::Result {
     let order = ["linear", "tree", "deep", "production"];
     let mut candidates: Vec<&String> = card.metrics.keys().collect();
     candidates.sort_by_key(|name| order.iter().position(|known| known == name).unwrap_or(order.len()));
-    let names: std::collections::BTreeSet<&String> = card.metrics.values().flatten().map(|(name, _)| name).collect();
+    let names: std::collections::BTreeSet<&String> =
+        card.metrics.values().flatten().map(|(name, _)| name).collect();
     write!(out, "| metric |")?;
     for candidate in &candidates {
         write!(out, " {} |", cell(candidate))?;
@@ -149,7 +152,11 @@ fn evidence(
         picture(out, "residuals", "residuals")?;
     }
     for column in &evidence.segments {
-        writeln!(out, "\n## By {}\n\n| value | rows | loss | predicted | observed | accuracy |", cell(&column.column))?;
+        writeln!(
+            out,
+            "\n## By {}\n\n| value | rows | loss | predicted | observed | accuracy |",
+            cell(&column.column)
+        )?;
         writeln!(out, "|---|--:|--:|--:|--:|--:|")?;
         let number = |number: Option<f64>| number.map_or_else(String::new, |number| format!("{number:.4}"));
         for segment in &column.segments {

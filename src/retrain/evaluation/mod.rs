@@ -170,10 +170,7 @@ impl<'a> Statistics<'a> {
             ("accuracy", multiclass::accuracy(answers, classes, weights)),
             ("macro_f1", multiclass::macro_f1(answers, classes, weights)),
             ("weighted_f1", multiclass::weighted_f1(answers, classes, weights)),
-            (
-                "roc_auc_ovr",
-                self.rankings.as_ref().and_then(|rankings| rankings.roc_auc(classes, weights)),
-            ),
+            ("roc_auc_ovr", self.rankings.as_ref().and_then(|rankings| rankings.roc_auc(classes, weights))),
             ("log_loss", self.loss(weights)),
             ("brier", multiclass::brier(answers, classes, weights)),
             ("calibration_error", multiclass::calibration_error(answers, classes, bins, weights)),

@@ -211,7 +211,8 @@ mod tests {
         let values = ["a", "a", "a", "b", "b", "c"].map(|value| Value::Text(value.into()));
         let column = Column { name: "g".into(), values: values.into() };
         let found = rows_by_value(&column, 7, 2);
-        let named: Vec<(&str, usize)> = found.iter().map(|(name, rows)| (name.as_str(), rows.len())).collect();
+        let named: Vec<(&str, usize)> =
+            found.iter().map(|(name, rows)| (name.as_str(), rows.len())).collect();
         assert_eq!(named, [("a", 3), ("b", 2), ("(other)", 2)]);
         assert_eq!(rows_by_value(&column, 7, 9).last().map(|(name, _)| name.as_str()), Some("c"));
     }

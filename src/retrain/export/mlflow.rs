@@ -32,7 +32,11 @@ pub(super) fn files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile
     let outputs: Vec<_> = if artifact.classes.is_empty() {
         vec![json!({"type": "double", "name": PREDICTION, "required": true})]
     } else {
-        artifact.classes.iter().map(|class| json!({"type": "double", "name": class, "required": true})).collect()
+        artifact
+            .classes
+            .iter()
+            .map(|class| json!({"type": "double", "name": class, "required": true}))
+            .collect()
     };
     // A JSON string is a YAML string too.
     let text = |value: serde_json::Value| serde_json::Value::String(value.to_string());

@@ -22,7 +22,10 @@ pub(super) fn files(artifact: &Artifact, about: &About) -> Result<Vec<BundleFile
     let version = about.version.unwrap_or(1);
     let onnx = onnx::write(artifact, about, Precision::Full)?;
     Ok(vec![
-        file(&format!("{model}/config.pbtxt"), config(model, &inputs(artifact)?, artifact.outputs()).into_bytes()),
+        file(
+            &format!("{model}/config.pbtxt"),
+            config(model, &inputs(artifact)?, artifact.outputs()).into_bytes(),
+        ),
         file(&format!("{model}/{version}/model.onnx"), onnx),
     ])
 }
@@ -41,15 +44,12 @@ fn config(model: &str, inputs: &[Input], outputs: usize) -> String {
             _ => "TYPE_STRING",
         };
         // Writing to a string cannot fail.
-        writeln!(
-            text,
-            "input [ {{ name: {} data_type: {element} dims: [ 1 ] }} ]",
-            quoted(&input.name)
-        )
-        .unwrap_or_default();
+        writeln!(text, "input [ {{ name: {} data_type: {element} dims: [ 1 ] }} ]", quoted(&input.name))
+            .unwrap_or_default();
     }
     let answer = quoted(PREDICTION);
-    writeln!(text, "output [ {{ name: {answer} data_type: TYPE_FP64 dims: [ {outputs} ] }} ]").unwrap_or_default();
+    writeln!(text, "output [ {{ name: {answer} data_type: TYPE_FP64 dims: [ {outputs} ] }} ]")
+        .unwrap_or_default();
     text
 }
 

@@ -137,7 +137,8 @@ impl FeaturesSpec {
             if !seen.insert(feature.name.as_str()) {
                 problems.push(format!("features.columns has `{}` twice", feature.name));
             }
-            let is_treated = feature.imputation.is_some() || feature.scaling.is_some() || feature.indicator.is_some();
+            let is_treated =
+                feature.imputation.is_some() || feature.scaling.is_some() || feature.indicator.is_some();
             if is_treated && feature.kind != FeatureKind::Numeric {
                 problems.push(format!(
                     "features.columns: `{}` is {}; imputation, scaling and indicator are for numeric columns",
@@ -167,9 +168,9 @@ impl FeaturesSpec {
                         "features.interactions: `{name}` is {}, not numeric",
                         feature.kind.as_str()
                     )),
-                    None if !self.columns.is_empty() => problems.push(format!(
-                        "features.interactions: `{name}` is none of features.columns"
-                    )),
+                    None if !self.columns.is_empty() => {
+                        problems.push(format!("features.interactions: `{name}` is none of features.columns"))
+                    }
                     _ => {}
                 }
             }
@@ -247,8 +248,15 @@ mod tests {
                        "one_hot_limit": 20000, "max_levels": 0, "dates": [{"parts": []}],
                        "interactions": [{"product": ["x", "c"]}, {"ratio": ["x", "z"]}]}"#;
         let problems = read(text).unwrap().problems();
-        let said = ["`x` twice", "`c` is categorical", "one_hot_limit", "max_levels", "no parts", "`c` is categorical, not",
-                    "`z` is none of"];
+        let said = [
+            "`x` twice",
+            "`c` is categorical",
+            "one_hot_limit",
+            "max_levels",
+            "no parts",
+            "`c` is categorical, not",
+            "`z` is none of",
+        ];
         assert_eq!(problems.len(), said.len(), "{problems:?}");
         for (problem, said) in problems.iter().zip(said) {
             assert!(problem.contains(said), "{problem}");

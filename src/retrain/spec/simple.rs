@@ -62,7 +62,8 @@ impl SimpleSpec {
             problems.push("simple.l1_ratio is for a regression".to_owned());
         }
         if self.tree_depth > 12 {
-            problems.push(format!("simple.tree_depth {} is above 12; that is no simple model", self.tree_depth));
+            problems
+                .push(format!("simple.tree_depth {} is above 12; that is no simple model", self.tree_depth));
         }
         if let Some(wanted) = &self.good_enough {
             let known = GoodEnough::known(task);
@@ -87,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_metric_knows_its_direction() {
-        let reached = |metric: &str, value| GoodEnough { metric: metric.into(), value: 0.8 }.is_reached(value);
+        let reached =
+            |metric: &str, value| GoodEnough { metric: metric.into(), value: 0.8 }.is_reached(value);
         assert!(reached("r2", 0.9) && !reached("r2", 0.7));
         assert!(reached("log_loss", 0.7) && !reached("log_loss", 0.9));
         assert!(!reached("r2", f64::NAN) && !reached("mae", f64::NAN));
@@ -99,7 +101,10 @@ mod tests {
         let spec = read(r#"{"l1_ratio": 2, "tree_depth": 99, "good_enough": {"metric": "r2", "value": 1}}"#);
         let problems = spec.problems(Task::Binary);
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[2].contains("`r2` is none of accuracy, log_loss, brier, f1, roc_auc"), "{problems:?}");
+        assert!(
+            problems[2].contains("`r2` is none of accuracy, log_loss, brier, f1, roc_auc"),
+            "{problems:?}"
+        );
         assert_eq!(SimpleSpec::default().problems(Task::Regression), Vec::<String>::new());
         let sparse = read(r#"{"l1_ratio": 0.5}"#);
         assert_eq!(sparse.problems(Task::Regression).len(), 0);

@@ -204,8 +204,7 @@ fn value_info(name: &str, element: ElementType, width: usize, doc: &str) -> Valu
     let dim = [Dimension::Named("rows".to_owned()), Dimension::Fixed(dimension(width))]
         .map(|value| DimensionProto { value: Some(value) })
         .to_vec();
-    let tensor =
-        TensorTypeProto { elem_type: element.code(), shape: Some(TensorShapeProto { dim }) };
+    let tensor = TensorTypeProto { elem_type: element.code(), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto { tensor_type: Some(tensor) }),

@@ -6,9 +6,7 @@ use super::builder::{Attr, Builder, Real, Val, dimension};
 use super::preprocess::Encoded;
 use super::proto::ElementType;
 use super::{MIN_QUANTISED, Precision};
-use crate::retrain::artifact::{
-    Attention, Block, Embedding, Graph, Input as Entry, Layer, Node, Tree,
-};
+use crate::retrain::artifact::{Attention, Block, Embedding, Graph, Input as Entry, Layer, Node, Tree};
 
 /// Largest magnitude of a quantised weight: 7 bits, since processors without VNNI add two products of unsigned and signed
 /// bytes in 16 bits, which 8 bits would saturate.
@@ -58,11 +56,8 @@ fn enter(graph: &mut Builder, input: &Entry, encoded: &Encoded, real: Real) -> V
                 let single = groups[group..].iter().take_while(|width| **width == 1).count();
                 let (taken, made) = if single > 0 { (single, single) } else { (width, 1) };
                 let part = slice(graph, numbers, column, column + taken);
-                let rows: Vec<f64> = weight
-                    .slice_axis(Axis(0), (column..column + taken).into())
-                    .iter()
-                    .copied()
-                    .collect();
+                let rows: Vec<f64> =
+                    weight.slice_axis(Axis(0), (column..column + taken).into()).iter().copied().collect();
                 let starts: Vec<f64> =
                     bias.slice_axis(Axis(0), (group..group + made).into()).iter().copied().collect();
                 let starts = graph.reals(real, &[1, made, columns], &starts);

@@ -84,8 +84,7 @@ pub(super) fn encode(graph: &mut Builder, pipeline: &Pipeline, inputs: &[Input])
             Step::Interaction { of: combination, left, right, mean, scale, .. } => {
                 let nothing = f64::NAN;
                 let (left, right) = (of(left), of(right));
-                let (left, right) =
-                    (finite_or(graph, &left, nothing), finite_or(graph, &right, nothing));
+                let (left, right) = (finite_or(graph, &left, nothing), finite_or(graph, &right, nothing));
                 let operator = match combination {
                     Combination::Product => "Mul",
                     Combination::Ratio => "Div",
