@@ -20,10 +20,10 @@ import wheels  # noqa: E402
 from wheels import SetupError, say  # noqa: E402
 
 REQUIREMENTS = pathlib.Path(__file__).resolve().with_name("requirements.txt")
-BYTES = 8_600_000
+BYTES = 63_000_000
 IMPORTED = (
-    "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, opentelemetry.proto.trace.v1.trace_pb2, standardwebhooks, "
-    "websockets.sync.server"
+    "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, onnx, onnxruntime, "
+    "opentelemetry.proto.trace.v1.trace_pb2, standardwebhooks, websockets.sync.server"
 )
 
 

@@ -30,7 +30,7 @@ fn journal() -> Journal {
     Journal::new(Stop::default()).0
 }
 
-fn fit_on(task: (Task, usize), inputs: &Array2<f64>, targets: &[f64], &[f64]) -> LinearFit {
+fn fit_on(task: (Task, usize), inputs: &Array2<f64>, targets: &[f64], weights: &[f64]) -> LinearFit {
     let part = part(inputs.view(), targets, weights);
     fit(task, &SimpleSpec::default(), part, part, &journal()).unwrap()
 }
@@ -169,7 +169,15 @@ fn multinomial_regression_is_that_of_linfa() {
     let ones = vec![1.0; targets.len()];
     let part = part(inputs.view(), &targets, &ones);
     let own = classes::fit(part, 1e-2, Array2::zeros((3, 4)), &journal()).unwrap();
-    let labels = Array1::from_iter(targets.iter().map(|&target| if target < 0.5 { 0_usize } else if target < 1.5 { 1 } else { 2 }));
+    let labels = Array1::from_iter(targets.iter().map(|&target| {
+        if target < 0.5 {
+            0_usize
+        } else if target < 1.5 {
+            1
+        } else {
+            2
+        }
+    }));
     let fitted = MultiLogisticRegression::default()
         .alpha(15.0)
         .gradient_tolerance(1e-6)
