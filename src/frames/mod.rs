@@ -7,6 +7,7 @@ mod csv;
 mod error;
 mod guard;
 mod json_lines;
+mod newest;
 mod parquet;
 mod private;
 mod rows;
@@ -16,6 +17,7 @@ mod table;
 pub use chunk::{Chunk, State, Texts, Values, Want};
 pub use error::FrameError;
 pub use guard::is_decoding;
+pub use newest::read_newest;
 pub use source::{Holds, Pace, Reading, Sink, Source, SourceColumn, Told, in_parallel};
 pub use table::{Table, read_table, read_tables};
 

@@ -165,7 +165,7 @@ fn transformer() -> Artifact {
         output: numbers.layer(columns, columns),
     };
     let blocks = vec![
-        Block::Residual { blocks: vec![norm(), Block::Attention(attention)] },
+        Block::Residual { blocks: vec![norm(), Block::Attention(Box::new(attention))] },
         Block::Residual {
             blocks: vec![norm(), numbers.dense(columns, 32), Block::Gelu, numbers.dense(32, columns)],
         },

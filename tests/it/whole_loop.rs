@@ -165,10 +165,8 @@ async fn a_prediction_becomes_a_registered_version() {
         from: None,
         until: Some("2011-05-01T00:00:00Z".into()),
     };
-    spec.features.columns = FEATURES
-        .iter()
-        .map(|name| FeatureSpec { name: (*name).into(), kind: FeatureKind::Numeric })
-        .collect();
+    spec.features.columns =
+        FEATURES.iter().map(|name| FeatureSpec::new(*name, FeatureKind::Numeric)).collect();
     spec.deep.max_epochs = 30;
     store::model::register(&pool, &model).await.unwrap();
     let reason = RunReason::Bootstrap("first version".into());

@@ -59,11 +59,13 @@ pub(crate) fn hold(
     let held_encoded = pipeline.encode(split.validation.len(), &dataset.slice(&split.validation));
 
     let raw_targets = &dataset.targets[split.train.clone()];
+    let held_targets = &dataset.targets[split.validation.clone()];
     let objective = spec.objective();
     let output = output(spec.task, objective, raw_targets)?;
-    let held_targets = &dataset.targets[split.validation.clone()];
-    let weights = &dataset.weights[split.train.clone()];
-    let held_weights = &dataset.weights[split.validation.clone()];
+    let sides = Sides {
+        train: (&encoded, raw_targets, &dataset.weights[split.train.clone()]),
+        validation: (&held_encoded, held_targets, &dataset.weights[split.validation.clone()]),
+    };
     let artifact = |kind, graph, output| Artifact {
         task: spec.task,
         target: spec.target.clone(),
@@ -76,20 +78,11 @@ pub(crate) fn hold(
     let held_out = HeldOut::of(spec, dataset, journal);
 
     // The simple models of a count predict the count itself.
-    let simple_output = match output.link {
-        Link::Exp => standard(raw_targets),
-        Link::Identity | Link::Sigmoid | Link::Softmax => output,
-    };
-    let simple_targets = standardised(simple_output, raw_targets);
-    let simple_held_targets = standardised(simple_output, held_targets);
-    let mut simple = simple::fit(
-        spec,
-        (simple_output, dataset.classes.len()),
-        part(&encoded, &simple_targets, weights),
-        part(&held_encoded, &simple_held_targets, held_weights),
-        &artifact,
-        journal,
-    )?;
+    let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
+    let mut simple = sides.with(simple_output, |train, validation| {
+        let output = (simple_output, dataset.classes.len());
+        simple::fit(spec, output, train, validation, &artifact, journal)
+    })?;
     let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
     for model in &mut simple.models {
         held_out::calibrate(model, dataset, journal);
@@ -100,28 +93,9 @@ pub(crate) fn hold(
     let mut parameters = simple.parameters.clone();
     let mut deep = None;
     if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
-        let started = Instant::now();
-        let request = Request {
-            objective: scaled(objective, output),
-            output,
-            outputs: dataset.classes.len().max(1),
-            deep: &spec.deep,
-            seed: spec.seed,
-            device,
-        };
-        let (targets, held_targets) = (standardised(output, raw_targets), standardised(output, held_targets));
-        let train = part(&encoded, &targets, weights);
-        let validation = part(&held_encoded, &held_targets, held_weights);
-        let fit = training::train(request, train, validation, journal)?;
-        let seconds = started.elapsed().as_secs_f64();
-        journal.info(format!(
-            "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
-            spec.deep.hidden, fit.epochs, fit.best_epoch
-        ));
-        let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
-                            "validation_loss": fit.validation_loss, "seconds": seconds});
+        let (graph, chosen) = deep_graph(spec, &sides, (output, dataset.classes.len()), device, journal)?;
         parameters.insert("deep".to_owned(), chosen);
-        let mut model = artifact(ModelKind::Deep, Graph::dense(fit.layers), output);
+        let mut model = artifact(ModelKind::Deep, graph, output);
         held_out::calibrate(&mut model, dataset, journal);
         scored.push((ModelKind::Deep, held_out.score("deep", &model)));
         deep = Some(model);
@@ -176,6 +150,34 @@ pub(crate) fn hold(
     })
 }
 
+/// Trains the deep model; its network and what was chosen.
+fn deep_graph(
+    spec: &TrainingSpec,
+    sides: &Sides<'_>,
+    (output, classes): (Output, usize),
+    device: Device,
+    journal: &Journal,
+) -> Result<(Graph, Json), Halt> {
+    let started = Instant::now();
+    let request = Request {
+        objective: scaled(spec.objective(), output),
+        output,
+        outputs: classes.max(1),
+        deep: &spec.deep,
+        seed: spec.seed,
+        device,
+    };
+    let fit = sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
+    let seconds = started.elapsed().as_secs_f64();
+    journal.info(format!(
+        "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
+        spec.deep.hidden, fit.epochs, fit.best_epoch
+    ));
+    let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
+                        "validation_loss": fit.validation_loss, "seconds": seconds});
+    Ok((Graph::dense(fit.layers), chosen))
+}
+
 /// What makes answers of the scores of a model trained on `targets`.
 fn output(task: Task, objective: Objective, targets: &[f64]) -> Result<Output, Halt> {
     match (task, objective) {
@@ -215,6 +217,24 @@ fn scaled(objective: Objective, output: Output) -> Objective {
     }
 }
 
-fn part<'a>(encoded: &'a Encoded, targets: &'a [f64], weights: &'a [f64]) -> Part<'a> {
+/// Encoded rows, their targets, and how much each row counts.
+type Side<'a> = (&'a Encoded, &'a [f64], &'a [f64]);
+
+/// The rows that models are fitted on.
+struct Sides<'a> {
+    train: Side<'a>,
+    validation: Side<'a>,
+}
+
+impl Sides<'_> {
+    /// Fits on the rows, with their targets as the scores of `output` are compared with them.
+    fn with<T>(&self, output: Output, fit: impl FnOnce(Part<'_>, Part<'_>) -> T) -> T {
+        let targets = standardised(output, self.train.1);
+        let held_targets = standardised(output, self.validation.1);
+        fit(part(self.train, &targets), part(self.validation, &held_targets))
+    }
+}
+
+fn part<'a>((encoded, _, weights): Side<'a>, targets: &'a [f64]) -> Part<'a> {
     Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
 }

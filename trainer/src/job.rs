@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::contest::{self, Incumbent};
 use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
-use crate::{network, register};
+use crate::{network, register, skew};
 
 /// A worker.
 #[derive(Debug)]
@@ -145,6 +145,12 @@ impl Worker {
         } else {
             None
         };
+        let served = match spec.source {
+            Source::Captured if production.is_some() => {
+                captured::newest(&self.pool, &spec.model, skew::ROWS).await?
+            }
+            _ => Vec::new(),
+        };
         let run = run.clone();
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
@@ -157,6 +163,9 @@ impl Worker {
                 .map(register::read_artifact)
                 .transpose()
                 .map_err(|error| failed(&error))?;
+            if let Some(incumbent) = &incumbent {
+                skew::report(incumbent.version, &incumbent.artifact, &spec.output, &served, &journal);
+            }
             match compute(&claim, &spec, &run, &dataset, (incumbent, drift), device, &journal) {
                 Ok(Computed::Won(trained)) => Ok(*trained),
                 Ok(Computed::Lost { reason, evidence }) => {

@@ -23,6 +23,7 @@ mod training;
 mod held_out;
 mod simple;
 mod contest;
+mod skew;
 mod register;
 mod job;
 mod local;

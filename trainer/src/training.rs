@@ -60,9 +60,6 @@ pub(crate) fn train(
     let failed = |error: tch::TchError| Halt::Failed(format!("libtorch: {error}"));
     // The layers are small: a second thread costs more than it brings, and one thread adds in one order.
     tch::set_num_threads(1);
-    if train.codes.ncols() > 0 {
-        return Err(Halt::Failed("the network takes no codes".to_owned()));
-    }
     tch::manual_seed(seed.cast_signed());
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), train.numbers.ncols(), &deep.hidden, outputs, deep.dropout);

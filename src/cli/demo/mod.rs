@@ -24,8 +24,8 @@ use super::ExitStatus;
 use crate::app::{self, App};
 use crate::config::Settings;
 use crate::frames;
-use crate::model::ModelName;
-use crate::retrain::{RunReason, RunState, Source};
+use crate::model::{FeatureKind, ModelName};
+use crate::retrain::{FeatureSpec, RunReason, RunState, Source};
 use crate::store;
 use crate::store::training_run::{self, Enqueued, TrainingRun};
 use crate::telemetry;
@@ -436,10 +436,8 @@ async fn bootstrap(
         from: None,
         until: Some(REFERENCE_UNTIL.to_owned()),
     };
-    spec.features.columns = FEATURES
-        .iter()
-        .map(|name| crate::retrain::spec::FeatureSpec::new(*name, crate::model::FeatureKind::Numeric))
-        .collect();
+    spec.features.columns =
+        FEATURES.iter().map(|name| FeatureSpec::new(*name, FeatureKind::Numeric)).collect();
     store::model::register(pool, model).await?;
     let reason = RunReason::Bootstrap("the demo's first version".to_owned());
     let mut connection = pool.acquire().await?;

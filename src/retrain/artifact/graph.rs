@@ -416,7 +416,9 @@ impl Input {
     /// Columns and tokens that come out.
     fn shape(&self, numbers: usize, cardinalities: &[usize]) -> Result<(usize, usize), ArtifactError> {
         let (Self::Flat { embeddings } | Self::Tokens { embeddings, .. }) = self;
-        if embeddings.len() != cardinalities.len() {
+        // A simple model has the columns of the commonest levels, and no embeddings.
+        let takes_no_codes = matches!(self, Self::Flat { .. }) && embeddings.is_empty();
+        if embeddings.len() != cardinalities.len() && !takes_no_codes {
             let problem =
                 format!("{} embeddings for {} columns of codes", embeddings.len(), cardinalities.len());
             return Err(wrong("graph.input.embedding", problem));

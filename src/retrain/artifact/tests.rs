@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, array};
 use proptest::prelude::*;
+use safetensors::tensor::TensorView;
 
 use super::*;
 use crate::model::{FeatureKind, Value};
@@ -113,7 +114,7 @@ fn tokens() -> Artifact {
         cls: Array1::ones(4),
     };
     let blocks = vec![
-        Block::Residual { blocks: vec![Block::LayerNorm(norm), Block::Attention(attention)] },
+        Block::Residual { blocks: vec![Block::LayerNorm(norm), Block::Attention(Box::new(attention))] },
         Block::Residual { blocks: vec![Block::Dense(layer(6, 4)), Block::Gelu, Block::Dense(layer(4, 6))] },
         Block::Cls,
         Block::BatchNorm(batch),

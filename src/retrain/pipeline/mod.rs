@@ -1,6 +1,7 @@
 //! Preprocessing of a model, shared by training and serving: raw columns in, finite numbers and codes out.
 
 mod calendar;
+mod skew;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 pub use calendar::{DatePart, EVENT_TIME};
+pub use skew::Unused;
 pub use step::{Combination, MAX_LEVELS, Step, level, number};
 
 use crate::model::{Column, FeatureKind, Value};

@@ -29,7 +29,9 @@ pub(crate) fn check(spec: &TrainingSpec, dataset: &Dataset, journal: &Journal) -
     let mut leaks = Vec::new();
     for feature in &dataset.features {
         journal.checkpoint()?;
-        let Some(column) = dataset.columns.iter().find(|column| column.name == feature.name) else { continue };
+        let Some(column) = dataset.columns.iter().find(|column| column.name == feature.name) else {
+            continue;
+        };
         let explained = explained(spec.task, dataset, column, feature.kind);
         if explained >= spec.data.leakage.limit {
             leaks.push(format!("`{}` ({:.2} %)", feature.name, 100.0 * explained));
@@ -79,13 +81,17 @@ fn explained(task: Task, dataset: &Dataset, column: &Column, kind: FeatureKind) 
         }
         let of_cell =
             |row: usize| sums.get(cells[row]).filter(|(_, count)| *count > 0.0).map_or(0.0, |(s, n)| s / n);
-        let line = line(column, kind, &train, mean, target);
+        let line = line(column, kind, &train, target);
+        let of_line = |row: usize| match (line, number(&column.values[row])) {
+            (Some((slope, [x, y])), Some(number)) => y + slope * (number - x),
+            _ => mean,
+        };
         let held = validation.len() as f64;
         let center = validation.clone().map(|row| target(row) / held).sum::<f64>();
         let (mut by_cell, mut by_line) = (0.0, 0.0);
         for row in validation.clone() {
             by_cell += (target(row) - mean - of_cell(row)).powi(2);
-            by_line += (target(row) - line(row)).powi(2);
+            by_line += (target(row) - of_line(row)).powi(2);
             spread += (target(row) - center).powi(2);
         }
         error += by_cell.min(by_line);
@@ -98,7 +104,8 @@ fn cells(column: &Column, kind: FeatureKind, train: &std::ops::Range<usize>) -> 
     if kind == FeatureKind::Numeric {
         let mut sorted: Vec<f64> = column.values[train.clone()].iter().filter_map(number).collect();
         sorted.sort_by(f64::total_cmp);
-        let edges: Vec<f64> = (1..BINS).filter_map(|bin| sorted.get(bin * sorted.len() / BINS).copied()).collect();
+        let edges: Vec<f64> =
+            (1..BINS).filter_map(|bin| sorted.get(bin * sorted.len() / BINS).copied()).collect();
         let bin = |x: f64| 1 + edges.partition_point(|&edge| edge <= x);
         return column.values.iter().map(|value| number(value).map_or(0, bin)).collect();
     }
@@ -115,14 +122,13 @@ fn cells(column: &Column, kind: FeatureKind, train: &std::ops::Range<usize>) -> 
     column.values.iter().map(|value| level(value, kind).map_or(0, cell)).collect()
 }
 
-/// What the least-squares line through the training rows says of a row; `mean` where there is none.
-fn line<'a>(
-    column: &'a Column,
+/// The least-squares line through the training rows: its slope, and a point of it; none where there is none.
+fn line(
+    column: &Column,
     kind: FeatureKind,
     train: &std::ops::Range<usize>,
-    mean: f64,
     target: impl Fn(usize) -> f64,
-) -> impl Fn(usize) -> f64 + 'a {
+) -> Option<(f64, [f64; 2])> {
     let pairs: Vec<(f64, f64)> = train
         .clone()
         .filter(|_| kind == FeatureKind::Numeric)
@@ -132,9 +138,6 @@ fn line<'a>(
     let (x_mean, y_mean) = pairs.iter().fold((0.0, 0.0), |(x, y), pair| (x + pair.0 / n, y + pair.1 / n));
     let products = pairs.iter().map(|(x, y)| (x - x_mean) * (y - y_mean)).sum::<f64>();
     let squares = pairs.iter().map(|(x, _)| (x - x_mean).powi(2)).sum::<f64>();
-    let slope = if squares > 0.0 && products.is_finite() { products / squares } else { 0.0 };
-    move |row| match number(&column.values[row]).filter(|_| squares > 0.0) {
-        Some(x) => y_mean + slope * (x - x_mean),
-        None => mean,
-    }
+    let slope = products / squares;
+    slope.is_finite().then_some((slope, [x_mean, y_mean]))
 }

@@ -24,7 +24,7 @@ pub(crate) struct Fetched {
 
 impl Fetched {
     /// Takes the next row. A column that earlier rows lack is missing there.
-    fn push(&mut self, row: &Map<String, Json>) {
+    pub(super) fn push(&mut self, row: &Map<String, Json>) {
         for (name, value) in row {
             let at = self.columns.iter().position(|column| column.name == *name).unwrap_or_else(|| {
                 self.columns.push(Column { name: name.into(), values: Vec::new() });
@@ -79,11 +79,7 @@ pub(crate) fn build(spec: &TrainingSpec, rows: Rows, journal: &Journal) -> Resul
 }
 
 /// Takes captured rows with their labels, in the order given.
-fn from_labelled(
-    spec: &TrainingSpec,
-    rows: &[LabelledRow],
-    journal: &Journal,
-) -> Result<Dataset, Halt> {
+fn from_labelled(spec: &TrainingSpec, rows: &[LabelledRow], journal: &Journal) -> Result<Dataset, Halt> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for row in rows {
         names.extend(row.features.as_object().into_iter().flat_map(Map::keys).map(String::as_str));
@@ -112,12 +108,20 @@ fn from_labelled(
 
 /// Reads Parquet, CSV or JSONL files.
 fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt> {
-    let Source::File { path, time_column, .. } = &spec.source else {
+    let Source::File { path, time_column, from, until } = &spec.source else {
         return Err(Halt::Failed("the source is not a file".to_owned()));
     };
     let failed = |error: frames::FrameError| Halt::Failed(error.to_string());
     let wanted = wanted(spec, time_column.as_deref());
-    let table = frames::read_tables(path, wanted.as_deref()).map_err(failed)?;
+    let most = spec.max_rows.and_then(|most| usize::try_from(most).ok());
+    let table = match (most, time_column) {
+        // Of files that may be larger than memory only the rows that are wanted are kept.
+        (Some(most), Some(time)) if from.is_none() && until.is_none() => {
+            frames::read_newest(path, wanted.as_deref(), (time, &spec.target), most)
+        }
+        _ => frames::read_tables(path, wanted.as_deref()),
+    };
+    let table = table.map_err(failed)?;
     let times = match time_column {
         Some(name) => table.times(name).map_err(failed)?,
         None => Vec::new(),
@@ -127,11 +131,7 @@ fn from_file(spec: &TrainingSpec, journal: &Journal) -> Result<Dataset, Halt> {
 }
 
 /// Takes the rows of a query.
-fn from_fetched(
-    spec: &TrainingSpec,
-    fetched: Fetched,
-    journal: &Journal,
-) -> Result<Dataset, Halt> {
+fn from_fetched(spec: &TrainingSpec, fetched: Fetched, journal: &Journal) -> Result<Dataset, Halt> {
     let Source::Query { time_column, .. } = &spec.source else {
         return Err(Halt::Failed("the source is not a query".to_owned()));
     };
@@ -153,7 +153,10 @@ fn from_fetched(
             .enumerate()
             .map(|(row, value)| {
                 parse_time(value).ok_or_else(|| {
-                    Halt::Failed(format!("the query's column `{name}`, row {}: {value:?} is not a time", row + 1))
+                    Halt::Failed(format!(
+                        "the query's column `{name}`, row {}: {value:?} is not a time",
+                        row + 1
+                    ))
                 })
             })
             .collect::<Result<_, _>>()?,
@@ -239,8 +242,7 @@ fn arrange(
     let weights = values(&spec.data.sample_weight, "sample_weight")?;
     let entities = values(&spec.data.entity, "entity")?;
     let listed = |name: &str| spec.features.columns.iter().any(|feature| feature.name == name);
-    let is_date =
-        |name: &str| spec.features.dates.iter().any(|dates| dates.column.as_deref() == Some(name));
+    let is_date = |name: &str| spec.features.dates.iter().any(|dates| dates.column.as_deref() == Some(name));
     for dates in spec.features.dates.iter().filter_map(|dates| dates.column.as_ref()) {
         if !columns.iter().any(|column| column.name == *dates) {
             return Err(Halt::Failed(format!("features.dates: the rows have no column `{dates}`")));
@@ -259,7 +261,10 @@ fn arrange(
     for feature in &spec.features.columns {
         if !columns.iter().any(|column| column.name == feature.name) {
             journal.warn(format!("no row has the feature `{}`", feature.name));
-            columns.push(Column { name: feature.name.as_str().into(), values: vec![Value::Missing; targets.len()] });
+            columns.push(Column {
+                name: feature.name.as_str().into(),
+                values: vec![Value::Missing; targets.len()],
+            });
         }
     }
     let features = if spec.features.columns.is_empty() {

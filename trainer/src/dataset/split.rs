@@ -165,7 +165,8 @@ pub(super) fn check_classes(
     split: &Split,
     journal: &Journal,
 ) -> Result<(), Halt> {
-    for (part, rows) in [("training", &split.train), ("validation", &split.validation), ("test", &split.test)] {
+    for (part, rows) in [("training", &split.train), ("validation", &split.validation), ("test", &split.test)]
+    {
         if rows.is_empty() {
             return Err(Halt::Rejected(format!("the {part} part has no rows")));
         }

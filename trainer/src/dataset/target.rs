@@ -27,8 +27,7 @@ pub(super) struct Read {
 /// Reads the target of every row; a value that is there and is none is an error.
 pub(super) fn read(spec: &TrainingSpec, values: &[Value]) -> Result<Read, Halt> {
     let classes = if spec.task == Task::Multiclass { classes(spec, values)? } else { Vec::new() };
-    let mut read =
-        Read { rows: Vec::new(), targets: Vec::with_capacity(values.len()), classes, missing: 0 };
+    let mut read = Read { rows: Vec::new(), targets: Vec::with_capacity(values.len()), classes, missing: 0 };
     for (row, value) in values.iter().enumerate() {
         let target = match spec.task {
             Task::Multiclass => class(value).and_then(|name| {

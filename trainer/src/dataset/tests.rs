@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use driftline::model::FeatureKind;
 use driftline::retrain::pipeline::DatePart;
+use driftline::retrain::spec::{ClassWeights, DateSpec, Duplicates, GoodEnough, LeakageAction};
 use driftline::retrain::{Source, Task};
-use driftline::retrain::spec::{
-    ClassWeights, DateSpec, Duplicates, GoodEnough, LeakageAction,
-};
 use driftline::stats::random::SplitMix64;
 use serde_json::{Value as Json, json};
 
@@ -140,7 +138,9 @@ fn no_test_row_is_in_training() {
     for column in &mut rows.columns {
         column.values = (0..500).map(|row| Value::Number((row % 50) as f64)).collect();
     }
-    let key = |dataset: &Dataset, row: usize| format!("{:?} {}", dataset.columns[0].values[row], dataset.targets[row]);
+    let key = |dataset: &Dataset, row: usize| {
+        format!("{:?} {}", dataset.columns[0].values[row], dataset.targets[row])
+    };
     for (duplicates, clean, most) in
         [(Duplicates::Keep, false, 500), (Duplicates::Split, true, 499), (Duplicates::Drop, true, 50)]
     {
@@ -150,14 +150,21 @@ fn no_test_row_is_in_training() {
             Ok(dataset) => {
                 let [train, _, _, test] = dataset.split.parts();
                 let held: BTreeSet<String> = test.map(|row| key(&dataset, row)).collect();
-                assert_eq!(train.clone().all(|row| !held.contains(&key(&dataset, row))), clean, "{duplicates:?}");
+                assert_eq!(
+                    train.clone().all(|row| !held.contains(&key(&dataset, row))),
+                    clean,
+                    "{duplicates:?}"
+                );
                 assert!(dataset.rows() <= most, "{duplicates:?}: {}", dataset.rows());
             }
             // All that is left may be held out.
             Err(halt) => assert!(clean && halt.to_string().contains("part has no rows"), "{halt}"),
         }
     }
-    assert!(finished(&spec(|_| ()), &raw(100, number)).1.is_empty(), "the same values at another time are not said");
+    assert!(
+        finished(&spec(|_| ()), &raw(100, number)).1.is_empty(),
+        "the same values at another time are not said"
+    );
 }
 
 #[test]
@@ -172,7 +179,9 @@ fn a_window_slides_and_old_rows_fade() {
     let of_train = &dataset.weights[dataset.split.train.clone()];
     assert!((of_train[48] / of_train[0] - 2.0).abs() < 1e-9, "two days later counts twice");
     assert!((of_train.iter().sum::<f64>() / of_train.len() as f64 - 1.0).abs() < 1e-9);
-    assert!(dataset.weights[dataset.split.validation.clone()].iter().all(|weight| (weight - 1.0).abs() < 1e-9));
+    assert!(
+        dataset.weights[dataset.split.validation.clone()].iter().all(|weight| (weight - 1.0).abs() < 1e-9)
+    );
     assert!(said[0].contains("count half as much every 2 days"), "{said:?}");
     let mut timeless = raw(100, number);
     timeless.times.clear();
@@ -217,7 +226,11 @@ fn half_of_the_targets_missing_is_said() {
     assert_eq!(dataset.unwrap().rows(), 100);
     assert!(said[0].contains("100 rows without a usable `y` are left out (50 % of 200)"), "{said:?}");
     fails(&spec(|_| ()), &raw(9, |_| Value::Missing), "0 labelled rows, at least 1 are needed");
-    fails(&spec(|spec| spec.min_labels = 101), &raw(100, number), "100 labelled rows, at least 101 are needed");
+    fails(
+        &spec(|spec| spec.min_labels = 101),
+        &raw(100, number),
+        "100 labelled rows, at least 101 are needed",
+    );
 }
 
 #[test]
@@ -234,11 +247,23 @@ fn several_classes_have_names() {
     assert!(dataset.is_ok());
     assert!(said[0].contains("no training row has `y` = late"), "{said:?}");
     let one = |_: usize| Value::Text("only".to_owned());
-    fails(&several, &raw(90, one), "every one of the 49 training rows has `y` = only; two or more classes are needed");
+    fails(
+        &several,
+        &raw(90, one),
+        "every one of the 49 training rows has `y` = only; two or more classes are needed",
+    );
     fails(&several, &raw(3_000, |row| Value::Text(row.to_string())), "has more than 1000 classes");
     let binary = spec(|spec| spec.task = Task::Binary);
-    fails(&binary, &raw(90, |_| Value::Number(1.0)), "every one of the 49 training rows has `y` = 1; both classes");
-    fails(&binary, &raw(90, name), "is not 0, 1, false or true; a target of more classes has task `multiclass`");
+    fails(
+        &binary,
+        &raw(90, |_| Value::Number(1.0)),
+        "every one of the 49 training rows has `y` = 1; both classes",
+    );
+    fails(
+        &binary,
+        &raw(90, name),
+        "is not 0, 1, false or true; a target of more classes has task `multiclass`",
+    );
 }
 
 #[test]
@@ -266,7 +291,8 @@ fn a_feature_that_tells_the_target_is_refused_or_warned_of() {
     assert_eq!(leaks(&captured, &line), (Ok(()), true), "what was asked with was known before the label");
     let binary = |spec: &mut TrainingSpec| spec.task = Task::Binary;
     let mut step = raw(1_000, class);
-    step.columns[0].values = (0..1_000).map(|row| Value::Number(if row % 4 == 3 { 9.0 } else { 2.0 })).collect();
+    step.columns[0].values =
+        (0..1_000).map(|row| Value::Number(if row % 4 == 3 { 9.0 } else { 2.0 })).collect();
     assert!(leaks(&binary, &step).0.unwrap_err().to_string().contains("`a`"));
     step.features[1].kind = FeatureKind::Categorical;
     step.columns[0].values = vec![Value::Missing; 1_000];
@@ -293,7 +319,10 @@ fn a_snapshot_names_rows_and_weights() {
     let hash = |spec: &TrainingSpec, raw: &Raw| finished(spec, raw).0.unwrap().snapshot(spec).hash;
     let plain = spec(|_| ());
     assert_eq!(hash(&plain, &raw(100, number)), hash(&plain, &raw(100, number)));
-    assert_ne!(hash(&plain, &raw(100, number)), hash(&plain, &raw(100, |row| Value::Number(row as f64 + 1.0))));
+    assert_ne!(
+        hash(&plain, &raw(100, number)),
+        hash(&plain, &raw(100, |row| Value::Number(row as f64 + 1.0)))
+    );
     let good = GoodEnough { metric: "r2".into(), value: 0.9 };
     let other = spec(|spec| spec.simple.good_enough = Some(good.clone()));
     assert_eq!(hash(&plain, &raw(100, number)), hash(&other, &raw(100, number)), "not what is made of them");

@@ -221,7 +221,8 @@ fn levels(
     ));
     let mut places: Vec<usize> = (0..ranked.len()).collect();
     places.sort_by(|&a, &b| ranked[a].0.cmp(&ranked[b].0));
-    let common = places.iter().enumerate().filter(|&(_, &rank)| rank < limit).map(|(index, _)| index).collect();
+    let common =
+        places.iter().enumerate().filter(|&(_, &rank)| rank < limit).map(|(index, _)| index).collect();
     let levels = places.into_iter().map(|rank| std::mem::take(&mut ranked[rank].0)).collect();
     Some(Step::Embedded { name: name.to_owned(), levels, common })
 }

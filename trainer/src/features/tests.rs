@@ -55,7 +55,11 @@ fn medians_ranges_and_indicators_are_fitted_when_asked_for() {
     let columns = [column("x", &values), column("full", &numbers(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))];
     let kinds = [("x", FeatureKind::Numeric), ("full", FeatureKind::Numeric)];
     let pipeline = fitted(&spec, &kinds, &columns).0.unwrap();
-    assert_eq!(pipeline.column_names(), ["x", "x is missing", "full"], "no indicator of what is never missing");
+    assert_eq!(
+        pipeline.column_names(),
+        ["x", "x is missing", "full"],
+        "no indicator of what is never missing"
+    );
     let encoded = pipeline.encode(6, &columns).numbers;
     assert_eq!(encoded.row(3).to_vec(), [1.0, 0.0, 0.6]);
     assert_eq!(encoded.row(5).to_vec(), [0.25, 1.0, 1.0], "the median is 2 of 0 to 8");
@@ -143,10 +147,8 @@ fn dates_and_pairs_come_after_the_features() {
 fn blocks_of_rows_give_the_pipeline_of_all_rows() {
     let values: Vec<f64> = (0..1_000).map(|row| f64::from((row * 37) % 101)).collect();
     let all = [column("x", &numbers(&values)), column("c", &numbers(&values))];
-    let features = [
-        FeatureSpec::new("x", FeatureKind::Numeric),
-        FeatureSpec::new("c", FeatureKind::Categorical),
-    ];
+    let features =
+        [FeatureSpec::new("x", FeatureKind::Numeric), FeatureSpec::new("c", FeatureKind::Categorical)];
     let spec = FeaturesSpec { scaling: Scaling::Quantile, ..FeaturesSpec::default() };
     let (journal, _events) = Journal::new(Stop::default());
     let mut fitting = Fitting::new(&spec, &features, 1).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! linfa's takes no weights of rows, and passes over the rows twice for each gradient; a test holds the two together.
 
+use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis, s};
 
 use super::Part;
@@ -105,7 +106,9 @@ fn objective(part: Part<'_>, l2: f64, weights: &Weights) -> (f64, Weights) {
     for start in (0..rows).step_by(BLOCK) {
         let end = (start + BLOCK).min(rows);
         let block = part.numbers.slice(s![start..end, ..]);
-        let mut scores = block.dot(&slopes.t());
+        // Row after row, whatever the order that a product would come in.
+        let mut scores = Array2::zeros((end - start, weights.nrows()));
+        general_mat_mul(1.0, &block, &slopes.t(), 0.0, &mut scores);
         scores += &intercepts;
         for (mut row, at) in scores.rows_mut().into_iter().zip(start..end) {
             let weight = part.weights[at];

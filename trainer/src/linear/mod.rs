@@ -61,7 +61,9 @@ pub(crate) fn fit(
         journal.checkpoint()?;
         let fitted = match &normal {
             Some(normal) if simple.l1_ratio > 0.0 => normal.elastic_net(l2, simple.l1_ratio).map(row),
-            Some(normal) => normal.ridge(l2).map(row).ok_or_else(|| "its columns depend on each other".to_owned()),
+            Some(normal) => {
+                normal.ridge(l2).map(row).ok_or_else(|| "its columns depend on each other".to_owned())
+            }
             None => {
                 // From the solution for the stronger penalty, which is near.
                 of_classes = classes::fit(train, l2, of_classes, journal)?;
@@ -76,7 +78,7 @@ pub(crate) fn fit(
             }
         };
         let scores = validation.numbers.dot(&layer.weight.t()) + &layer.bias;
-        let validation_loss = mean_loss(task, scores, validation);
+        let validation_loss = mean_loss(task, &scores, validation);
         if validation_loss.is_finite()
             && best.as_ref().is_none_or(|best| validation_loss < best.validation_loss)
         {
@@ -87,13 +89,13 @@ pub(crate) fn fit(
 }
 
 /// Weighted mean over the rows of the squared error, or of the log loss of what the scores say of classes.
-pub(crate) fn mean_loss(task: Task, mut scores: Array2<f64>, part: Part<'_>) -> f64 {
+pub(crate) fn mean_loss(task: Task, scores: &Array2<f64>, part: Part<'_>) -> f64 {
     let (mut loss, mut total) = (0.0, 0.0);
-    for ((mut scores, &target), &weight) in scores.rows_mut().into_iter().zip(part.targets).zip(part.weights) {
-        let of_row = match (task, scores.as_slice_mut()) {
-            (_, None) => 0.0,
-            (Task::Regression, Some(scores)) => (scores.first().copied().unwrap_or(0.0) - target).powi(2),
-            (Task::Binary | Task::Multiclass, Some(scores)) => classes::residuals(scores, target),
+    for ((scores, &target), &weight) in scores.rows().into_iter().zip(part.targets).zip(part.weights) {
+        let mut scores = scores.to_vec();
+        let of_row = match task {
+            Task::Regression => (scores.first().copied().unwrap_or(0.0) - target).powi(2),
+            Task::Binary | Task::Multiclass => classes::residuals(&mut scores, target),
         };
         loss += weight * of_row;
         total += weight;

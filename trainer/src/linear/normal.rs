@@ -102,7 +102,7 @@ impl Normal {
         let target = forward(&factor, &(&self.moment / &scale));
         let stretch = (columns as f64).sqrt();
         let rows = (&factor.t() * &scale.view().insert_axis(Axis(0))) * stretch;
-        // A penalty on the intercept is none: the rows are centred, and linfa's own centring would take it for a mean.
+        // The rows stand for centred ones already, though their own mean is not 0.
         let fitted = ElasticNet::<f64>::params()
             .with_intercept(false)
             .l1_ratio(l1_ratio)
@@ -136,8 +136,7 @@ impl Normal {
 fn cholesky(mut matrix: Array2<f64>) -> Option<Array2<f64>> {
     let n = matrix.nrows();
     for column in 0..n {
-        let (done, mut rest) = matrix.view_mut().split_at(Axis(0), column);
-        drop(done);
+        let (_, mut rest) = matrix.view_mut().split_at(Axis(0), column);
         let pivot_row = rest.slice(s![0, ..column]).to_owned();
         let pivot = (rest[[0, column]] - pivot_row.dot(&pivot_row)).sqrt();
         if !(pivot.is_finite() && pivot > 0.0) {
