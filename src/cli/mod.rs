@@ -218,6 +218,9 @@ pub fn finish(status: ExitStatus) -> std::process::ExitCode {
 }
 
 #[cfg(test)]
+mod docs_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
