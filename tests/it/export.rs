@@ -108,8 +108,7 @@ fn artifact(task: Task, kind: ModelKind, graph: Graph, output: Output) -> Artifa
 fn linear() -> Artifact {
     let mut numbers = Numbers(1);
     let width = pipeline().width();
-    let embeddings = numbers.embeddings(&pipeline(), 0);
-    let graph = Graph { input: Input::Flat { embeddings }, blocks: vec![numbers.dense(width, 1)] };
+    let graph = Graph { input: Input::Flat { embeddings: vec![] }, blocks: vec![numbers.dense(width, 1)] };
     let output = Output { offset: 120.0, scale: 40.0, ..Output::plain(Link::Identity) };
     artifact(Task::Regression, ModelKind::Linear, graph, output)
 }
@@ -119,8 +118,8 @@ fn tree() -> Artifact {
     let split = |column, left, right| Node::Split { column, threshold: 0.1, left, right };
     let mut leaf = || Node::Leaf { scores: numbers.vector(3).to_vec() };
     let nodes = vec![split(0, 1, 2), split(6, 3, 4), leaf(), leaf(), split(8, 5, 6), leaf(), leaf()];
-    let embeddings = Numbers(3).embeddings(&pipeline(), 0);
-    let graph = Graph { input: Input::Flat { embeddings }, blocks: vec![Block::Tree(Tree { nodes })] };
+    let graph =
+        Graph { input: Input::Flat { embeddings: vec![] }, blocks: vec![Block::Tree(Tree { nodes })] };
     artifact(Task::Multiclass, ModelKind::Tree, graph, Output::plain(Link::Softmax))
 }
 

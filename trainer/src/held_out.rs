@@ -172,12 +172,8 @@ impl<'a> HeldOut<'a> {
         let spec = &self.spec.evaluation;
         let mut found = Vec::new();
         if let Some(production) = production {
-            let rivals = Rivals {
-                objective: self.objective,
-                candidate: winner,
-                production,
-                columns: &self.columns,
-            };
+            let rivals =
+                Rivals { objective: self.objective, candidate: winner, production, columns: &self.columns };
             found.extend(guard::worse_segments(spec, rivals, self.spec.seed));
         }
         if let Some(cost) = cost {

@@ -58,13 +58,11 @@ pub(crate) fn export(
     sha256: &str,
     path: &Path,
 ) -> Result<Option<PathBuf>> {
-    let formats: Vec<Format> =
-        spec.export.formats.iter().filter_map(|word| Format::parse(word)).collect();
+    let formats: Vec<Format> = spec.export.formats.iter().filter_map(|word| Format::parse(word)).collect();
     if formats.is_empty() {
         return Ok(None);
     }
-    let about =
-        About { model: spec.model.to_string(), version: None, artifact_sha256: sha256.to_owned() };
+    let about = About { model: spec.model.to_string(), version: None, artifact_sha256: sha256.to_owned() };
     let folder = path.with_file_name("export");
     artifact_file::write_folder(&folder, &export::bundle(artifact, &about, &formats, Vec::new())?)?;
     Ok(Some(folder))
