@@ -20,7 +20,7 @@ use crate::store::training_log::{self, Metric};
 
 /// Which version, and where to.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The model
     #[arg(short, long)]
     model: ModelName,

@@ -18,7 +18,7 @@ use crate::store::artifact_file;
 
 /// What to export, as what, and where to.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The model
     #[arg(short, long, required_unless_present = "artifact")]
     model: Option<ModelName>,

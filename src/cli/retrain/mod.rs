@@ -72,11 +72,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a run as MLflow keeps runs in files
+    /// Write a run to a folder of runs that mlflow reads
     Export {
         /// The run
         run: Uuid,
-        /// Folder of MLflow's runs, often called `mlruns`; other runs in it stay
+        /// The folder, often called `mlruns`; other runs in it stay
         #[arg(long, value_name = "DIR")]
         mlflow: PathBuf,
         /// Print JSON

@@ -1,4 +1,4 @@
-//! A trained model in the forms that serving stacks load: ONNX, TorchScript, a Triton repository, an `MLflow` model.
+//! A trained model in the forms that serving stacks load: ONNX, `TorchScript`, a Triton repository, an `MLflow` model.
 //!
 //! Everything is made from the artifact alone, without libtorch or Python, and the same artifact gives the same bytes.
 

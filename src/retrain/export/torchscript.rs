@@ -18,10 +18,10 @@ use crate::retrain::artifact::{
     Artifact, Attention, Block, Embedding, Input, Layer, Link, ModelKind, Output, Tree,
 };
 
-/// Version of the archive that is written; PyTorch 1.12 and later read it.
+/// Version of the archive that is written; `PyTorch` 1.12 and later read it.
 const VERSION: &str = "10\n";
 
-/// Where tensors begin: PyTorch maps them into memory, and vector instructions like it so.
+/// Where tensors begin: `PyTorch` maps them into memory, and vector instructions like it so.
 const ALIGNMENT: u16 = 64;
 
 /// The numbers of a module.
@@ -41,7 +41,7 @@ impl Numbers {
         }
     }
 
-    /// PyTorch's number for the type.
+    /// `PyTorch`'s number for the type.
     fn code(self) -> u8 {
         match self {
             Self::Single => 6,

@@ -62,7 +62,7 @@ pub(super) fn encode(graph: &mut Builder, pipeline: &Pipeline, inputs: &[Input])
                     parts.push(graph.cast(&is_missing, ElementType::Double));
                 }
             }
-            Step::OneHot { name, kind, levels } if levels.is_empty() => drop((name, kind)),
+            Step::OneHot { levels, .. } if levels.is_empty() => {}
             Step::OneHot { name, kind: FeatureKind::Boolean, levels } => {
                 parts.push(truths(graph, &of(name), levels));
             }
