@@ -61,7 +61,9 @@ pub(super) async fn run(
         writeln!(out, "{}", serde_json::to_string_pretty(&content)?)?;
     } else {
         writeln!(out, "{}", folder.display())?;
-        writeln!(out, "`mlflow ui --backend-store-uri {}` shows it", mlruns.display())?;
+        let place = mlruns.display();
+        writeln!(out, "`MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {place}` shows it")?;
+        writeln!(out, "`mlflow migrate-filestore --source {place} --target DATABASE` takes it to a database")?;
     }
     Ok(true)
 }
