@@ -14,7 +14,7 @@ FUZZ_TARGETS := exchange inflate predictions events protobuf rules settings
 # What `make setup` noted: LIBTORCH and the rest.
 WITH := source "$(ENVIRONMENT)" &&
 
-.PHONY: help demo test test-servers test-dashboards stack build setup lint tests clean fresh fuzz test-kafka
+.PHONY: help demo test test-page test-servers test-dashboards stack build setup lint tests clean fresh fuzz test-kafka
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ tests: $(ENVIRONMENT) ## Only run the tests
 test-servers: build ## Ask real model servers with real clients through driftline: some 2.5 GB of them are installed first
 	@environments=$$($(TIMED) environments tests/servers/environments.sh) && $(WITH) \
 	  tests/setup/with_postgres.sh tests/servers/run.py --binary "$(TARGET)/debug/driftline" --environments "$$environments" $(ARGS)
+
+test-page: build ## Walk a browser through the page on the demo's data; installs Chromium and Playwright if they are missing
+	@$(TIMED) 'set up page' tests/page/setup.sh "$(TARGET)/page" && $(WITH) \
+	  $(TIMED) page tests/setup/with_postgres.sh tests/page/run.sh "$(TARGET)/debug" "$(TARGET)/page" $(ARGS)
 
 test-dashboards: ## Grafana's schema for the dashboards, hadolint and the Compose schema for the images: 600 MB are installed first
 	@{ read -r python; } < <($(TIMED) environment tests/stack/environment.sh) && $(TIMED) dashboards "$$python" tests/stack/static.py

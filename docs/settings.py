@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "settings.md"
 SOURCES = ["src/config/*.rs", "src/retrain/spec/*.rs", "src/decode/format.rs", "src/decode/mod.rs", "src/schema/mod.rs",
            "src/schema/declared.rs", "src/baseline/season.rs", "src/stats/correction.rs", "src/drift/*.rs", "src/model.rs",
-           "src/privacy/*.rs", "src/profile/mod.rs", "src/profile/segments.rs"]
+           "src/privacy/*.rs", "src/retrain/pipeline/calendar.rs", "src/retrain/pipeline/step.rs", "src/profile/mod.rs", "src/profile/segments.rs"]
 SIMPLE = {
     "bool": "`true` or `false`", "String": "text", "PathBuf": "path", "SocketAddr": "address with port", "Span": "span of time",
     "ByteSize": "size", "Share": "share in (0, 1]", "f64": "number", "f32": "number", "FalseAlarms": "`N per TIME`", "Limit": "`N per TIME`",

@@ -1,5 +1,6 @@
 //! The wiring: `build` connects and binds, `run` serves and drains.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
-use crate::config::Settings;
+use crate::config::{ModelSettings, Settings};
 use crate::expectations::{ByModel, Expectations};
-use crate::http::{self, AppState, SinkState, Tokens};
+use crate::http::{self, ApiError, AppState, Auth, Explain, Feed, SinkState, Tokens};
 use crate::metrics::Metrics;
 use crate::model::ModelName;
 use crate::notify::Receivers;
@@ -28,8 +29,8 @@ use crate::store::cluster::Cluster;
 use crate::tap::ingest::{Ingest, Waiting};
 use crate::tap::{self, Ledger, Names, Proxy, SourceContext, Sources, TapSettings};
 use crate::tasks::{
-    self, Canary, CatalogTask, Evaluator, Faults, Gauges, Grouping, Ingestion, KeepAlive, Labels, Notifier,
-    Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
+    self, Canary, CatalogTask, Evaluator, ExplainError, Faults, Gauges, Grouping, Ingestion, KeepAlive,
+    Labels, Notifier, Performance, Recorder, Retention, RuleReload, RunTraces, SelfWatch, Watch,
 };
 use crate::traces::{Exporter, Tracer};
 
@@ -127,6 +128,26 @@ pub async fn register_baseline(pool: &PgPool, baseline: &Baseline) -> anyhow::Re
 /// What a run of `model` is asked to do, if the settings say how it is trained.
 pub fn training_spec(settings: &Settings, model: &ModelName) -> Option<TrainingSpec> {
     tasks::training_spec(settings, settings.model(model)?)
+}
+
+fn training_specs(settings: &Settings) -> HashMap<ModelName, TrainingSpec> {
+    let spec = |model: &ModelSettings| Some((model.name.clone(), tasks::training_spec(settings, model)?));
+    settings.models.iter().filter_map(spec).collect()
+}
+
+/// What the API needs to make a report again.
+fn explain(settings: Arc<Settings>, expectations: Arc<ByModel>) -> Explain {
+    Arc::new(move |db: PgPool, id| {
+        let (settings, expectations) = (Arc::clone(&settings), Arc::clone(&expectations));
+        Box::pin(async move {
+            tasks::explain(&db, &settings, &expectations, id).await.map_err(|error| match error {
+                ExplainError::Unknown(id) => ApiError::NotFound(format!("report {id}")),
+                ExplainError::BaselineGone(_) => ApiError::conflict("baseline_gone", &error),
+                ExplainError::Store(error) => error.into(),
+                ExplainError::Other(error) => ApiError::internal(error.as_ref()),
+            })
+        })
+    })
 }
 
 pub use crate::tasks::load_rules;
@@ -376,11 +397,18 @@ impl App {
             settings.tap.decode_threads,
             tracer.clone(),
         );
+        let feed = Feed::new(shutdown.clone());
         let state = AppState {
             db: pool.clone(),
             metrics: Arc::new(metrics.clone()),
             labels,
             sink: SinkState::new(ingest, Names::new(&settings), &settings.sink),
+            monitored: Arc::new(settings.models.iter().map(|model| model.name.clone()).collect()),
+            training: Arc::new(training_specs(&settings)),
+            proxy: proxy.as_ref().map(Proxy::local_addr),
+            explain: explain(Arc::clone(&settings), Arc::clone(&expectations)),
+            feed: feed.clone(),
+            auth: Arc::new(Auth::new(&settings.admin, admin_address)?),
             now,
         };
         let proxy_address = proxy.as_ref().map(Proxy::local_addr);
@@ -402,16 +430,14 @@ impl App {
         if let Some((listener, tokens)) = sink {
             tasks.spawn(http::serve_sink(listener, state.clone(), tokens, shutdown.clone()));
         }
-        tasks.spawn(http::serve(admin, state, shutdown.clone()));
+        tasks.spawn(http::serve_apart(admin, state, shutdown.clone()));
+        tasks.spawn(feed.run(pool.clone()));
         let labels = Labels::new(pool.clone(), Arc::clone(&settings), metrics.labels.clone());
         tasks.spawn(labels.run(shutdown.clone()));
-        let gauges = Gauges::new(pool.clone(), Arc::clone(&settings), metrics.clone());
-        tasks.spawn(gauges.run(shutdown.clone()));
         if let Some(exporter) = exporter {
             tasks.spawn(exporter.run(shutdown.clone()));
         }
-        let run_traces = RunTraces::new(pool.clone(), Arc::clone(&settings), tracer);
-        tasks.spawn(run_traces.run(shutdown.clone()));
+        spawn_observers(&mut tasks, &pool, &settings, &metrics, tracer, &shutdown);
         let alerting =
             Alerting { db: pool.clone(), settings: Arc::clone(&settings), metrics, reload, faults };
         alerting.spawn(&mut tasks, expectations, receivers, &shutdown);
@@ -423,6 +449,23 @@ impl App {
         tracing::info!("driftline has stopped");
         Ok(())
     }
+}
+
+/// Starts what looks at the database and shows what it finds: performance from labels, gauges, traces of runs.
+fn spawn_observers(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    pool: &PgPool,
+    settings: &Arc<Settings>,
+    metrics: &Metrics,
+    tracer: Tracer,
+    shutdown: &CancellationToken,
+) {
+    let performance = Performance::new(pool.clone(), Arc::clone(settings), metrics.performance.clone(), now);
+    tasks.spawn(performance.run(shutdown.clone()));
+    let gauges = Gauges::new(pool.clone(), Arc::clone(settings), metrics.clone());
+    tasks.spawn(gauges.run(shutdown.clone()));
+    let run_traces = RunTraces::new(pool.clone(), Arc::clone(settings), tracer);
+    tasks.spawn(run_traces.run(shutdown.clone()));
 }
 
 /// What takes spans, and what sends them; nothing does where the settings name no collector.

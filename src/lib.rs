@@ -15,6 +15,7 @@ pub mod baseline;
 pub mod expectations;
 pub mod traffic;
 pub mod drift;
+pub mod drawing;
 pub mod performance;
 pub mod alert;
 pub mod retrain;

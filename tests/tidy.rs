@@ -111,6 +111,7 @@ fn the_core_names_no_runtime() {
         "traffic",
         "window",
         "drift",
+        "drawing",
         "performance",
         "alert",
         "retrain",

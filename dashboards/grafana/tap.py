@@ -76,7 +76,7 @@ def made():
                   options={"calculate": False, "cellGap": 1, "yAxis": {"unit": "s", "axisPlacement": "left", "reverse": False},
                            "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "reverse": False, "exponent": 0.5,
                                      "fill": "orange"},
-                           "legend": {"show": True}, "tooltip": {"mode": "single", "yHistogram": True},
+                           "legend": {"show": True}, "tooltip": {"show": True, "yHistogram": True},
                            "rowsFrame": {"layout": "auto"}, "exemplars": {"color": "rgba(255,0,255,0.7)"}}),
             lines("Answers by status", "499: the client left before there was one; 502: the model server was not reached.",
                   prom(f"sum by (code) (rate(driftline_prediction_answers_total{M}{R}))", "{{code}}"), unit="reqps", min=0,

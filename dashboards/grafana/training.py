@@ -14,16 +14,15 @@ def state_cells(name="state"):
 
 def curve(title, description, where, empty):
     """A value per epoch, one series per candidate and part of the data."""
-    return panel("xychart", title, description,
+    return panel("trend", title, description,
                  sql(f"""select epoch, max(value) filter (where split = 'train') as train,
                                 max(value) filter (where split = 'validation') as validation
                          from dashboard.run_metric m where run = ${{run:sqlstring}}::uuid and {where}
                            and attempt = (select max(attempt) from dashboard.run_metric where run = m.run)
                          group by epoch order by epoch"""),
-                 h=9, decimals=4, empty=empty, custom={"show": "lines", "lineWidth": 2, "pointSize": {"fixed": 4}},
-                 options={"seriesMapping": "auto", "mapping": "auto", "dims": {"frame": 0, "x": "epoch"}, "series": [],
-                          "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-                          "tooltip": {"mode": "single", "sort": "none"}})
+                 h=9, decimals=4, empty=empty, custom={"drawStyle": "line", "lineWidth": 2, "showPoints": "auto", "spanNulls": True},
+                 options={"xField": "epoch", "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": ["min"]},
+                          "tooltip": {"mode": "multi", "sort": "none"}})
 
 
 def made():

@@ -260,6 +260,11 @@ impl<'a> Run<'a> {
             .min();
         let episode = began.unwrap_or(self.view.at());
         match self.view {
+            View::Look(look) if rule.for_each == ForEach::Segment => {
+                for cohort in look.performance.iter().flat_map(|report| &report.segments) {
+                    self.subject(rule, Subject::LookSegment(look, cohort), episode, &mut changes);
+                }
+            }
             View::Look(look) => self.subject(rule, Subject::Look(look), episode, &mut changes),
             View::Window { report, .. } => {
                 for scope in rule.for_each.scopes(report) {
@@ -373,6 +378,17 @@ impl<'a> Run<'a> {
             all.copied().filter(|alert| !self.seen.contains(&alert.fingerprint)).collect();
         let why = match self.view {
             View::Window { .. } => "the report no longer holds it",
+            View::Look(look) if rule.for_each == ForEach::Segment => {
+                // Before anything is known of segments, none is known to be gone.
+                if look.performance.as_ref().is_none_or(|report| report.segments.is_empty()) {
+                    for alert in gone {
+                        self.seen.insert(alert.fingerprint.clone());
+                        self.evaluation.alerts.push(alert.clone());
+                    }
+                    return;
+                }
+                "it is no segment any more"
+            }
             View::Look(_) => "its rule now watches the model as a whole",
         };
         for alert in gone {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::message::{BinMove, Item};
+use super::performance_names;
 use super::rule::Rule;
 use super::template::number_text;
 use super::traffic_names::{self, figure_of};
@@ -10,6 +11,7 @@ use super::view::Look;
 use super::vocabulary::{Fact, Scope, Subject};
 use crate::drift::{BinEvidence, ComparedWith, FeatureReport, SegmentReport, Verdict};
 use crate::expectations::CheckResult;
+use crate::performance::Metric;
 use crate::traffic::Figure;
 
 /// Most violated checks that an item names.
@@ -22,35 +24,36 @@ const MAX_BINS: usize = 6;
 pub(super) fn item(rule: &Rule, subject: Subject<'_>) -> Item {
     match subject {
         Subject::Window(scope) => of_window(rule, scope),
-        Subject::Look(look) => of_look(rule, look),
+        Subject::Look(look) | Subject::LookSegment(look, _) => of_look(rule, subject, look),
     }
 }
 
 /// Describes a model as it is between windows.
-fn of_look(rule: &Rule, look: &Look) -> Item {
-    let subject = Subject::Look(look);
+fn of_look(rule: &Rule, subject: Subject<'_>, look: &Look) -> Item {
     let numbers = rule.expression.names().iter().filter_map(|name| match subject.fact(name) {
         Some(Fact::Number(number)) => Some(((*name).to_owned(), number)),
         _ => None,
     });
-    let moved = look_words(rule, look);
+    let moved = [performance_words(rule, subject), look_words(rule, look)].concat();
     let summary = rule.annotations.get("summary").map(|template| template.render(subject));
     let ratios = looked_at(rule)
         .filter(|figure| *figure != Figure::Requests)
-        .filter_map(|figure| look.figures.get(&figure)?.ratio);
+        .filter_map(|figure| look.figures.get(&figure)?.ratio)
+        .chain(worse_by(rule, subject));
+    let cohort = subject.cohort().filter(|_| metrics(rule).next().is_some());
     Item {
-        subject: look.model.to_string(),
+        subject: subject.name().to_owned(),
         role: None,
         kind: None,
         verdict: None,
         p: None,
         statistics: numbers.collect(),
-        n: look.requests(),
+        n: cohort.map_or_else(|| look.requests(), |cohort| cohort.n),
         n_reference: 0,
         effect: ratios.fold(1.0, f64::max),
         importance: None,
         summary: summary.unwrap_or_else(|| {
-            format!("{}: {}", look.model, moved.first().map_or(rule.expression.source(), String::as_str))
+            format!("{}: {}", subject.name(), moved.first().map_or(rule.expression.source(), String::as_str))
         }),
         moved,
         bins: Vec::new(),
@@ -64,6 +67,46 @@ fn looked_at(rule: &Rule) -> impl Iterator<Item = Figure> {
     figures.sort_by_key(|figure| (*figure == Figure::Requests, *figure));
     figures.dedup();
     figures.into_iter()
+}
+
+/// The figures of performance that a rule names.
+fn metrics(rule: &Rule) -> impl Iterator<Item = Metric> {
+    let mut metrics: Vec<Metric> =
+        rule.expression.names().iter().filter_map(|name| performance_names::metric_of(name)).collect();
+    metrics.sort_unstable();
+    metrics.dedup();
+    metrics.into_iter()
+}
+
+/// What is known of the performance that a rule names, a sentence for each figure and one for the window.
+fn performance_words(rule: &Rule, subject: Subject<'_>) -> Vec<String> {
+    let Some((cohort, report)) =
+        subject.cohort().zip(subject.look().and_then(|look| look.performance.as_ref()))
+    else {
+        return Vec::new();
+    };
+    let mut words: Vec<String> = metrics(rule).filter_map(|metric| cohort.sentence(metric)).collect();
+    if rule.expression.names().iter().any(|name| performance_names::is_one(name)) {
+        let window = report.window_start.format("%F %H:%M");
+        let share = cohort.labelled_share().map(percent).unwrap_or_default();
+        words.push(format!(
+            "in the window from {window} UTC, {share} of {} predictions have a label",
+            cohort.rows
+        ));
+    }
+    words
+}
+
+/// How many times worse than before the figures of performance are that a rule names: errors by how much they grew, what
+/// should be high by how much of it is left.
+fn worse_by(rule: &Rule, subject: Subject<'_>) -> Vec<f64> {
+    let Some(cohort) = subject.cohort() else { return Vec::new() };
+    let ratio = |metric: Metric| {
+        let (now, before) = (cohort.figures.get(&metric)?.value, cohort.before(metric)?);
+        let (more, less) = if metric.more_is_better() { (before, now) } else { (now, before) };
+        Some(more / less).filter(|ratio| ratio.is_finite() && *ratio > 0.0)
+    };
+    metrics(rule).filter_map(ratio).collect()
 }
 
 /// What a rule between windows looked at, a sentence each.

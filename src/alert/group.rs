@@ -363,18 +363,14 @@ impl Look<'_> {
         due: &mut Due,
     ) {
         let route = slot.way.route;
-        let joined = |group: &StoredGroup| {
-            visible.iter().filter(|a| group.members.get(&a.fingerprint).is_none_or(|m| !m.told)).count()
-        };
+        let is_new = |fingerprint: &str| group.members.get(fingerprint).is_none_or(|member| !member.told);
+        let joined = visible.iter().filter(|alert| is_new(&alert.fingerprint)).count();
         let firing = telling::firing(visible);
+        let mut new_first = firing.clone();
+        new_first.sort_by_key(|notice| !is_new(&notice.fingerprint));
         let ended = telling::all_ended(group);
-        let mut telling = Telling {
-            occasion: Occasion::Began,
-            firing: &firing,
-            joined: joined(group),
-            ended: &ended,
-            waited: None,
-        };
+        let mut telling =
+            Telling { occasion: Occasion::Began, firing: &firing, joined, ended: &ended, waited: None };
         let Some((began, told)) = group.began_at.zip(group.told_at) else {
             if due.at(group.opened_at, route.group_wait) {
                 self.tell_all(group, slot, visible, &telling);
@@ -386,6 +382,7 @@ impl Look<'_> {
         let acknowledged = self.acknowledged(&group.key, visible);
         if changed && due.at(told, route.group_interval) {
             telling.occasion = Occasion::Changed;
+            let telling = Telling { firing: &new_first, ..telling };
             self.tell_all(group, slot, visible, &telling);
         } else if !changed && !acknowledged && due.at(told, route.repeat_interval) {
             telling.occasion = Occasion::Repeated;

@@ -189,7 +189,8 @@ fn a_window_is_one_message_and_an_episode_one_key() {
     assert_eq!(said(&left), [expected]);
     assert_eq!(left[0].alerts.last().map(|notice| notice.status), Some(Status::Resolved));
     let swapped = story.window(&[("temp", 0.0), ("hum", 0.5), ("count", 0.2)]);
-    let expected = "oncall changed: hum drifted: PSI 0.50; also count; FeatureDrift is over for temp";
+    let expected =
+        "oncall changed: hum drifted: PSI 0.50; still firing: count; FeatureDrift is over for temp";
     assert_eq!(said(&swapped), [expected]);
     let over = story.window(&[("temp", 0.0), ("hum", 0.0), ("count", 0.0)]);
     assert_eq!(said(&over), ["oncall resolved: FeatureDrift and OutputDrift are over for count and hum"]);
@@ -253,7 +254,7 @@ fn a_group_waits_for_more_and_changes_keep_their_distance() {
     assert_eq!(said(&story.window(&[("temp", 0.3), ("hum", 0.0), ("wind", 0.2)])), [""; 0]);
     assert_eq!(said(&story.wait(29)), [""; 0]);
     let changed = story.wait(1);
-    let expected = "oncall changed: temp drifted: PSI 0.30; also wind; FeatureDrift is over for hum";
+    let expected = "oncall changed: wind drifted: PSI 0.20; still firing: temp; FeatureDrift is over for hum";
     assert_eq!(said(&changed), [expected]);
     assert_eq!(said(&story.wait(119)), [""; 0]);
     let expected = "oncall repeated: still firing after 150m: temp drifted: PSI 0.30; also wind";
@@ -292,7 +293,7 @@ fn nobody_answers_so_the_next_one_is_told() {
     story.ack(AckTarget::Group { key });
     assert_eq!(said(&story.wait(1000)), [""; 0], "no step and no repeat after an acknowledgement");
     let more = story.window(&[("temp", 0.3), ("hum", 0.2)]);
-    let expected = "changed: temp drifted: PSI 0.30; also hum";
+    let expected = "changed: hum drifted: PSI 0.20; still firing: temp";
     assert_eq!(said(&more), [format!("lead {expected}"), format!("oncall {expected}")], "news are told");
     let over = story.window(&[("temp", 0.0), ("hum", 0.0)]);
     let told: Vec<_> = over.iter().map(|message| message.receiver.as_str()).collect();
@@ -334,7 +335,7 @@ fn a_silence_keeps_an_alert_from_being_told_until_it_ends() {
     let Happening::Suppressed { why } = &story.events[0].happening else { panic!("{:?}", story.events) };
     assert_eq!(why.sentence(), "silenced by ann until 2025-06-15 16:00 UTC: deploy");
     assert_eq!(story.group().next_at, Some(story.now + TimeDelta::minutes(60)));
-    let expected = "oncall changed: temp drifted: PSI 0.30; also hum";
+    let expected = "oncall changed: temp drifted: PSI 0.30; still firing: hum";
     assert_eq!(said(&story.wait(60)), [expected]);
     assert!(story.events.iter().any(|event| event.happening == Happening::Released));
     // Told, then silenced: no repeats, but its end is told, so that no incident stays open.

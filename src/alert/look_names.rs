@@ -1,8 +1,10 @@
 //! The names that rules may use between windows, and what they stand for.
 
+use super::performance_names;
 use super::traffic_names;
 use super::view::Look;
 use super::vocabulary::{BOTH, Fact, Kind, Variable, variable};
+use crate::performance::Cohort;
 
 /// Every name: what is known of a model without a report.
 pub(super) fn variables() -> impl Iterator<Item = Variable> {
@@ -16,11 +18,14 @@ pub(super) fn variables() -> impl Iterator<Item = Variable> {
         variable("loss_share", Kind::Number, BOTH),
         variable("model", Kind::Text, BOTH),
     ];
-    named.into_iter().chain(traffic_names::figures())
+    named.into_iter().chain(traffic_names::figures()).chain(performance_names::variables())
 }
 
 /// What `name` stands for; absent when it is not known: no prediction, report or label yet, too few earlier windows.
-pub(super) fn fact<'a>(look: &'a Look, name: &str) -> Option<Fact<'a>> {
+pub(super) fn fact<'a>(look: &'a Look, cohort: Option<&'a Cohort>, name: &str) -> Option<Fact<'a>> {
+    if performance_names::is_one(name) {
+        return performance_names::fact(look, cohort?, name);
+    }
     let seconds = match name {
         "no_data" => {
             let silent = look.seconds_since(look.last_prediction?);

@@ -85,7 +85,7 @@ pub struct Message {
     pub group: Group,
     /// The whole message in one sentence.
     pub summary: String,
-    /// The alerts, strongest impact first; at most [`MAX_NOTICES`].
+    /// The alerts, strongest impact first, of a group that has grown what is new before the rest; at most [`MAX_NOTICES`].
     pub alerts: Vec<Notice>,
     /// How many more there are.
     pub more: usize,

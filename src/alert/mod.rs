@@ -12,6 +12,7 @@ mod look_names;
 mod matcher;
 mod message;
 mod mute;
+mod performance_names;
 mod render;
 mod retrain;
 mod route;
@@ -39,7 +40,7 @@ pub(crate) mod example;
 #[cfg(test)]
 mod segments_tests;
 #[cfg(test)]
-mod shipped_looks_tests;
+mod shipped_quiet_tests;
 #[cfg(test)]
 mod shipped_tests;
 #[cfg(test)]
@@ -76,7 +77,7 @@ pub use route_file::RoutingSections;
 pub use rule::{Rule, RuleSet, Watch};
 pub use rule_changes::RuleChanges;
 pub use sample::sample;
-pub use silence::{Ack, AckTarget, MAX_MATCHERS, Silence, WordError};
+pub use silence::{Ack, AckTarget, MAX_MATCHERS, Silence, Word, WordError};
 pub use state::{AlertState, History, HoldTimes};
 pub use template::{Template, number_text};
 pub use view::Look;

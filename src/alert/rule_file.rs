@@ -111,6 +111,7 @@ impl Reader<'_> {
         let watch = self.watch(&fields, for_each);
         let vocabulary = match &watch {
             Some(None) => for_each.map(Names::Window),
+            Some(Some(_)) if for_each == Some(ForEach::Segment) => Some(Names::LookBySegment),
             Some(Some(_)) => Some(Names::Look),
             None => None,
         };
@@ -173,8 +174,9 @@ impl Reader<'_> {
             return Some(None);
         };
         let mut fine = true;
-        if for_each.is_some_and(|for_each| for_each != ForEach::Model) {
-            let message = "`every`: between windows nothing is known of columns; expected `for_each: model`";
+        if for_each.is_some_and(|for_each| !matches!(for_each, ForEach::Model | ForEach::Segment)) {
+            let message = "`every`: between windows nothing is known of columns; expected `for_each: model`, or \
+                           `for_each: segment` for performance";
             self.problem(every.line, message);
             fine = false;
         }

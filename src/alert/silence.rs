@@ -46,6 +46,26 @@ pub enum WordError {
     Missing(&'static str),
 }
 
+/// Who does something, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Word {
+    /// Who does something and why, in clean text of bounded length.
+    ///
+    /// # Errors
+    ///
+    /// [`WordError::Missing`].
+    pub fn new(by: &str, reason: &str) -> Result<Self, WordError> {
+        Ok(Self { by: text("by", by)?, reason: text("reason", reason)? })
+    }
+}
+
 /// Checks a name or a reason.
 fn text(name: &'static str, text: &str) -> Result<String, WordError> {
     let clean: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -22,7 +22,7 @@ const MAX_NAMED: usize = 3;
 pub(super) struct Telling<'a> {
     /// Why now.
     pub(super) occasion: Occasion,
-    /// What fires, strongest first.
+    /// What fires, strongest first; of a group that has grown, what is new before the rest.
     pub(super) firing: &'a [Notice],
     /// How many of these the receivers do not know yet.
     pub(super) joined: usize,
@@ -185,16 +185,18 @@ impl Telling<'_> {
             .unwrap_or_default()
     }
 
-    /// The strongest alert with its numbers, and the names of the next ones.
+    /// The strongest alert with its numbers, and the names of the next ones; of a group that has grown, of what is new.
     fn firing_sentence(&self) -> String {
         let Some(first) = self.firing.first() else { return String::new() };
-        let rest = names(self.firing.iter().filter(|notice| notice.item.subject != first.item.subject));
-        let also = list(&rest);
-        if also.is_empty() {
-            first.item.summary.clone()
-        } else {
-            format!("{}; also {also}", first.item.summary)
-        }
+        let grown = self.occasion == Occasion::Changed && self.joined > 0;
+        let (new, old) =
+            self.firing.split_at(if grown { self.joined.min(self.firing.len()) } else { self.firing.len() });
+        let also = list(&names(new.iter().filter(|notice| notice.item.subject != first.item.subject)));
+        let known = list(&names(old.iter().filter(|notice| notice.item.subject != first.item.subject)));
+        let part = |word: &str, names: String| {
+            if names.is_empty() { String::new() } else { format!("; {word} {names}") }
+        };
+        format!("{}{}{}", first.item.summary, part("also", also), part("still firing:", known))
     }
 
     fn over_sentence(&self) -> String {

@@ -1,6 +1,7 @@
 //! What rules are judged on: one window's report, or one look at a model between windows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::vocabulary::{ForEach, Scope, Subject};
 use crate::drift::{DriftReport, Losses, Verdict};
 use crate::model::ModelName;
+use crate::performance::{Cohort, PerformanceReport};
 use crate::traffic::{Compared, Figure};
 
 /// What is known of a model at one instant, without a report.
@@ -34,12 +36,19 @@ pub struct Look {
     pub unjudged_since: Option<DateTime<Utc>>,
     /// When a label last came.
     pub last_label: Option<DateTime<Utc>>,
+    /// How good predictions were, in the newest window whose labels have come.
+    pub performance: Option<Arc<PerformanceReport>>,
 }
 
 impl Look {
     /// Seconds from `time` to the look; 0 for what is newer than it.
     pub(super) fn seconds_since(&self, time: DateTime<Utc>) -> f64 {
         (self.at - time).to_std().map_or(0.0, |span| span.as_secs_f64())
+    }
+
+    /// The rows of a segment, of which performance is known.
+    pub(super) fn segment(&self, key: &str) -> Option<&Cohort> {
+        self.performance.as_ref()?.cohort(Some(key))
     }
 
     /// Seconds of traffic that are looked at.
@@ -141,7 +150,10 @@ impl<'a> View<'a> {
                 let named = for_each.scopes(report).into_iter().find(|scope| scope.subject() == name);
                 Subject::Window(named.unwrap_or(Scope { report, column: None, segment: None }))
             }
-            Self::Look(look) => Subject::Look(look),
+            Self::Look(look) => match look.segment(name) {
+                Some(cohort) if for_each == ForEach::Segment => Subject::LookSegment(look, cohort),
+                _ => Subject::Look(look),
+            },
         }
     }
 }

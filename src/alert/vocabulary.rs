@@ -6,6 +6,7 @@ use super::view::Look;
 use crate::drift::{DriftReport, FeatureReport, SegmentReport, Verdict};
 use crate::expectations::{CheckResult, CheckVerdict};
 use crate::model::Role;
+use crate::performance::Cohort;
 
 /// What a rule looks at, one alert for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -107,6 +108,8 @@ pub(super) enum Subject<'a> {
     Window(Scope<'a>),
     /// A model between windows.
     Look(&'a Look),
+    /// A segment of a model between windows.
+    LookSegment(&'a Look, &'a Cohort),
 }
 
 impl<'a> From<Scope<'a>> for Subject<'a> {
@@ -121,6 +124,24 @@ impl<'a> Subject<'a> {
         match self {
             Self::Window(scope) => scope.subject(),
             Self::Look(look) => look.model.as_str(),
+            Self::LookSegment(look, cohort) => cohort.segment.as_deref().unwrap_or(look.model.as_str()),
+        }
+    }
+
+    /// What is looked at between windows.
+    pub(super) fn look(self) -> Option<&'a Look> {
+        match self {
+            Self::Window(_) => None,
+            Self::Look(look) | Self::LookSegment(look, _) => Some(look),
+        }
+    }
+
+    /// The rows of which performance is looked at.
+    pub(super) fn cohort(self) -> Option<&'a Cohort> {
+        match self {
+            Self::Window(_) => None,
+            Self::Look(look) => look.performance.as_ref().map(|report| &report.all),
+            Self::LookSegment(_, cohort) => Some(cohort),
         }
     }
 
@@ -128,7 +149,10 @@ impl<'a> Subject<'a> {
     pub(super) fn fact(self, name: &str) -> Option<Fact<'a>> {
         match self {
             Self::Window(scope) => scope.fact(name),
-            Self::Look(look) => look_names::fact(look, name).filter(Fact::is_known),
+            Self::LookSegment(_, cohort) if name == SEGMENT => cohort.segment.as_deref().map(Fact::Text),
+            Self::Look(look) | Self::LookSegment(look, _) => {
+                look_names::fact(look, self.cohort(), name).filter(Fact::is_known)
+            }
         }
     }
 
@@ -136,7 +160,7 @@ impl<'a> Subject<'a> {
     pub(super) fn window(self) -> Option<Scope<'a>> {
         match self {
             Self::Window(scope) => Some(scope),
-            Self::Look(_) => None,
+            Self::Look(_) | Self::LookSegment(..) => None,
         }
     }
 }
@@ -148,6 +172,8 @@ pub(super) enum Names {
     Window(ForEach),
     /// Those that are known between windows.
     Look,
+    /// The same by segment.
+    LookBySegment,
 }
 
 /// A name that rules may use.
@@ -229,7 +255,7 @@ pub(super) fn range(name: &str) -> (f64, f64) {
     let share =
         name.ends_with("_share") || name.ends_with("error_rate") || matches!(name, "p" | "ks" | "tvd");
     match name {
-        "mean_shift" => (f64::NEG_INFINITY, f64::INFINITY),
+        "mean_shift" | "performance.r2" | "baseline.performance.r2" => (f64::NEG_INFINITY, f64::INFINITY),
         "missing_delta" => (-1.0, 1.0),
         _ if name.starts_with("traffic.p.") || (share && !compared) => (0.0, 1.0),
         _ => (0.0, f64::INFINITY),
@@ -247,10 +273,13 @@ pub(super) fn variables(names: Names) -> impl Iterator<Item = Variable> {
                 Names::Window(ForEach::Model) => variable.scopes.1,
                 Names::Window(ForEach::Segment) => !NOT_BY_SEGMENT.contains(&variable.name),
                 Names::Window(ForEach::Feature | ForEach::Output) => variable.scopes.0,
-                Names::Look => false,
+                Names::Look | Names::LookBySegment => false,
             }
         });
-    of_windows.chain(look_names::variables().filter(move |_| names == Names::Look))
+    let of_looks =
+        look_names::variables().filter(move |_| matches!(names, Names::Look | Names::LookBySegment));
+    let by_segment = variable(SEGMENT, Kind::Text, BOTH);
+    of_windows.chain(of_looks).chain((names == Names::LookBySegment).then_some(by_segment))
 }
 
 /// The variable `name`, when a rule may use it.
@@ -260,7 +289,14 @@ pub(super) fn variable_named(names: Names, name: &str) -> Result<Variable, Strin
     }
     let exists = |names: Names| variables(names).any(|variable| variable.name == name);
     match names {
-        Names::Look if exists(Names::Window(ForEach::Feature)) || exists(Names::Window(ForEach::Model)) => {
+        Names::Look if exists(Names::LookBySegment) => {
+            return Err(format!(
+                "`{name}` does not exist for `for_each: model`, only for `for_each: segment`"
+            ));
+        }
+        Names::Look | Names::LookBySegment
+            if exists(Names::Window(ForEach::Feature)) || exists(Names::Window(ForEach::Model)) =>
+        {
             return Err(format!(
                 "`{name}` is known only with a window's report; leave out `every` to judge it with each window"
             ));
@@ -282,7 +318,7 @@ pub(super) fn variable_named(names: Names, name: &str) -> Result<Variable, Strin
                 ));
             }
         }
-        Names::Look => {}
+        Names::Look | Names::LookBySegment => {}
     }
     Err(format!("unknown name `{name}`{}", near(names, name)))
 }

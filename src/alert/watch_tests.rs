@@ -37,6 +37,7 @@ fn look(minute: i64) -> Look {
         last_report: Some(at(minute) - TimeDelta::minutes(30)),
         unjudged_since: Some(at(minute) - TimeDelta::minutes(29)),
         last_label: None,
+        performance: None,
     }
 }
 

@@ -16,13 +16,13 @@ use crate::baseline::{
     SegmentedBy, SourceColumn,
 };
 use crate::config::{ModelSettings, Settings, Span};
-use crate::drift::{self, Criteria, Losses};
+use crate::drift::BaselineDiff;
 use crate::frames::{self, Table};
 use crate::model::{FeatureKind, ModelName, Role};
-use crate::profile::{Cut, DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, Profile, format_number};
+use crate::profile::{Cut, DEFAULT_SEGMENT_VALUES, MAX_SEGMENT_COLUMNS, format_number};
 use crate::store;
 use crate::tasks;
-use crate::window::{Window, window_index};
+use crate::window::window_index;
 use crate::yaml::hint;
 
 #[derive(Debug, clap::Subcommand)]
@@ -519,32 +519,15 @@ fn rows_by_segment(by: &SegmentedBy) -> BTreeMap<String, u64> {
 
 /// Compares two baselines; only possible where both were cut the same way.
 fn diff(from: &Path, to: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
-    let (from, to) = (read_baseline(from)?, read_baseline(to)?);
-    let names = |b: &Baseline| b.columns().iter().map(|c| c.layout.name.clone()).collect::<Vec<_>>();
-    let (old, new) = (names(&from), names(&to));
-    let removed: Vec<_> = old.iter().filter(|name| !new.contains(name)).collect();
-    let added: Vec<_> = new.iter().filter(|name| !old.contains(name)).collect();
-    let rebinned = baseline::rebin(&from, &to);
-    let window = Window { start: chrono::DateTime::UNIX_EPOCH, end: chrono::DateTime::UNIX_EPOCH };
-    let profile: Profile = rebinned;
-    let report = drift::evaluate(
-        &from,
-        &profile,
-        Losses::default(),
-        window,
-        &Criteria { min_rows: 0, ..Criteria::default() },
-    )?;
+    let compared = BaselineDiff::new(&read_baseline(from)?, &read_baseline(to)?)?;
+    let BaselineDiff { from, to, removed, added, features } = &compared;
     if json {
-        writeln!(
-            out,
-            "{}",
-            json!({ "from": from.version(), "to": to.version(), "removed": removed, "added": added, "features": report.features })
-        )?;
+        writeln!(out, "{}", json!(compared))?;
     } else {
-        writeln!(out, "{} -> {}", from.version(), to.version())?;
+        writeln!(out, "{from} -> {to}")?;
         let mut table = TextTable::new();
         table.load_style(presets::NOTHING).set_header(["column", "psi", "ks", "mean shift", "rows"]);
-        for feature in report.features.iter().filter(|feature| new.contains(&feature.name)) {
+        for feature in features.iter().filter(|feature| !removed.contains(&feature.name)) {
             let number =
                 |name: &str| feature.statistics.get(name).map(|v| format!("{v:.4}")).unwrap_or_default();
             table.add_row([
@@ -556,13 +539,11 @@ fn diff(from: &Path, to: &Path, json: bool, out: &mut impl Write) -> anyhow::Res
             ]);
         }
         writeln!(out, "{table}")?;
-        for (word, names) in [("removed", &removed), ("added", &added)] {
+        for (word, names) in [("removed", removed), ("added", added)] {
             if !names.is_empty() {
-                let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
                 writeln!(out, "{word}: {}", names.join(", "))?;
             }
         }
     }
-    let differs = !removed.is_empty() || !added.is_empty() || report.drifted().next().is_some();
-    Ok(if differs { ExitStatus::Failure } else { ExitStatus::Success })
+    Ok(if compared.differs() { ExitStatus::Failure } else { ExitStatus::Success })
 }

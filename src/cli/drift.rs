@@ -10,14 +10,12 @@ use uuid::Uuid;
 use super::ExitStatus;
 use crate::app;
 use crate::config::Settings;
-use crate::drift::{self, DriftReport, Verdict};
+use crate::drift::{DriftReport, Verdict};
 use crate::expectations::CheckVerdict;
 use crate::model::ModelName;
-use crate::profile;
 use crate::store;
 use crate::tasks;
-use crate::traffic::{TrafficReport, TrafficVerdict};
-use crate::window::Window;
+use crate::traffic::TrafficVerdict;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -45,6 +43,9 @@ pub(super) enum Command {
     Explain {
         /// Id of the report
         report: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -82,7 +83,7 @@ pub(super) async fn run(
             }
             ExitStatus::Success
         }
-        Command::Explain { report } => explain(&settings, db, report, out).await?,
+        Command::Explain { report, json } => explain(&settings, db, report, json, out).await?,
     };
     database.close().await?;
     Ok(status)
@@ -262,96 +263,23 @@ fn print_segments(report: &DriftReport, out: &mut impl Write) -> anyhow::Result<
     Ok(())
 }
 
-/// Judges the traffic of `stored` again, from the windows that were there when it was judged.
-async fn explain_traffic(
-    db: &sqlx::PgPool,
-    stored: &DriftReport,
-    out: &mut impl Write,
-) -> anyhow::Result<Option<TrafficReport>> {
-    let Some(traffic) = &stored.traffic else { return Ok(None) };
-    let window = Window { start: stored.window_start, end: stored.window_end };
-    let mut connection = db.acquire().await?;
-    let Some((again, late)) = tasks::judge_again(&mut connection, &stored.model, window, traffic).await?
-    else {
-        writeln!(out, "traffic is as stored: its counts were not kept")?;
-        return Ok(Some(traffic.clone()));
-    };
-    if late > 0 {
-        writeln!(out, "{late} exchanges came after the window was judged; its traffic is without them")?;
-    }
-    Ok(Some(again))
-}
-
 /// Recomputes `report` from the stored parts and baseline; every number has to agree to the last bit.
 async fn explain(
     settings: &Settings,
     db: &sqlx::PgPool,
     report: Uuid,
+    json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<ExitStatus> {
-    let stored = store::drift_report::get(db, report)
-        .await?
-        .with_context(|| format!("there is no report {report}"))?;
-    let baseline = store::baseline::get(db, &stored.model, &stored.baseline)
-        .await?
-        .with_context(|| format!("baseline {} is gone", stored.baseline))?;
-    let window = Window { start: stored.window_start, end: stored.window_end };
-    let parts = store::profile_part::profiles(db, &stored.model, baseline.version(), window).await?;
-    let merged = profile::merge_stored(baseline.layout(), &parts)?;
-    let mut again = drift::evaluate(&baseline, &merged, stored.losses.clone(), window, &stored.criteria)?;
-    let seen = store::profile_part::columns_seen(db, &stored.model, baseline.version(), window).await?;
-    let approved = settings.model(&stored.model).map_or(&[][..], |model| &model.schema);
-    again.compare_schema(approved, &baseline, &merged, &seen);
-    if let Some(version) = &stored.expectations_version {
-        let expectations = app::load_expectations(settings)?;
-        let expected = expectations.get(&stored.model).filter(|expected| expected.version() == *version);
-        if let Some(expected) = expected {
-            again.judge_expectations(expected, &baseline, &merged);
-        } else {
-            again.expectations.clone_from(&stored.expectations);
-            again.expectations_verdict = stored.expectations_verdict;
-            again.expectations_version.clone_from(&stored.expectations_version);
-            writeln!(
-                out,
-                "expectations are as stored: their version {version} is not in the settings any more"
-            )?;
+    let explanation = tasks::explain(db, settings, &app::load_expectations(settings)?, report).await?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
+    } else {
+        for note in &explanation.notes {
+            writeln!(out, "{note}")?;
         }
+        print_report(&explanation.report, out)?;
+        writeln!(out, "{}", explanation.sentence())?;
     }
-    let mut connection = db.acquire().await?;
-    tasks::judge_segments(&mut connection, &baseline, &mut again).await?;
-    drop(connection);
-    again.traffic = explain_traffic(db, &stored, out).await?;
-    print_report(&again, out)?;
-    if again == stored {
-        writeln!(out, "recomputed from {} rows: every number agrees with the stored report", again.rows)?;
-        return Ok(ExitStatus::Success);
-    }
-    let mut differing: Vec<&str> = again
-        .features
-        .iter()
-        .zip(&stored.features)
-        .filter(|(new, old)| new != old)
-        .map(|(new, _)| new.name.as_str())
-        .chain((again.joint != stored.joint).then_some("domain_auc"))
-        .collect();
-    if again.schema_changes != stored.schema_changes {
-        differing.push("the columns of the window (or the approved `schema`)");
-    }
-    if again.expectations != stored.expectations {
-        differing.push("the expectations");
-    }
-    if again.segments != stored.segments {
-        differing.push("the segments");
-    }
-    if again.traffic != stored.traffic {
-        differing.push("the traffic");
-    }
-    writeln!(
-        out,
-        "the stored report differs ({} rows then, {} now) in: {}; late rows came since, old ones were dropped, or another build computed it",
-        stored.rows,
-        again.rows,
-        differing.join(", ")
-    )?;
-    Ok(ExitStatus::Failure)
+    Ok(if explanation.agrees { ExitStatus::Success } else { ExitStatus::Failure })
 }

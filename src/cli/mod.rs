@@ -20,11 +20,13 @@ mod expectations;
 mod healthcheck;
 mod labels;
 mod models;
+mod performance;
 mod receivers;
 pub mod retrain;
 mod rules;
 mod run;
 mod schema;
+mod tokens;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +96,15 @@ enum Command {
     /// Import delayed labels
     #[command(subcommand)]
     Labels(labels::Command),
+    /// How good predictions were, once their labels had come
+    #[command(subcommand)]
+    Performance(performance::Command),
     /// The registry
     #[command(subcommand)]
     Models(models::Command),
+    /// Make, list and revoke tokens for the API and the page
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Queue and follow training runs (also the `retrain` program)
     #[command(subcommand)]
     Retrain(retrain::Command),
@@ -133,12 +141,20 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
         Command::Models(command) if !command.needs_registry() => models::run_alone(command, out),
+        Command::Performance(command) => {
+            let settings = load_settings(config)?;
+            let database = app::open_database(&settings).await?;
+            let outcome = performance::run(command, &settings, &database.pool, out).await;
+            database.close().await?;
+            outcome
+        }
         Command::Models(command) => {
             let database = app::open_database(&load_settings(config)?).await?;
-            let outcome = models::run(&database.pool, command, out).await;
+            let outcome = models::run(&database.pool, command, app::now(), out).await;
             database.close().await?;
             outcome.map(|()| ExitStatus::Success)
         }
+        Command::Tokens(command) => tokens::run(command, &load_settings(config)?, out).await,
         Command::Retrain(command) => run_retrain(command, load_settings(config)?, out).await,
         Command::Docs(command) => docs::run(&command, out),
         Command::Completions { shell } => {
@@ -176,7 +192,7 @@ async fn run_retrain(
 ) -> anyhow::Result<ExitStatus> {
     let database = app::open_database(&settings).await?;
     let spec = command.model().and_then(|model| app::training_spec(&settings, model));
-    let outcome = retrain::run(&database.pool, command, spec, out).await;
+    let outcome = retrain::run(&database.pool, command, spec, app::now(), out).await;
     database.close().await?;
     Ok(if outcome? { ExitStatus::Success } else { ExitStatus::Failure })
 }

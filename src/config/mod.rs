@@ -13,11 +13,13 @@ use crate::alert::{CANARY_RECEIVER, Problem, Routing, RoutingSections};
 use crate::model::{ModelName, Role};
 use crate::yaml::Node;
 
+mod admin;
 mod canary;
 mod format;
 mod labels;
 mod metrics;
 mod model;
+mod performance;
 mod privacy;
 mod receivers;
 mod sources;
@@ -26,10 +28,12 @@ mod tap;
 mod traces;
 mod units;
 
+pub use admin::Admin;
 pub use canary::Canary;
 pub use labels::Labels;
 pub use metrics::ExportedMetrics;
 pub use model::{ModelSettings, Training};
+pub use performance::Performance;
 pub use privacy::{KeepOrHash, Mask, Privacy};
 pub use receivers::{
     AlertmanagerReceiver, Channel, ChatReceiver, EmailReceiver, Limit, PagerdutyReceiver, Receiver, Relays,
@@ -88,6 +92,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Where driftline listens.
     pub listen: Listen,
+    /// Who may use the API and the page.
+    pub admin: Admin,
     /// The database; without a URL a private Postgres under `data_dir`.
     pub database: Database,
     /// Folder for everything driftline keeps on disk.
@@ -133,6 +139,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Listen::default(),
+            admin: Admin::default(),
             database: Database::default(),
             data_dir: PathBuf::from(".driftline"),
             baselines_dir: PathBuf::from("baselines"),
@@ -183,7 +190,7 @@ pub struct Database {
     pub url: Option<String>,
     /// File with the password of `url`; read at start.
     pub password_file: Option<PathBuf>,
-    /// Most connections held at once.
+    /// Most connections held at once; the admin port has four more of its own.
     pub connections: u32,
 }
 
@@ -201,7 +208,8 @@ pub struct Retention {
     pub profiles: Span,
     /// Captured rows and labels.
     pub captured: Span,
-    /// Who was told of which alert when, acknowledgements, and silences that are over.
+    /// Who was told of which alert when, messages that were sent, acknowledgements, silences that are over, and reports on
+    /// performance.
     pub history: Span,
 }
 
@@ -347,6 +355,9 @@ impl Settings {
             }
             let labels = model.labels.as_ref().map(Labels::problems).unwrap_or_default();
             problems.extend(labels.into_iter().map(|problem| format!("model `{name}`: {problem}")));
+            let performance =
+                model.performance.as_ref().map(|performance| performance.problems(model)).unwrap_or_default();
+            problems.extend(performance.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let training = model.training.as_ref().map(Training::problems).unwrap_or_default();
             problems.extend(training.into_iter().map(|problem| format!("model `{name}`: {problem}")));
             let seconds = model.window.0.as_secs();
@@ -392,6 +403,7 @@ impl Settings {
         problems.extend(model::aliases(&self.models));
         problems.extend(self.privacy.contradictions(&self.models));
         problems.extend(self.smtp.contradictions());
+        problems.extend(self.admin.contradictions());
         problems.extend(self.metrics.contradictions());
         problems.extend(self.traces.contradictions());
         for (name, receiver) in &self.receivers {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{FalseAlarms, Labels, Privacy, Span};
+use super::{FalseAlarms, Labels, Performance, Privacy, Span};
 use crate::baseline::Season;
 use crate::decode::Format;
 use crate::drift::Correction;
@@ -94,12 +94,15 @@ pub struct ModelSettings {
     /// How labels find predictions; absent: by id, and only where `training` keeps rows.
     #[serde(default)]
     pub labels: Option<Labels>,
+    /// How predictions are compared with labels; absent: as `training` says, and not at all without it.
+    #[serde(default)]
+    pub performance: Option<Performance>,
 }
 
 impl ModelSettings {
-    /// Whether rows are kept: for training, or for labels to find them.
+    /// Whether rows are kept: for training, for labels to find them, or to be compared with them.
     pub fn keeps_rows(&self) -> bool {
-        self.training.is_some() || self.labels.is_some()
+        self.training.is_some() || self.labels.is_some() || self.performance.is_some()
     }
 }
 

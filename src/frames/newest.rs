@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::source::matching;
 use super::{Chunk, FrameError, Holds, Pace, Reading, Sink, Source, State, Table, Values, Want};
 use crate::model::{Column, FeatureKind, Value};
 
@@ -133,6 +132,8 @@ fn newest(times: &[i64], known: &[bool], most: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -157,7 +158,8 @@ mod tests {
         for row in 0..30_000_u32 {
             let name = if row % 7 == 0 { "" } else { "name" };
             let target = if row % 10 == 0 { String::new() } else { (row % 3).to_string() };
-            text += &format!("{},{}.5,{name},{target}\n", 1_000_000 + row * 7_919 % 30_000, row);
+            let time = 1_000_000 + row * 7_919 % 30_000;
+            writeln!(text, "{time},{row}.5,{name},{target}").unwrap();
         }
         let path = folder.path().join("rows.csv");
         std::fs::write(&path, text).unwrap();

@@ -5,13 +5,15 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::auth::Caller;
+use super::models::{Said, model_name};
+use super::paging::Paging;
 use super::{ApiError, AppState};
-use crate::alert::{Matcher, Silence};
-use crate::model::ModelName;
+use crate::alert::{Matcher, Silence, Word};
 use crate::store::alert_ack::{self, AckError};
 use crate::store::silence::{self, SilenceError};
 use crate::store::{self, alert_life};
@@ -24,6 +26,15 @@ pub(super) struct Which {
     /// Those that are over too.
     #[serde(default)]
     all: bool,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Which {
+    fn page<T: Serialize>(self, name: &str, items: Vec<T>) -> Result<Json<Value>, ApiError> {
+        let (items, next) = Paging::new(self.limit, self.cursor).cut(items)?;
+        Ok(Json(json!({ name: items, "next": next })))
+    }
 }
 
 impl From<AckError> for ApiError {
@@ -56,7 +67,8 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Query(which): Query<Which>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(json!({ "alerts": alert_life::list(&app.db, None, which.all).await? })))
+    let alerts = alert_life::list(&app.db, None, which.all).await?;
+    which.page("alerts", alerts)
 }
 
 /// Lists the alerts of one model.
@@ -65,9 +77,10 @@ pub(super) async fn of_model(
     Path(model): Path<String>,
     Query(which): Query<Which>,
 ) -> Result<Json<Value>, ApiError> {
-    let model = ModelName::parse(&model).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let model = model_name(&model)?;
     store::model::active_baseline(&app.db, &model).await?;
-    Ok(Json(json!({ "alerts": alert_life::list(&app.db, Some(&model), which.all).await? })))
+    let alerts = alert_life::list(&app.db, Some(&model), which.all).await?;
+    which.page("alerts", alerts)
 }
 
 /// Shows the life of one alert, or of those of a group.
@@ -78,21 +91,15 @@ pub(super) async fn show(
     Ok(Json(json!({ "alerts": alert_life::show(&app.db, &id).await? })))
 }
 
-/// Who acknowledges, and why.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Word {
-    by: String,
-    reason: String,
-}
-
 /// Takes an alert or a group on.
 pub(super) async fn ack(
     State(app): State<AppState>,
     Path(id): Path<String>,
-    word: Result<Json<Word>, JsonRejection>,
+    caller: Caller,
+    said: Result<Json<Said>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let word = body(word)?;
+    let said = body(said)?;
+    let word = caller.word(said.by.as_deref(), &said.reason)?;
     let (_, ack) = alert_ack::acknowledge(&app.db, &id, &word.by, &word.reason, (app.now)()).await?;
     Ok(Json(json!({ "ack": ack })))
 }
@@ -107,7 +114,7 @@ pub(super) async fn silences(
     } else {
         silence::standing(&app.db, (app.now)()).await?
     };
-    Ok(Json(json!({ "silences": silences })))
+    which.page("silences", silences)
 }
 
 /// A silence that is asked for.
@@ -118,16 +125,18 @@ pub(super) struct Wanted {
     /// From now on when left out.
     starts_at: Option<DateTime<Utc>>,
     ends_at: DateTime<Utc>,
-    by: String,
+    by: Option<String>,
     reason: String,
 }
 
 /// Silences what matches for a time.
 pub(super) async fn silence(
     State(app): State<AppState>,
+    caller: Caller,
     wanted: Result<Json<Wanted>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let Wanted { matchers, starts_at, ends_at, by, reason } = body(wanted)?;
+    let Word { by, reason } = caller.word(by.as_deref(), &reason)?;
     let now = (app.now)();
     let starts_at = starts_at.unwrap_or(now);
     let silence = Silence { id: Uuid::now_v7(), matchers, starts_at, ends_at, by, reason };

@@ -6,6 +6,8 @@ use serde_json::{Value as Json, json};
 use thiserror::Error;
 
 use crate::store::StoreError;
+use crate::store::operation::OperationError;
+use crate::store::training_run::RunError;
 
 /// When a client that was turned away should come back.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -27,6 +29,23 @@ pub enum ApiError {
     /// 401: no token, or one that is not known.
     #[error("a token is needed: `Authorization: Bearer TOKEN`, or as the password of the URL")]
     Unauthorized,
+    /// 403: a token that is not for this.
+    #[error("this takes a token with the scope `{0}`; `driftline tokens create NAME --scope {0}` makes one")]
+    Forbidden(&'static str),
+    /// 403: what a page of another site would send.
+    #[error("the request does not come from a page of this address; reload the page and try again")]
+    CrossSite,
+    /// 421: nobody who means this port would call it so.
+    #[error("this port does not answer to the name of `Host`; add the name to `admin.hosts`")]
+    Misdirected,
+    /// 409: the state of things does not allow it.
+    #[error("{title}")]
+    Conflict {
+        /// What stands in the way, for programs.
+        code: &'static str,
+        /// What stands in the way, and what to do.
+        title: String,
+    },
     /// 408: the body did not come in time.
     #[error("the body did not arrive within {0} s")]
     TooSlow(u64),
@@ -50,6 +69,11 @@ impl ApiError {
         Self::BadRequest { title: title.into(), problems: Vec::new() }
     }
 
+    /// What the state of things does not allow; `code` is stable, the sentence is not.
+    pub fn conflict(code: &'static str, cause: &dyn std::error::Error) -> Self {
+        Self::Conflict { code, title: cause.to_string() }
+    }
+
     /// Logs `cause` and hides it.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "request failed");
@@ -62,7 +86,43 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::UnknownModel(model) => Self::NotFound(format!("model `{model}`")),
             error if error.is_transient() => Self::Unavailable,
+            error if error.is_refused_content() => Self::bad_request("a value is out of range, or not text"),
             error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<RunError> for ApiError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Unknown(run) => Self::NotFound(format!("run {run}")),
+            RunError::Store(error) => error.into(),
+            RunError::State { .. } => Self::conflict("run_state", &error),
+            RunError::Active => Self::conflict("run_active", &error),
+            RunError::ProductionMoved => Self::conflict("production_moved", &error),
+            RunError::LeaseLost(_) | RunError::Cancelled(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<OperationError> for ApiError {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Store(error) => error.into(),
+            OperationError::Run(error) => error.into(),
+            OperationError::Word(_) | OperationError::Specification(_) => {
+                Self::bad_request(error.to_string())
+            }
+            OperationError::UnknownVersion { model, version, .. } => {
+                Self::NotFound(format!("version {version} of model `{model}`"))
+            }
+            OperationError::InProduction { .. } => Self::conflict("in_production", &error),
+            OperationError::Rejected { .. } => Self::conflict("version_rejected", &error),
+            OperationError::NeverInProduction { .. } => Self::conflict("never_in_production", &error),
+            OperationError::NothingBefore(_) => Self::conflict("nothing_before", &error),
+            OperationError::ArtifactMissing { .. } => Self::conflict("artifact_missing", &error),
+            OperationError::ArtifactDiffers { .. } => Self::conflict("artifact_differs", &error),
+            OperationError::Active { .. } => Self::conflict("run_active", &error),
         }
     }
 }
@@ -73,6 +133,9 @@ impl IntoResponse for ApiError {
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -84,10 +147,12 @@ impl IntoResponse for ApiError {
             _ => None,
         };
         let mut problem = json!({ "status": status.as_u16(), "title": self.to_string() });
-        if let Self::BadRequest { problems, .. } = self
-            && !problems.is_empty()
-        {
-            problem["errors"] = Json::Array(problems);
+        match self {
+            Self::BadRequest { problems, .. } if !problems.is_empty() => {
+                problem["errors"] = Json::Array(problems);
+            }
+            Self::Conflict { code, .. } => problem["code"] = code.into(),
+            _ => {}
         }
         let kind = (header::CONTENT_TYPE, "application/problem+json");
         let mut response = (status, [kind], axum::Json(problem)).into_response();

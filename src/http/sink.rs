@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::body::{self, turned_away};
+use super::routes::Route;
 use super::{ApiError, AppState};
 use crate::config::Sink;
 use crate::decode::events::{self, Event, EventFormat, Events};
@@ -57,13 +56,14 @@ impl SinkState {
 }
 
 /// Where messages are posted.
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/", post(cloud_events))
-        .route("/v1/events", post(cloud_events))
-        .route("/v1/predictions", post(predictions))
-        .route("/modeldata/log", post(azure))
-        .route("/consumer/kserve/v2", post(model_mesh))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/", cloud_events),
+        Route::post("/v1/events", cloud_events),
+        Route::post("/v1/predictions", predictions),
+        Route::post("/modeldata/log", azure),
+        Route::post("/consumer/kserve/v2", model_mesh),
+    ]
 }
 
 /// A message that has arrived.

@@ -56,23 +56,23 @@ impl Tokens {
         if self.0.is_empty() {
             return true;
         }
-        let Some((scheme, value)) = authorization.and_then(|value| value.trim().split_once(' ')) else {
-            return false;
-        };
-        let value = value.trim();
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return self.knows(value);
-        }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return false;
-        }
-        // Clients that know only a URL send its password so; the user does not matter.
-        let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        decoded
-            .as_deref()
-            .and_then(|pair| pair.split_once(':'))
-            .is_some_and(|(_, password)| self.knows(password))
+        authorization.and_then(credential).is_some_and(|token| self.knows(&token))
     }
+}
+
+/// The token of an `Authorization` header: a bearer's, or the password of `Basic`, as clients that know only a URL send
+/// it; the user does not matter.
+pub(super) fn credential(authorization: &str) -> Option<String> {
+    let (scheme, value) = authorization.trim().split_once(' ')?;
+    let value = value.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 fn hash(hex: &str) -> Option<[u8; 32]> {

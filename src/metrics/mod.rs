@@ -11,6 +11,7 @@ mod shown;
 mod ranking;
 mod arriving;
 mod judged;
+mod performance;
 mod tap;
 mod trained;
 mod watched;
@@ -21,6 +22,7 @@ use self::declare::Declare;
 pub use self::arriving::{IngestMetrics, LabelMetrics, SourceMetrics};
 pub use self::declare::{Declared, Kind};
 pub use self::judged::{AlertMetrics, DriftMetrics, TrafficMetrics};
+pub use self::performance::PerformanceMetrics;
 pub use self::ranking::OTHERS;
 pub use self::reference::reference;
 pub use self::shown::Shown;
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub model: RegistryMetrics,
     /// What became of labels.
     pub labels: LabelMetrics,
+    /// How good predictions were.
+    pub performance: PerformanceMetrics,
     /// What came from brokers and files.
     pub source: SourceMetrics,
     /// Whether the watch itself works.
@@ -88,6 +92,7 @@ impl Metrics {
         let ingest = IngestMetrics::declare(declare.about("Messages that are pushed or streamed"))?;
         let source = SourceMetrics::declare(&declare)?;
         let labels = LabelMetrics::declare(declare.about("Labels"))?;
+        let performance = PerformanceMetrics::declare(declare.about("Performance, once labels have come"))?;
         let drift =
             DriftMetrics::declare(declare.about("Drift, in the newest window of each model"), features)?;
         let traffic = TrafficMetrics::declare(declare.about("Traffic as it is judged"))?;
@@ -115,6 +120,7 @@ impl Metrics {
             training,
             model,
             labels,
+            performance,
             source,
             watch,
             traces,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Declared, Metrics};
 
 /// What each label means, and why its values are bounded.
-const LABELS: [(&str, &str); 25] = [
+const LABELS: [(&str, &str); 26] = [
     ("baseline", "version of a baseline: 12 hexadecimal digits"),
     ("candidate", "`linear`, `tree`, `deep`"),
     (
@@ -26,6 +26,10 @@ const LABELS: [(&str, &str); 25] = [
     ),
     ("grpc_status", "status of gRPC, 0 to 16; `other` for anything else"),
     ("kind", "kind of a registered version: `linear`, `tree`, `deep`"),
+    (
+        "metric",
+        "a figure of performance: `accuracy`, `roc_auc`, `rmse`, …, as in rules without `performance.`; a fixed list",
+    ),
     (
         "model",
         "a model of the settings, or `driftline` for alerts about itself; never a name that a client sent",
@@ -86,7 +90,7 @@ pub fn reference() -> prometheus::Result<String> {
         }
         line(&mut text, &row(metric));
     }
-    line(&mut text, "\n## Labels\n\n| label | values |\n|---|---|");
+    line(&mut text, "\n## What labels mean\n\n| label | values |\n|---|---|");
     for (label, meaning) in LABELS {
         line(&mut text, &format!("| `{label}` | {meaning} |"));
     }

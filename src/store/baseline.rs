@@ -1,6 +1,7 @@
 //! Table `baseline`: immutable documents, named by their content.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::PgExecutor;
 
 use super::StoreError;
@@ -8,7 +9,7 @@ use crate::baseline::Baseline;
 use crate::model::ModelName;
 
 /// What a list of baselines shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Its version.
     pub version: String,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, Row};
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use super::StoreError;
 use crate::alert::Fault;
@@ -60,4 +61,53 @@ pub async fn present(transaction: &mut PgConnection) -> Result<BTreeMap<Fault, S
         Some((Fault::parse(&fault)?, row.get("detail")))
     };
     Ok(rows.iter().filter_map(read).collect())
+}
+
+/// What any process finds wrong at this moment, without dropping anything.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn list(db: impl PgExecutor<'_>) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows = sqlx::query(
+        "select fault, detail from internal_fault where updated_at >= now() - interval '1 minute'
+         order by replica desc, fault",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.iter().map(|row| (row.get("fault"), row.get("detail"))).collect())
+}
+
+/// What one process finds wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultRow {
+    /// The process.
+    pub replica: String,
+    /// The word of the fault.
+    pub fault: String,
+    /// What it is about.
+    pub detail: String,
+    /// When the process last said so.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What every process that still runs finds wrong, process by process.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn rows(db: impl PgExecutor<'_>) -> Result<Vec<FaultRow>, StoreError> {
+    let rows = sqlx::query(
+        "select replica, fault, detail, updated_at from internal_fault
+         where updated_at >= now() - interval '1 minute' order by fault, replica",
+    )
+    .fetch_all(db)
+    .await?;
+    let read = |row: &sqlx::postgres::PgRow| FaultRow {
+        replica: row.get("replica"),
+        fault: row.get("fault"),
+        detail: row.get("detail"),
+        updated_at: row.get("updated_at"),
+    };
+    Ok(rows.iter().map(read).collect())
 }

@@ -26,18 +26,23 @@ pub mod alert_event;
 pub mod alert_group;
 pub mod alert_life;
 pub mod baseline;
+pub mod change;
 pub mod cluster;
 pub mod drift_report;
+pub mod drift_series;
 pub mod history;
 pub mod ingested;
 pub mod internal_fault;
 pub mod model;
+pub mod operation;
 pub mod outbox;
 pub mod pending_side;
+pub mod performance;
 pub mod profile_part;
 pub mod query;
 pub mod silence;
 pub mod source_position;
+pub mod token;
 pub mod traffic;
 pub mod watch;
 
@@ -165,10 +170,20 @@ pub fn pool_with(url: &str, password: Option<&str>, connections: u32) -> Result<
     if let Some(password) = password {
         options = options.password(password);
     }
-    Ok(PgPoolOptions::new()
+    Ok(lazy_pool(options.application_name("driftline"), connections))
+}
+
+/// A pool of its own with the same database behind it: what waits in one does not wait in the other.
+pub fn pool_beside(pool: &PgPool, connections: u32) -> PgPool {
+    let options = PgConnectOptions::clone(&pool.connect_options());
+    lazy_pool(options, connections)
+}
+
+fn lazy_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(std::time::Duration::from_secs(5))
-        .connect_lazy_with(options.application_name("driftline")))
+        .connect_lazy_with(options)
 }
 
 /// Creates database `name` on the server of `url`, and returns its URL.
@@ -205,8 +220,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "internal", include_str!("migrations/0008_internal.sql")),
     (9, "watched", include_str!("migrations/0009_watched.sql")),
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
+    (11, "performance", include_str!("migrations/0011_performance.sql")),
     (13, "run_evidence", include_str!("migrations/0013_run_evidence.sql")),
+    (14, "operations_and_tokens", include_str!("migrations/0014_operations_and_tokens.sql")),
     (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
+    (16, "drift_series", include_str!("migrations/0016_drift_series.sql")),
     (17, "dashboard", include_str!("migrations/0017_dashboard.sql")),
 ];
 

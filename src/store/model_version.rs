@@ -45,6 +45,8 @@ pub struct ModelVersion {
     pub baseline: String,
     /// The version it took over from.
     pub parent: Option<i64>,
+    /// The version that was in production when this one last went forward; a rollback leads there.
+    pub replaced: Option<i64>,
     /// Program version, libtorch version, device.
     pub build: Json,
     /// The run that made it.
@@ -100,14 +102,7 @@ pub async fn register(
     registration: &Registration,
 ) -> Result<i64, RunError> {
     let model = registration.model.as_str();
-    // Serialises registrations of one model, so that numbers have no gaps and no doubles.
-    let known: Option<(String,)> = sqlx::query_as("select name from model where name = $1 for update")
-        .bind(model)
-        .fetch_optional(&mut *db)
-        .await?;
-    if known.is_none() {
-        return Err(StoreError::UnknownModel(registration.model.clone()).into());
-    }
+    lock(&mut *db, &registration.model).await?;
     let (production, last): (Option<i64>, Option<i64>) = sqlx::query_as(
         "select max(version) filter (where state = 'production'), max(version)
          from model_version where model = $1",
@@ -128,8 +123,8 @@ pub async fn register(
         .await?;
     sqlx::query(
         "insert into model_version (model, version, state, kind, artifact_uri, artifact_sha256, metrics,
-             parameters, seed, snapshot, snapshot_rows, baseline, parent, build, run, reason, promoted_at)
-         values ($1, $2, 'production', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now())",
+             parameters, seed, snapshot, snapshot_rows, baseline, parent, replaced, build, run, reason, promoted_at)
+         values ($1, $2, 'production', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, now())",
     )
     .bind(model)
     .bind(version)
@@ -151,6 +146,41 @@ pub async fn register(
     Ok(version)
 }
 
+/// Serialises what changes the registry of one model until the transaction ends, so that numbers have no gaps and no
+/// doubles.
+pub(super) async fn lock(db: &mut PgConnection, model: &ModelName) -> Result<(), StoreError> {
+    let known: Option<(String,)> = sqlx::query_as("select name from model where name = $1 for update")
+        .bind(model.as_str())
+        .fetch_optional(db)
+        .await?;
+    known.map(|_| ()).ok_or_else(|| StoreError::UnknownModel(model.clone()))
+}
+
+/// Archives what is in production and puts `version` there.
+pub(super) async fn enter_production(
+    db: &mut PgConnection,
+    model: &ModelName,
+    version: i64,
+    replaced: Option<i64>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query("update model_version set state = 'archived' where model = $1 and state = 'production'")
+        .bind(model.as_str())
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "update model_version set state = 'production', promoted_at = $3, replaced = $4
+         where model = $1 and version = $2",
+    )
+    .bind(model.as_str())
+    .bind(version)
+    .bind(now)
+    .bind(replaced)
+    .execute(&mut *db)
+    .await?;
+    Ok(())
+}
+
 /// The version in production, if there is one.
 ///
 /// # Errors
@@ -164,6 +194,28 @@ pub async fn production(
         .bind(model.as_str())
         .fetch_optional(db)
         .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The version that was in production at `at`; where none was, the one that is.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn in_production_at(
+    db: impl PgExecutor<'_>,
+    model: &ModelName,
+    at: DateTime<Utc>,
+) -> Result<Option<ModelVersion>, StoreError> {
+    let row = sqlx::query(
+        "select * from model_version
+         where model = $1 and promoted_at is not null and (promoted_at <= $2 or state = 'production')
+         order by promoted_at <= $2 desc, promoted_at desc limit 1",
+    )
+    .bind(model.as_str())
+    .bind(at)
+    .fetch_optional(db)
+    .await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -254,6 +306,7 @@ fn read(row: &PgRow) -> Result<ModelVersion, StoreError> {
         snapshot_rows: row.try_get("snapshot_rows")?,
         baseline: row.try_get("baseline")?,
         parent: row.try_get("parent")?,
+        replaced: row.try_get("replaced")?,
         build: row.try_get("build")?,
         run: row.try_get("run")?,
         reason: row.try_get("reason")?,

@@ -471,6 +471,23 @@ pub async fn list(pool: &PgPool, limit: i64) -> Result<Vec<OutboxRow>, StoreErro
     Ok(rows.iter().map(message).collect())
 }
 
+/// Drops messages that were sent before `before`, but for those of groups that are still open; returns how many. What was
+/// given up stays: a person may have it tried again.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn expire(db: impl PgExecutor<'_>, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    let gone = sqlx::query(
+        "delete from outbox where state = 'sent' and sent_at < $1
+           and not exists (select 1 from alert_group where alert_group.key = outbox.group_key)",
+    )
+    .bind(before)
+    .execute(db)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::PgExecutor;
 use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
@@ -278,6 +279,36 @@ pub async fn losses(
     Ok(total)
 }
 
+/// Where the exchanges went of which something was written since `since`, by model.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn losses_since(
+    db: impl PgExecutor<'_>,
+    since: DateTime<Utc>,
+) -> Result<Vec<(String, Losses)>, StoreError> {
+    type Row = (String, i64, i64, i64, Json<BTreeMap<String, u64>>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "with written as (select * from tap_part where updated_at >= $1),
+              lost as (select model, key, sum(value::bigint)::bigint as count
+                       from written, jsonb_each_text(dropped) group by model, key)
+         select w.model, sum(seen)::bigint, sum(kept)::bigint, sum(sampled_out)::bigint,
+                coalesce((select jsonb_object_agg(key, count) from lost where lost.model = w.model), '{}')
+         from written w group by w.model order by w.model",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let losses = |(model, seen, kept, sampled_out, Json(dropped))| {
+        (
+            model,
+            Losses { seen: uncount(seen), kept: uncount(kept), sampled_out: uncount(sampled_out), dropped },
+        )
+    };
+    Ok(rows.into_iter().map(losses).collect())
+}
+
 /// The latest minute seen of `model`, and when it was first written: what the watermark is made of.
 ///
 /// # Errors
@@ -337,4 +368,54 @@ pub async fn expire(db: &sqlx::PgPool, before: DateTime<Utc>) -> Result<u64, Sto
         sqlx::query("delete from profile_part where updated_at < $1").bind(before).execute(db).await?;
     let taps = sqlx::query("delete from tap_part where updated_at < $1").bind(before).execute(db).await?;
     Ok(profiles.rows_affected() + taps.rows_affected())
+}
+
+/// Where the exchanges of a model went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TapTotals {
+    /// Exchanges that came.
+    pub seen: i64,
+    /// Those that were kept.
+    pub kept: i64,
+    /// Those that were left out by `sample`.
+    pub sampled_out: i64,
+    /// Those that were lost, by reason.
+    pub dropped: BTreeMap<String, i64>,
+    /// The newest minute with one.
+    pub newest: Option<DateTime<Utc>>,
+}
+
+/// Where the exchanges of each model went in the minutes since `since`, by model.
+///
+/// # Errors
+///
+/// [`StoreError::Database`].
+pub async fn tap_totals(
+    db: impl PgExecutor<'_> + Copy,
+    since: DateTime<Utc>,
+) -> Result<BTreeMap<String, TapTotals>, StoreError> {
+    let rows: Vec<(String, i64, i64, i64, DateTime<Utc>)> = sqlx::query_as(
+        "select model, sum(seen)::bigint, sum(kept)::bigint, sum(sampled_out)::bigint, max(minute)
+         from tap_part where minute >= $1 group by model",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let dropped: Vec<(String, String, i64)> = sqlx::query_as(
+        "select model, key, sum(value::bigint)::bigint from tap_part, jsonb_each_text(dropped)
+         where minute >= $1 group by model, key",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await?;
+    let mut totals: BTreeMap<String, TapTotals> = rows
+        .into_iter()
+        .map(|(model, seen, kept, sampled_out, newest)| {
+            (model, TapTotals { seen, kept, sampled_out, newest: Some(newest), ..TapTotals::default() })
+        })
+        .collect();
+    for (model, reason, count) in dropped {
+        totals.entry(model).or_default().dropped.insert(reason, count);
+    }
+    Ok(totals)
 }

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::StoreError;
 use super::training_run::Claim;
 
+/// Most metrics of one answer.
+const MAX_METRICS: i64 = 20_000;
+
 /// A line of a run's log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogLine {
@@ -100,6 +103,52 @@ pub async fn lines(db: impl PgExecutor<'_>, run: Uuid, after: i64) -> Result<Vec
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|(seq, at, level, message)| LogLine { seq, at, level, message }).collect())
+}
+
+/// At most `limit` lines of `run` after `seq`, oldest first.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn page(
+    db: impl PgExecutor<'_>,
+    run: Uuid,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<LogLine>, StoreError> {
+    let rows: Vec<(i64, DateTime<Utc>, String, String)> = sqlx::query_as(
+        "select seq, at, level, message from training_log where run = $1 and seq > $2 order by seq limit $3",
+    )
+    .bind(run)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(seq, at, level, message)| LogLine { seq, at, level, message }).collect())
+}
+
+/// What the newest attempt of `run` has measured in epochs after `after` and in its final evaluation: by candidate,
+/// epoch, split and name, the final evaluation (epoch −1) last.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn metrics(db: impl PgExecutor<'_>, run: Uuid, after: i32) -> Result<Vec<Metric>, StoreError> {
+    let rows: Vec<(String, String, i32, String, f64)> = sqlx::query_as(
+        "select candidate, split, epoch, name, value from training_metric
+         where run = $1 and (epoch > $2 or epoch = -1)
+           and attempt = (select max(attempt) from training_metric where run = $1)
+         order by epoch = -1, candidate, epoch, split, name limit $3",
+    )
+    .bind(run)
+    .bind(after)
+    .bind(MAX_METRICS)
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(candidate, split, epoch, name, value)| Metric { candidate, split, epoch, name, value })
+        .collect())
 }
 
 /// The final evaluation of the newest attempt of `run`.

@@ -467,6 +467,37 @@ pub async fn list(
     .collect()
 }
 
+/// At most `limit` runs, newest first: of one model or of all, in one state or in any, and those before `before`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn page(
+    db: impl PgExecutor<'_>,
+    model: Option<&ModelName>,
+    state: Option<RunState>,
+    before: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> Result<Vec<TrainingRun>, StoreError> {
+    let (at, id) = before.unzip();
+    sqlx::query(
+        "select * from training_run
+         where ($1::text is null or model = $1) and ($2::text is null or state = $2)
+           and ($3::timestamptz is null or (created_at, id) < ($3, $4))
+         order by created_at desc, id desc limit $5",
+    )
+    .bind(model.map(ModelName::as_str))
+    .bind(state.map(RunState::as_str))
+    .bind(at)
+    .bind(id)
+    .bind(limit)
+    .fetch_all(db)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
 /// One run.
 ///
 /// # Errors
@@ -481,13 +512,14 @@ pub async fn show(db: impl PgExecutor<'_>, run: Uuid) -> Result<TrainingRun, Run
 ///
 /// # Errors
 ///
-/// [`RunError::State`] when it is neither; [`RunError::Active`] when another run of the model is under way.
-pub async fn approve(db: &PgPool, run: Uuid) -> Result<(), RunError> {
+/// [`RunError::State`] when it is neither; [`RunError::Active`] when another run of the model is under way, and the
+/// transaction is then to be dropped.
+pub async fn approve(db: &mut PgConnection, run: Uuid) -> Result<(), RunError> {
     let released = sqlx::query(
         "update training_run set state = 'queued' where id = $1 and state in ('suggested', 'awaiting_approval')",
     )
     .bind(run)
-    .execute(db)
+    .execute(&mut *db)
     .await;
     match released {
         Ok(released) if released.rows_affected() == 1 => Ok(()),
@@ -504,7 +536,7 @@ pub async fn approve(db: &PgPool, run: Uuid) -> Result<(), RunError> {
 /// # Errors
 ///
 /// [`RunError::State`] when it has ended already; [`RunError::Unknown`] when there is none.
-pub async fn cancel(db: &PgPool, run: Uuid) -> Result<RunState, RunError> {
+pub async fn cancel(db: &mut PgConnection, run: Uuid) -> Result<RunState, RunError> {
     let found: Option<(String,)> = sqlx::query_as(
         "update training_run
          set cancel_requested = true,
@@ -515,7 +547,7 @@ pub async fn cancel(db: &PgPool, run: Uuid) -> Result<RunState, RunError> {
          returning state",
     )
     .bind(run)
-    .fetch_optional(db)
+    .fetch_optional(&mut *db)
     .await?;
     match found {
         Some((state,)) => Ok(parse_state(run, &state)?),

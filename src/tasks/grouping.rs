@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::{self, Happening, Situation};
+use crate::alert::{self, Happening, NextStep, Situation};
 use crate::config::Settings;
 use crate::model::ModelName;
 use crate::store::{self, StoreError};
@@ -121,7 +121,7 @@ async fn look(
     let fingerprints: Vec<String> = alerts.iter().map(|alert| alert.fingerprint.clone()).collect();
     let keys: Vec<String> = groups.iter().map(|group| group.key.clone()).collect();
     let acks = store::alert_ack::of(&mut *transaction, &fingerprints, &keys).await?;
-    let decision = alert::decide(&Situation {
+    let mut decision = alert::decide(&Situation {
         routing: &settings.routing,
         alerts: &alerts,
         groups: &groups,
@@ -129,6 +129,12 @@ async fn look(
         acks: &acks,
         now,
     });
+    for message in &mut decision.messages {
+        let first = message.alerts.first().map(|notice| notice.fingerprint.as_str());
+        if let Some(command) = first.and_then(|fingerprint| settings.admin.page_of_alert(fingerprint)) {
+            message.next.insert(0, NextStep { purpose: "See it on the page".to_owned(), command });
+        }
+    }
     store::alert_group::save(transaction, &decision).await?;
     store::alert_event::insert(transaction, &decision.events).await?;
     store::outbox::insert(transaction, &decision.messages, now).await?;

@@ -1,9 +1,10 @@
-//! What runs all the time: recorder, ingestion, evaluator, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
+//! What runs all the time: recorder, ingestion, evaluator, performance, watch, notifier, keep-alive, retention, what watches these, and the supervisor.
 
 mod canary;
 mod catalog;
 mod dispatch;
 mod evaluator;
+mod explain;
 mod faults;
 mod gauges;
 pub mod grouping;
@@ -12,6 +13,7 @@ mod keep_alive;
 mod labels;
 mod minutes;
 pub mod notifier;
+mod performance;
 mod prediction_trace;
 mod privacy;
 mod recorder;
@@ -28,6 +30,7 @@ pub use canary::{Canary, Trial};
 pub use catalog::{Captures, Catalog, CatalogTask, Entry};
 pub use dispatch::training_spec;
 pub use evaluator::Evaluator;
+pub use explain::{ExplainError, explain};
 pub use faults::Faults;
 pub use gauges::Gauges;
 pub use grouping::Grouping;
@@ -35,6 +38,7 @@ pub use ingest::Ingestion;
 pub use keep_alive::KeepAlive;
 pub use labels::{Labels, rules as label_rules};
 pub use notifier::Notifier;
+pub use performance::Performance;
 pub use privacy::load_privacy;
 pub use recorder::Recorder;
 pub use retention::Retention;

@@ -14,7 +14,7 @@ use crate::tasks::catalog::error_chain;
 /// How often old rows are looked for.
 const EVERY: Duration = Duration::from_mins(10);
 
-/// Drops old parts, captured rows, labels, ids of messages, and history of alerts.
+/// Drops old parts, captured rows, labels, ids of messages, sent messages, reports on performance, and history of alerts.
 #[derive(Debug)]
 pub struct Retention {
     db: PgPool,
@@ -42,12 +42,23 @@ impl Retention {
             let sink = &self.settings.sink;
             let ids = store::ingested::expire(&self.db, before(sink.remember), sink.remember_keys).await;
             let events = store::alert_event::expire(&self.db, before(retention.history)).await;
-            match (parts, rows, ids, events) {
-                (Ok(parts), Ok(rows), Ok(ids), Ok(events)) => {
-                    tracing::info!(parts, rows, ids, events, "old rows dropped");
-                }
-                (Err(error), ..) | (_, Err(error), ..) | (_, _, Err(error), _) | (.., Err(error)) => {
-                    tracing::warn!(error = %error_chain(&error), "old rows could not be dropped, trying again later");
+            let messages = store::outbox::expire(&self.db, before(retention.history)).await;
+            let reports = store::performance::expire(&self.db, before(retention.history)).await;
+            let dropped = [
+                ("parts", parts),
+                ("rows", rows),
+                ("ids", ids),
+                ("events", events),
+                ("messages", messages),
+                ("performance", reports),
+            ];
+            for (what, dropped) in dropped {
+                match dropped {
+                    Ok(0) => {}
+                    Ok(rows) => tracing::info!(what, rows, "old rows dropped"),
+                    Err(error) => {
+                        tracing::warn!(what, error = %error_chain(&error), "old rows could not be dropped, trying again later");
+                    }
                 }
             }
         }

@@ -143,6 +143,8 @@ impl Watch {
         let name = &model.name;
         let usual = self.usual(&mut *transaction, model, at).await?;
         let signs = store::watch::signs(&mut *transaction, name).await?;
+        let newest = store::performance::latest(&mut *transaction, name, true, 1).await?;
+        let performance = newest.into_iter().next().map(Arc::new);
         let mut looks = BTreeMap::new();
         for over in spans {
             if looks.contains_key(&over) {
@@ -162,6 +164,7 @@ impl Watch {
                 last_report: signs.last_report,
                 unjudged_since: signs.unjudged_since,
                 last_label: signs.last_label,
+                performance: performance.clone(),
             };
             looks.insert(over, look);
         }

@@ -3,6 +3,10 @@
 
 mod alert_groups;
 mod alerts;
+mod api;
+mod api_auth;
+mod api_document;
+mod api_support;
 mod bad_input;
 mod baseline_parts;
 mod compare;
@@ -17,6 +21,8 @@ mod ingest_support;
 mod label_privacy;
 mod labels;
 mod outage;
+mod page;
+mod performance;
 mod privacy;
 mod receivers;
 mod retrain;

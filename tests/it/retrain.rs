@@ -90,7 +90,10 @@ async fn a_cause_and_a_model_have_one_run() {
     assert_eq!(ask(&pool, "m", "alert:1").await, Enqueued::SameCause(run));
     assert_eq!(ask(&pool, "m", "alert:2").await, Enqueued::Active(run));
     created(ask(&pool, "other", "alert:3").await);
-    assert_eq!(training_run::cancel(&pool, run).await.unwrap(), RunState::Cancelled);
+    assert_eq!(
+        training_run::cancel(&mut pool.acquire().await.unwrap(), run).await.unwrap(),
+        RunState::Cancelled
+    );
     assert_eq!(ask(&pool, "m", "alert:1").await, Enqueued::SameCause(run), "a cause is used up");
     created(ask(&pool, "m", "alert:2").await);
     let mut connection = pool.acquire().await.unwrap();
@@ -213,13 +216,22 @@ async fn a_person_cancels_and_approves() {
     let pool = database().await;
     let run = created(ask(&pool, "m", "1").await);
     let held = claim(&pool, "w").await.unwrap();
-    assert_eq!(training_run::cancel(&pool, run).await.unwrap(), RunState::Running);
+    assert_eq!(
+        training_run::cancel(&mut pool.acquire().await.unwrap(), run).await.unwrap(),
+        RunState::Running
+    );
     assert_eq!(training_run::heartbeat(&pool, &held, LEASE).await.unwrap(), Heartbeat::CancelRequested);
     let won = training_run::succeed(&pool, &held, "won", &registration(None, "b1")).await;
     assert!(matches!(won, Err(RunError::Cancelled(_))));
     training_run::end(&pool, &held, RunState::Cancelled, "cancelled", None).await.unwrap();
-    assert!(matches!(training_run::cancel(&pool, run).await, Err(RunError::State { .. })));
-    assert!(matches!(training_run::cancel(&pool, Uuid::nil()).await, Err(RunError::Unknown(_))));
+    assert!(matches!(
+        training_run::cancel(&mut pool.acquire().await.unwrap(), run).await,
+        Err(RunError::State { .. })
+    ));
+    assert!(matches!(
+        training_run::cancel(&mut pool.acquire().await.unwrap(), Uuid::nil()).await,
+        Err(RunError::Unknown(_))
+    ));
 
     let mut connection = pool.acquire().await.unwrap();
     let reason = RunReason::Rule("drift".into());
@@ -227,10 +239,13 @@ async fn a_person_cancels_and_approves() {
         training_run::enqueue(&mut connection, &spec("m"), &reason, "2", RunState::Suggested).await.unwrap();
     created(ask(&pool, "m", "3").await);
     let suggested = created(suggested);
-    assert!(matches!(training_run::approve(&pool, suggested).await, Err(RunError::Active)));
+    assert!(matches!(
+        training_run::approve(&mut pool.acquire().await.unwrap(), suggested).await,
+        Err(RunError::Active)
+    ));
     let held = claim(&pool, "w").await.unwrap();
     training_run::end(&pool, &held, RunState::Rejected, "no", None).await.unwrap();
-    training_run::approve(&pool, suggested).await.unwrap();
+    training_run::approve(&mut pool.acquire().await.unwrap(), suggested).await.unwrap();
     assert_eq!(claim(&pool, "w").await.unwrap().run, suggested);
 }
 

@@ -34,6 +34,16 @@ struct Sidecar {
 
 impl Sidecar {
     async fn start(url: &str, rules: &[(&str, String)]) -> Self {
+        let lay = |folder: &Path| {
+            for (name, text) in rules {
+                std::fs::write(folder.join(name), text).unwrap();
+            }
+        };
+        Self::start_with(url, lay, 1.0).await
+    }
+
+    /// With rule files as `lay` puts them into their folder; waits for so many rules.
+    async fn start_with(url: &str, lay: impl FnOnce(&Path), count: f64) -> Self {
         driftline::app::install_crypto();
         let folder = tempfile::tempdir().unwrap();
         let mail = Mail::default();
@@ -49,13 +59,11 @@ impl Sidecar {
         );
         std::fs::create_dir(folder.path().join("rules")).unwrap();
         std::fs::write(folder.path().join("driftline.yaml"), settings).unwrap();
-        for (name, text) in rules {
-            std::fs::write(folder.path().join("rules").join(name), text).unwrap();
-        }
+        lay(&folder.path().join("rules"));
         let process = spawn(folder.path());
         let client = reqwest::Client::new();
         let sidecar = Self { folder, admin, process, mail, _receiver: receiver, client };
-        sidecar.until("driftline_rules", 1.0).await;
+        sidecar.until("driftline_rules", count).await;
         sidecar
     }
 
@@ -203,4 +211,63 @@ async fn a_sidecar_that_vanished_with_a_bad_file_takes_its_alert_along() {
         .unwrap();
     sidecar.process = spawn(sidecar.folder.path());
     assert_eq!(sidecar.until_told(2).await.0, "resolved");
+}
+
+/// Lays rule files as the kubelet lays a `ConfigMap`: links through `..data` to a folder that is replaced as a whole.
+fn config_map(folder: &Path, version: &str, files: &[(&str, String)]) {
+    let own = format!("..{version}");
+    std::fs::create_dir(folder.join(&own)).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.join(&own).join(name), text).unwrap();
+    }
+    let before = std::fs::read_link(folder.join("..data")).ok();
+    std::os::unix::fs::symlink(&own, folder.join("..data_tmp")).unwrap();
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    for (name, _) in files {
+        let link = folder.join(name);
+        if std::fs::symlink_metadata(&link).is_err() {
+            std::os::unix::fs::symlink(Path::new("..data").join(name), link).unwrap();
+        }
+    }
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_link = std::fs::symlink_metadata(&path).unwrap().is_symlink();
+        if is_link && !path.exists() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    if let Some(before) = before {
+        std::fs::remove_dir_all(folder.join(before)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_map_is_taken_up_when_its_folder_is_swapped() {
+    let (_pool, url) = support::database_with_url().await;
+    let first = [("a.yaml", group(&[("A", "rows > 1")])), ("b.yaml", group(&[("B", "rows > 1")]))];
+    let sidecar = Sidecar::start_with(&url, |folder| config_map(folder, "2026_01", &first), 2.0).await;
+    let rules = sidecar.folder.path().join("rules");
+
+    // One file changes, one goes and one comes, all in one rename.
+    let second = [
+        ("a.yaml", group(&[("A", "rows > 2"), ("C", "rows > 1"), ("D", "rows > 1")])),
+        ("e.yaml", group(&[("E", "rows > 1")])),
+    ];
+    config_map(&rules, "2026_02", &second);
+    sidecar.until("driftline_rules", 4.0).await;
+    let log = std::fs::read_to_string(sidecar.folder.path().join("log")).unwrap();
+    assert!(log.contains("added C, D, E") && log.contains("removed B") && log.contains("changed A"), "{log}");
+    assert_eq!(sidecar.metric("driftline_rules_reload_failed").await, Some(0.0));
+
+    // A bad one is refused as a whole.
+    config_map(
+        &rules,
+        "2026_03",
+        &[("a.yaml", group(&[("A", "rows > 1")])), ("e.yaml", group(&[("E", "rowz > 1")]))],
+    );
+    sidecar.until("driftline_rules_reload_failed", 1.0).await;
+    assert_eq!(sidecar.metric("driftline_rules").await, Some(4.0));
+    config_map(&rules, "2026_04", &first);
+    sidecar.until("driftline_rules_reload_failed", 0.0).await;
+    sidecar.until("driftline_rules", 2.0).await;
 }

@@ -183,7 +183,7 @@ async fn a_slow_and_then_silent_model_raises_alerts_between_windows() {
         told,
         [
             "m: upstream_p99 is 80 ms, before 10 ms (8 times)",
-            "m: upstream_p99 is 80 ms, before 10 ms (8 times)",
+            "m: predictions wait for a verdict since 10 min",
             "Slow is over for m; still firing: m: predictions wait for a verdict since 10 min",
             "nothing for 241 s",
         ]

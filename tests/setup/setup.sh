@@ -11,12 +11,14 @@ purpose=$2
 "$here/prerequisites.sh" "$purpose"
 libtorch=$(python3 "$root/trainer/setup/libtorch.py" | tail -n 1)
 python=
+api_python=
 nats=
 promtool=
 if [[ $purpose == test ]]; then
   # The tests of the private cluster need the programs even where DATABASE_URL serves all others.
   postgres=$(env -u DATABASE_URL python3 "$here/postgres.py" | tail -n 1)
   python=$(python3 "$here/python.py" | tail -n 1)
+  api_python=$(python3 "$here/python.py" api | tail -n 1)
   nats=$(python3 "$here/brokers.py" nats | tail -n 1)
   "$here/rabbitmq.sh"
   promtool=$("$here/promtool.sh" | tail -n 1)
@@ -32,5 +34,6 @@ mkdir -p "$(dirname "$file")"
   [[ -z $nats ]] || printf 'export DRIFTLINE_NATS_SERVER=%q\n' "$nats"
   [[ -z $promtool ]] || printf 'export DRIFTLINE_PROMTOOL=%q\n' "$promtool"
   [[ -z $python ]] || printf 'export DRIFTLINE_TEST_PYTHON=%q\n' "$python"
+  [[ -z $api_python ]] || printf 'export DRIFTLINE_API_PYTHON=%q\n' "$api_python"
 } >"$file.new"
 mv "$file.new" "$file"

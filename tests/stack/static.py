@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import panels  # noqa: E402
 from grafana_foundation_sdk.cog.encoder import JSONEncoder  # noqa: E402
+from grafana_foundation_sdk.cog.plugins import register_default_plugins  # noqa: E402
 from grafana_foundation_sdk.models.dashboard import Dashboard  # noqa: E402
 
 # What the SDK lacks, though Grafana has it: annotations that a statement gives (it knows those by tag alone).
@@ -47,6 +48,8 @@ def lost(ours, theirs, place):
 
 
 def schema_problems():
+    # Without it, options of panels and queries would pass unread.
+    register_default_plugins()
     for name, ours in panels.dashboards().items():
         theirs = json.loads(json.dumps(Dashboard.from_json(ours), cls=JSONEncoder))
         for place in lost(ours, theirs, name):

@@ -275,7 +275,7 @@ async fn a_stopped_worker_gives_its_run_back() {
 
     let _second = Worker::start(&url);
     wait(&pool, run, |run| run.attempt == 2 && is_training(run)).await;
-    training_run::cancel(&pool, run).await.unwrap();
+    training_run::cancel(&mut pool.acquire().await.unwrap(), run).await.unwrap();
     let ended = wait(&pool, run, |run| run.state.is_final()).await;
     assert_eq!((ended.state, ended.outcome.as_deref()), (RunState::Cancelled, Some("cancelled by a person")));
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use super::look::Minutes;
 use super::read::{entries, time, word};
-use super::run::{Standing, is_testable};
+use super::run::Standing;
 use super::{Mismatch, RuleTest, Windows, time_text};
 use crate::alert::hold::Hold;
 use crate::alert::rule::{Rule, RuleSet};
@@ -21,6 +22,8 @@ const ENTRY_KEYS: [&str; 10] =
 pub(super) enum Moment {
     /// After so many windows.
     Windows(usize),
+    /// After so many minutes of looks.
+    Minutes(usize),
     /// After every window that has ended by then.
     Time(DateTime<Utc>),
 }
@@ -81,7 +84,7 @@ pub(super) struct ExpectedAlert {
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> {
     let fields = reader.fields(node, "an expectation", &ENTRY_KEYS)?;
     let moment = match (fields.get("after"), fields.get("at")) {
-        (Some(node), None) => reader.value(node, "after", windows).map(Moment::Windows),
+        (Some(node), None) => reader.value(node, "after", after),
         (None, Some(node)) => time(reader, node, "at").map(Moment::Time),
         _ => {
             reader.problem(node.line, "expected `after` (such as `2 windows`) or `at` (a time), one of them");
@@ -122,13 +125,22 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> 
     Some(Expectation { line: node.line, moment: moment?, what: what? })
 }
 
-/// `2 windows`, `1 window`, `2w`.
-fn windows(text: &str) -> Result<usize, String> {
+/// `2 windows`, `1 window`, `2w`; `16m` in a test with looks.
+fn after(text: &str) -> Result<Moment, String> {
     let short = text.strip_suffix("windows").or_else(|| text.strip_suffix("window")).map(str::trim);
     let short = short.map_or_else(|| text.to_owned(), |number| format!("{number}w"));
+    let wrong = || {
+        format!(
+            "expected a number of windows such as `2 windows` or `2w`, or whole minutes such as `16m` after looks, found \
+             `{text}`"
+        )
+    };
     match Hold::parse(&short) {
-        Ok(Hold::Windows(windows)) => usize::try_from(windows).map_err(|error| error.to_string()),
-        _ => Err(format!("expected a number of windows such as `2 windows` or `2w`, found `{text}`")),
+        Ok(Hold::Windows(windows)) => usize::try_from(windows).map(Moment::Windows).map_err(|_| wrong()),
+        Ok(Hold::Time(span)) if span.as_millis().is_multiple_of(60_000) => {
+            usize::try_from(span.as_secs() / 60).map(Moment::Minutes).map_err(|_| wrong())
+        }
+        _ => Err(wrong()),
     }
 }
 
@@ -183,8 +195,8 @@ impl Expectation {
         }
     }
 
-    /// Compares with what there is after `windows` windows, the last of which ended at `end`.
-    pub(super) fn compare(&self, now: &Standing<'_>, windows: usize, end: DateTime<Utc>) -> Option<Mismatch> {
+    /// Compares with what there is after `steps` windows or minutes, the last of which ended at `end`.
+    pub(super) fn compare(&self, now: &Standing<'_>, steps: usize, end: DateTime<Utc>) -> Option<Mismatch> {
         let lines = |alerts: &[ExpectedAlert]| -> Vec<String> {
             alerts.iter().map(|alert| alert.line(now)).collect()
         };
@@ -209,8 +221,8 @@ impl Expectation {
                 side.push("no alert".to_owned());
             }
         }
-        let plural = if windows == 1 { "window" } else { "windows" };
-        let moment = format!("after {windows} {plural} ({})", time_text(end));
+        let plural = if steps == 1 { "" } else { "s" };
+        let moment = format!("after {steps} {}{plural} ({})", now.unit(), time_text(end));
         Some(Mismatch { line: self.line, moment, expected, found })
     }
 }
@@ -290,19 +302,39 @@ pub(super) fn misfits(path: &str, test: &RuleTest, rules: &RuleSet) -> Vec<Probl
         })
         .flat_map(|figures| figures.columns.iter().map(|column| column.name.as_str()))
         .collect();
+    let in_windows = test.windows.iter().filter_map(|windows| match windows {
+        Windows::Figures(figures) => Some(figures.segments.iter().map(|segment| segment.name.as_str())),
+        Windows::Data(_) => None,
+    });
+    let in_looks = test.looks.iter().flat_map(Minutes::segment_names);
+    let segments: BTreeSet<&str> = in_windows.flatten().chain(in_looks).collect();
     let of_rows = test.windows.iter().any(|windows| matches!(windows, Windows::Data(_)));
     for expectation in &test.expectations {
+        let fits = match expectation.moment {
+            Moment::Windows(_) => !test.is_of_looks(),
+            Moment::Minutes(_) => test.is_of_looks(),
+            Moment::Time(_) => true,
+        };
+        if !fits {
+            let (given, wanted) =
+                if test.is_of_looks() { ("looks", "16m") } else { ("windows", "2 windows") };
+            note(
+                expectation.line,
+                format!("`after`: expected one such as `{wanted}`, as the test has `{given}`"),
+            );
+        }
         if let What::All { rule: Some(rule), .. } = &expectation.what {
             find(expectation.line, rule, &mut note);
         }
         for alert in expectation.alerts() {
             let Some(rule) = find(alert.line, &alert.rule, &mut note) else { continue };
-            if !is_testable(&rule) {
-                let what = if rule.watch.is_some() { "between windows" } else { "at segments" };
-                note(
-                    alert.line,
-                    format!("`alert`: `{}` looks {what}, which test files do not have", rule.name),
-                );
+            if rule.watch.is_some() != test.is_of_looks() {
+                let (when, wanted) = match rule.watch {
+                    Some(_) => ("looks between windows", "looks"),
+                    None => ("is judged with each window", "windows"),
+                };
+                let message = format!("`alert`: `{}` {when}, and is tested with `{wanted}`", rule.name);
+                note(alert.line, message);
                 continue;
             }
             match (&alert.subject, rule.for_each) {
@@ -322,6 +354,10 @@ pub(super) fn misfits(path: &str, test: &RuleTest, rules: &RuleSet) -> Vec<Probl
                 {
                     let near = hint(subject, given.iter().copied());
                     note(alert.line, format!("`subject`: no window has a column `{subject}`{near}"));
+                }
+                (Some(subject), ForEach::Segment) if !of_rows && !segments.contains(subject.as_str()) => {
+                    let near = hint(subject, segments.iter().copied());
+                    note(alert.line, format!("`subject`: the test has no segment `{subject}`{near}"));
                 }
                 _ => {}
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::read::{Entry, count, entries, number, share, time, word};
+use super::segment::{self, SegmentFigures};
 use crate::alert::traffic_names;
 use crate::alert::vocabulary::STATISTICS;
 use crate::drift::Verdict;
@@ -13,7 +14,7 @@ use crate::traffic::{Compared, Figure, TrafficVerdict};
 use crate::yaml::{Fields, Node, Reader, Yaml, hint};
 
 /// Keys of a window of figures; those of rows from files are not among them.
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 12] = [
     "at",
     "repeat",
     "rows",
@@ -25,10 +26,13 @@ pub(super) const KEYS: [&str; 11] = [
     "traffic",
     "columns",
     "outputs",
+    "segments",
 ];
 const COLUMN_KEYS: [&str; 7] = ["verdict", "p", "n", "n_reference", "violations", "role", "kind"];
 
-const VERDICTS: [Verdict; 4] = [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
+/// The verdicts on a window, a column or a segment.
+pub(super) const VERDICTS: [Verdict; 4] =
+    [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData, Verdict::Untrusted];
 
 /// One or several equal windows.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +52,7 @@ pub(super) struct Figures {
     /// Absent: the tap saw nothing.
     pub(super) traffic: Option<TrafficFigures>,
     pub(super) columns: Vec<ColumnFigures>,
+    pub(super) segments: Vec<SegmentFigures>,
 }
 
 /// The traffic of a window.
@@ -101,6 +106,8 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, line: u64) -> F
         .into_iter()
         .filter_map(|(entry, role)| column(reader, &entry, role))
         .collect();
+    let segments = fields.get("segments").map(|node| entries(reader, node, "segments")).unwrap_or_default();
+    let segments = segments.iter().filter_map(|entry| segment::read(reader, entry)).collect();
     Figures {
         line,
         at: fields.get("at").and_then(|node| time(reader, node, "at")),
@@ -119,6 +126,7 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, line: u64) -> F
         schema_changes: counted(reader, fields, "schema_changes"),
         traffic: fields.get("traffic").map(|node| traffic(reader, node)),
         columns,
+        segments,
     }
 }
 
@@ -135,13 +143,14 @@ fn counted(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) -> u64 {
     found
 }
 
-fn repeat(reader: &mut Reader<'_>, node: &Node) -> usize {
+/// How many equal windows or minutes.
+pub(super) fn repeat(reader: &mut Reader<'_>, node: &Node) -> usize {
     let most = super::MAX_WINDOWS;
     let found = count(reader, node, "repeat").and_then(|found| usize::try_from(found).ok());
     match found {
         Some(found) if (1..=most).contains(&found) => found,
         Some(found) => {
-            reader.problem(node.line, format!("`repeat`: expected 1 to {most} windows, found {found}"));
+            reader.problem(node.line, format!("`repeat`: expected 1 to {most}, found {found}"));
             1
         }
         None => 1,
@@ -152,7 +161,8 @@ fn verdict(reader: &mut Reader<'_>, node: &Node) -> Option<Verdict> {
     word(reader, node, "verdict", &VERDICTS, Verdict::as_str)
 }
 
-fn column(reader: &mut Reader<'_>, entry: &Entry<'_>, role: Role) -> Option<ColumnFigures> {
+/// Reads one column.
+pub(super) fn column(reader: &mut Reader<'_>, entry: &Entry<'_>, role: Role) -> Option<ColumnFigures> {
     let calm = ColumnFigures {
         name: entry.name.to_owned(),
         role,
@@ -202,7 +212,7 @@ fn column(reader: &mut Reader<'_>, entry: &Entry<'_>, role: Role) -> Option<Colu
 
 /// Figures of the traffic by the names of rules, without `traffic.`: `upstream_p99`, `baseline.upstream_p99`,
 /// `ratio.upstream_p99`, `p.upstream_p99`, and `verdict`.
-fn traffic(reader: &mut Reader<'_>, node: &Node) -> TrafficFigures {
+pub(super) fn traffic(reader: &mut Reader<'_>, node: &Node) -> TrafficFigures {
     let mut found = TrafficFigures { verdict: TrafficVerdict::Ok, figures: BTreeMap::new() };
     let mut extras: Vec<(Figure, &'static str, f64, u64)> = Vec::new();
     for entry in entries(reader, node, "traffic") {

@@ -1,4 +1,4 @@
-//! Tests of rules: windows given as figures or as data files, and the alerts that are expected of them.
+//! Tests of rules: windows given as figures or as data files, or minutes between them, and the alerts that are expected.
 //!
 //! A test file stands beside the rules that it tests. Here it is read, checked and run; files are opened by whoever
 //! implements [`Files`].
@@ -6,8 +6,10 @@
 mod data;
 mod expect;
 mod figures;
+mod look;
 mod read;
 mod run;
+mod segment;
 mod window;
 
 #[cfg(test)]
@@ -23,11 +25,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use self::data::{Files, Rows};
-pub use self::run::{Coverage, Gap, Outcome, is_testable};
+pub use self::run::{Coverage, Gap, Outcome};
 
 use self::data::{DataWindows, Reference};
 use self::expect::Expectation;
 use self::figures::Figures;
+use self::look::Minutes;
 use super::rule::RuleSet;
 use crate::drift::Criteria;
 use crate::model::ModelName;
@@ -62,6 +65,8 @@ pub struct RuleTest {
     criteria: Criteria,
     reference: Option<Reference>,
     windows: Vec<Windows>,
+    /// What rules with `every` see, minute by minute; a test has these or windows.
+    looks: Vec<Minutes>,
     expectations: Vec<Expectation>,
 }
 

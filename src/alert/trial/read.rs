@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::data::{DataWindows, Reference};
+use super::look::{self, Minutes};
 use super::{MAX_WINDOWS, RuleTest, SUFFIX, TestFile, Windows, expect, figures};
 use crate::alert::hold::{parse_budget, parse_duration};
 use crate::drift::Criteria;
@@ -13,7 +14,8 @@ use crate::model::{FeatureKind, ModelName};
 use crate::yaml::{Node, Problem, Reader, Yaml, hint, parse};
 
 const FILE_KEYS: [&str; 2] = ["rule_files", "tests"];
-const TEST_KEYS: [&str; 7] = ["name", "model", "window", "criteria", "baseline", "windows", "expect"];
+const TEST_KEYS: [&str; 8] =
+    ["name", "model", "window", "criteria", "baseline", "windows", "looks", "expect"];
 const CRITERIA_KEYS: [&str; 4] = ["false_alarms", "min_rows", "psi_floor", "ks_floor"];
 const BASELINE_KEYS: [&str; 5] = ["data", "time", "outputs", "exclude", "kinds"];
 const DATA_KEYS: [&str; 2] = ["data", "time"];
@@ -93,13 +95,31 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<RuleTest> {
     };
     let criteria = criteria(reader, fields.get("criteria"), window.unwrap_or_default());
     let reference = fields.get("baseline").and_then(|node| reference(reader, node));
-    let windows: Vec<Windows> = match fields.required(reader, "windows") {
+    let looks: Vec<Minutes> = match fields.get("looks") {
+        Some(list) => {
+            if let Some(windows) = fields.get("windows") {
+                let message = "expected `windows`, or `looks` for rules with `every`, one of them";
+                reader.problem(windows.line, message);
+            }
+            let entries = reader.list(list, "`looks`");
+            entries.iter().filter_map(|entry| look::read(reader, entry)).collect()
+        }
+        None => Vec::new(),
+    };
+    let given = match fields.get("windows") {
+        None if fields.get("looks").is_some() => None,
+        _ => fields.required(reader, "windows"),
+    };
+    let windows: Vec<Windows> = match given {
         Some(list) => {
             let entries = reader.list(list, "`windows`");
             entries.iter().filter_map(|entry| windows(reader, entry)).collect()
         }
         None => Vec::new(),
     };
+    if looks.iter().map(|minutes| minutes.repeat).fold(0, usize::saturating_add) > MAX_WINDOWS {
+        reader.problem(node.line, format!("expected at most {MAX_WINDOWS} minutes in `looks`"));
+    }
     check_windows(reader, &windows, fields.get("baseline").is_some());
     let expectations = match fields.required(reader, "expect") {
         Some(list) => {
@@ -116,6 +136,7 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<RuleTest> {
         criteria,
         reference,
         windows,
+        looks,
         expectations,
     })
 }

@@ -40,7 +40,7 @@ const WRONG: [(&str, &str); 31] = [
     ("  windows: []", "5: test \"t\": expected at least one entry in `windows`"),
     ("  windows: [{row: 1}]", "5: test \"t\": unknown key `row` in a window, did you mean `rows`?"),
     ("  windows: [{rows: -1}]", "5: test \"t\": `rows`: expected a whole number, found `-1`"),
-    ("  windows: [{repeat: 0}]", "5: test \"t\": `repeat`: expected 1 to 10000 windows, found 0"),
+    ("  windows: [{repeat: 0}]", "5: test \"t\": `repeat`: expected 1 to 10000, found 0"),
     (
         "  windows: [{repeat: 9000}, {repeat: 9000}]",
         "5: test \"t\": expected at most 10000 windows in a test",
@@ -95,8 +95,8 @@ const WRONG: [(&str, &str); 31] = [
         "5: test \"t\": expected `after` (such as `2 windows`) or `at` (a time), one of them",
     ),
     (
-        "  expect: [{after: 2h, alerts: []}]",
-        "5: test \"t\": `after`: expected a number of windows such as `2 windows` or `2w`, found `2h`",
+        "  expect: [{after: 2s, alerts: []}]",
+        "5: test \"t\": `after`: expected a number of windows such as `2 windows` or `2w`, or whole minutes such as `16m` after looks, found `2s`",
     ),
     (
         "  expect: [{after: 1w, alerts: none}]",
@@ -179,6 +179,75 @@ fn what_does_not_fit_the_rules_is_found() {
         let expected: Vec<String> =
             expected.map(|message| format!("r.test.yaml:6: test \"t\": {message}")).into_iter().collect();
         assert_eq!(found, expected, "{expectation}");
+    }
+}
+
+#[test]
+fn looks_are_for_rules_between_windows() {
+    const RULES: &str = "groups:\n- name: g\n  rules:\n  - {alert: Whole, for_each: model, expr: drifted > 1}\n  \
+        - {alert: Silent, for_each: model, every: 1m, expr: no_data}\n  \
+        - {alert: Fell, for_each: segment, every: 5m, expr: performance.accuracy < 0.5}\n";
+    let rules = RuleSet::parse(&[("r.yaml".into(), RULES.into())]).unwrap();
+    let looks = "looks: [{repeat: 5, segments: {region=eu: {accuracy: 0.4}}}]";
+    for (steps, expectation, expected) in [
+        (looks, "after: 5m, alert: Silent", None),
+        (looks, "after: 5m, alert: Fell, subject: region=eu", None),
+        (looks, "after: 5m, alert: Fell", Some("expected `subject`, as `Fell` is for each segment")),
+        (
+            looks,
+            "after: 5m, alert: Fell, subject: region=ue",
+            Some("`subject`: the test has no segment `region=ue`, did you mean `region=eu`?"),
+        ),
+        (
+            looks,
+            "after: 5m, alert: Whole",
+            Some("`alert`: `Whole` is judged with each window, and is tested with `windows`"),
+        ),
+        (
+            looks,
+            "after: 2w, alert: Silent",
+            Some("`after`: expected one such as `16m`, as the test has `looks`"),
+        ),
+        (
+            "windows: [{rows: 9}]",
+            "after: 1w, alert: Silent",
+            Some("`alert`: `Silent` looks between windows, and is tested with `looks`"),
+        ),
+        (
+            "windows: [{rows: 9}]",
+            "after: 5m, alert: Whole",
+            Some("`after`: expected one such as `2 windows`, as the test has `windows`"),
+        ),
+    ] {
+        let text = format!("tests:\n- name: t\n  model: m\n  {steps}\n  expect:\n  - {{{expectation}}}");
+        let file = TestFile::parse("r.test.yaml", &text).unwrap();
+        let found: Vec<String> = file.misfits(&rules).iter().map(ToString::to_string).collect();
+        let expected: Vec<String> =
+            expected.map(|message| format!("r.test.yaml:6: test \"t\": {message}")).into_iter().collect();
+        assert_eq!(found, expected, "{expectation}");
+    }
+    for (looks, expected) in [
+        (
+            "looks: [{}]\n  windows: [{}]",
+            "expected `windows`, or `looks` for rules with `every`, one of them",
+        ),
+        (
+            "looks: [{performance: {accuracyy: 1}}]",
+            "unknown key `accuracyy` in `performance`, did you mean `accuracy`?",
+        ),
+        (
+            "looks: [{performance: {se.accuracy: 1}}]",
+            "`performance.se.accuracy`: expected `accuracy` beside it",
+        ),
+        ("looks: [{performance: 3}]", "`performance`: expected a mapping"),
+        ("looks: [{seconds_unjudged: -3}]", "`seconds_unjudged`: expected no less than 0, found -3"),
+        ("looks: [{repeat: 20000}]", "`repeat`: expected 1 to 10000, found 20000"),
+        ("windows: [{segments: {eu: {}}}]", "`segments.eu`: expected a key such as `region=eu`"),
+        ("windows: [{segments: {region=eu: {row: 3}}}]", "unknown key `row` in the segment `region=eu`"),
+    ] {
+        let text = format!("tests:\n- name: t\n  model: m\n  {looks}\n  expect: [{{after: 1m, alerts: []}}]");
+        let found = problems(&text);
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{looks}\n{found:#?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::figures::{ColumnFigures, Figures, TrafficFigures};
+use super::segment::{self, SegmentFigures};
 use crate::drift::{Criteria, Deciding, DriftReport, FeatureReport, Losses, Verdict};
 use crate::expectations::{CheckKind, CheckResult, CheckVerdict};
 use crate::model::{ModelName, Role};
@@ -16,13 +17,14 @@ const BASELINE: &str = "test";
 /// Answered predictions that a share of losses is made of.
 const ANSWERED: u64 = 1_000_000;
 
-/// The report of one window; `all` are the columns of the test, those that `figures` leaves out are calm.
+/// The report of one window; `all` and `all_segments` are the columns and segments of the test, those that `figures` leaves
+/// out are calm.
 pub(super) fn report(
     model: &ModelName,
     criteria: &Criteria,
     window: Window,
     figures: &Figures,
-    all: &[ColumnFigures],
+    (all, all_segments): (&[ColumnFigures], &[SegmentFigures]),
 ) -> DriftReport {
     let columns: Vec<ColumnFigures> = all
         .iter()
@@ -33,7 +35,7 @@ pub(super) fn report(
         .filter(|column| column.is_there)
         .collect();
     let features: Vec<FeatureReport> =
-        columns.iter().map(|column| feature(column, figures, criteria)).collect();
+        columns.iter().map(|column| feature(column, (figures.rows, figures.n_reference), criteria)).collect();
     let drifted = features.iter().any(|feature| feature.verdict == Verdict::Drift);
     let verdict = figures.verdict.unwrap_or(if drifted { Verdict::Drift } else { Verdict::Ok });
     let mut expectations: Vec<CheckResult> = columns
@@ -62,11 +64,24 @@ pub(super) fn report(
         expectations,
         expectations_version: None,
         traffic: figures.traffic.as_ref().map(traffic),
-        segments: Vec::new(),
+        segments: all_segments
+            .iter()
+            .map(|segment| {
+                let given = figures.segments.iter().find(|given| given.name == segment.name);
+                given.cloned().unwrap_or_else(|| segment.calm())
+            })
+            .filter(|segment| segment.is_there)
+            .map(|segment| segment::report(&segment, criteria))
+            .collect(),
     }
 }
 
-fn feature(column: &ColumnFigures, figures: &Figures, criteria: &Criteria) -> FeatureReport {
+/// The report on a column of so many rows, and so many of the reference.
+pub(super) fn feature(
+    column: &ColumnFigures,
+    (rows, n_reference): (u64, u64),
+    criteria: &Criteria,
+) -> FeatureReport {
     let deciding = column.statistics.get("psi").map(|psi| Deciding {
         statistic: "psi".to_owned(),
         value: *psi,
@@ -76,10 +91,10 @@ fn feature(column: &ColumnFigures, figures: &Figures, criteria: &Criteria) -> Fe
         name: column.name.clone(),
         role: column.role,
         kind: column.kind,
-        n_reference: column.n_reference.unwrap_or(figures.n_reference),
-        n_current: column.n.unwrap_or(figures.rows),
+        n_reference: column.n_reference.unwrap_or(n_reference),
+        n_current: column.n.unwrap_or(rows),
         missing_reference: 0,
-        missing_current: column.n.map_or(0, |n| figures.rows.saturating_sub(n)),
+        missing_current: column.n.map_or(0, |n| rows.saturating_sub(n)),
         statistics: column.statistics.clone(),
         p_values: BTreeMap::new(),
         p_adjusted: column.p,
@@ -129,7 +144,7 @@ fn schema_changes(figures: &Figures) -> Vec<SchemaChange> {
 }
 
 /// So many of a million answered predictions were lost.
-fn losses(share: f64) -> Losses {
+pub(super) fn losses(share: f64) -> Losses {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

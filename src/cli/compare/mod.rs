@@ -15,7 +15,6 @@ use crate::frames::{Source, is_decoding};
 use crate::model::{FeatureKind, ModelName};
 use crate::tasks;
 
-mod chart;
 mod columns;
 mod engine;
 mod exact;
@@ -27,7 +26,7 @@ mod sort;
 mod table;
 
 use columns::Plan;
-pub(super) use html::{STYLE, escape};
+pub(super) use html::STYLE;
 use progress::Progress;
 
 #[derive(Debug, Args)]

@@ -8,10 +8,9 @@ use serde_json::{Map, Value as Json, json};
 use super::columns::Plan;
 use super::sinks::Tally;
 use crate::baseline::{Baseline, BaselineColumn};
+use crate::drawing::grouped;
 use crate::drift::{Criteria, DriftReport, FeatureReport, Verdict};
 use crate::profile::{ColumnProfile, Profile};
-
-pub(super) use crate::drift::{short, short_p};
 
 /// One of the two sides.
 #[derive(Debug, Clone)]
@@ -237,35 +236,5 @@ impl Feature {
         put("reason", json!(report.reason));
         put("bins", json!(report.bins));
         Json::Object(feature)
-    }
-}
-
-/// A count with its thousands set apart.
-pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(count), text);
-        }
-        for (value, text) in
-            [(0.0, "0"), (0.25, "0.25"), (1e-80, "1.0e-80"), (123_456.0, "1.2e5"), (-0.5, "-0.5")]
-        {
-            assert_eq!(short(value), text);
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table as TextTable, presets};
 
-use super::chart::{Change, largest_change};
-use super::report::{Comparison, Feature, grouped, short, short_p};
+use super::report::{Comparison, Feature};
+use crate::drawing::{Change, grouped, largest_change, short, short_p};
 use crate::drift::{BinEvidence, Verdict};
 
 /// Width from which there is room to say which bin moved most.

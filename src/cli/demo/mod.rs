@@ -144,7 +144,7 @@ impl Demo {
         }
         writeln!(out, "  model       http://{}", model_server.local_addr()?)?;
         writeln!(out, "  proxy       {proxy}, in front of it")?;
-        writeln!(out, "  admin       {admin} (/metrics, /v1/models/{MODEL}/drift)")?;
+        writeln!(out, "  page        {admin}, and /metrics, /docs")?;
 
         let worker = start_trainer(&trainer, app.database_url(), &workspace)?;
         show::heading(

@@ -3,13 +3,16 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use sqlx::PgPool;
 
 use super::ExitStatus;
-use super::retrain::plain_table;
+use super::retrain::{COMMAND_LINE, plain_table};
+use crate::alert::Word;
 use crate::model::ModelName;
 use crate::store::model_version::{self, ModelVersion};
+use crate::store::operation::{self, Promotion};
 
 mod card;
 mod export;
@@ -41,6 +44,28 @@ pub(super) enum Command {
     Export(export::Arguments),
     /// Show what is known of a version: data, metrics, segments, importance, why it exists
     Card(card::Arguments),
+    /// Put a version into production; its baseline becomes the active one
+    Promote {
+        /// The model
+        #[arg(short, long)]
+        model: ModelName,
+        /// The version
+        #[arg(id = "promoted", value_name = "VERSION")]
+        version: i64,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Put the version back that the present one took over from
+    Rollback {
+        /// The model
+        #[arg(short, long)]
+        model: ModelName,
+        /// Another version that has been in production
+        #[arg(id = "restored", value_name = "VERSION")]
+        version: Option<i64>,
+        #[command(flatten)]
+        said: Said,
+    },
 }
 
 impl Command {
@@ -62,18 +87,58 @@ pub(super) fn run_alone(command: Command, out: &mut impl Write) -> Result<ExitSt
     }
 }
 
+/// Who moves production, and why.
+#[derive(Debug, clap::Args)]
+pub(super) struct Said {
+    /// Why, for the registry
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who you are
+    #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = COMMAND_LINE)]
+    by: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Carries out `command`.
 ///
 /// # Errors
 ///
-/// When the registry cannot be read or the version does not exist.
-pub(super) async fn run(pool: &PgPool, command: Command, out: &mut impl Write) -> Result<()> {
+/// When the registry cannot be read, the version does not exist, or may not enter production.
+pub(super) async fn run(
+    pool: &PgPool,
+    command: Command,
+    now: DateTime<Utc>,
+    out: &mut impl Write,
+) -> Result<()> {
     match command {
+        Command::Promote { model, version, said } => {
+            let word = Word::new(&said.by, &said.reason)?;
+            moved(&operation::promote(pool, &model, version, &word, now).await?, said.json, out)
+        }
+        Command::Rollback { model, version, said } => {
+            let word = Word::new(&said.by, &said.reason)?;
+            moved(&operation::rollback(pool, &model, version, &word, now).await?, said.json, out)
+        }
         Command::List { model, json } => list(pool, model.as_ref(), json, out).await,
         Command::Show { model, version, json } => show(pool, &model, version, json, out).await,
         Command::Export(arguments) => export::from_registry(pool, &arguments, out).await,
         Command::Card(arguments) => card::run(pool, &arguments, out).await,
     }
+}
+
+/// Says what is in production now, and what was.
+fn moved(promotion: &Promotion, json: bool, out: &mut impl Write) -> Result<()> {
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(promotion)?)?;
+        return Ok(());
+    }
+    let ModelVersion { model, version, .. } = &promotion.version;
+    let before = promotion.previous.map(|previous| format!("; version {previous} is archived"));
+    writeln!(out, "{model}: version {version} is in production{}", before.unwrap_or_default())?;
+    writeln!(out, "windows are judged against baseline {} from now on", promotion.baseline)?;
+    Ok(())
 }
 
 async fn list(pool: &PgPool, model: Option<&ModelName>, json: bool, out: &mut impl Write) -> Result<()> {
@@ -152,6 +217,7 @@ async fn show(
         ("reason", found.reason.clone()),
         ("gate", found.metrics.get("gate").map(|gate| text(gate, "reason")).unwrap_or_default()),
         ("registered", found.created_at.format("%F %T").to_string()),
+        ("promoted", found.promoted_at.map_or_else(|| "-".to_owned(), |at| at.format("%F %T").to_string())),
     ];
     for (name, value) in lines {
         writeln!(out, "{name:<10} {value}")?;

@@ -63,7 +63,10 @@ pub(super) async fn run(
         writeln!(out, "{}", folder.display())?;
         let place = mlruns.display();
         writeln!(out, "`MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {place}` shows it")?;
-        writeln!(out, "`mlflow migrate-filestore --source {place} --target DATABASE` takes it to a database")?;
+        writeln!(
+            out,
+            "`mlflow migrate-filestore --source {place} --target DATABASE` takes it to a database"
+        )?;
     }
     Ok(true)
 }

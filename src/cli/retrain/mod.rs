@@ -5,16 +5,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use chrono::{DateTime, Utc};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value as Json, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::alert::Word;
 use crate::model::ModelName;
-use crate::retrain::{RunReason, RunState, TrainingSpec};
+use crate::retrain::{RunState, TrainingSpec};
+use crate::store::operation;
 use crate::store::training_log::{self, LogLine};
-use crate::store::training_run::{self, Enqueued, RunError, TrainingRun};
+use crate::store::training_run::{self, RunError, TrainingRun};
+
+/// Who asks where nothing says it.
+pub(super) const COMMAND_LINE: &str = "command line";
 
 mod compare;
 mod curve;
@@ -35,6 +41,9 @@ pub enum Command {
         /// Why, for the registry
         #[arg(long)]
         reason: String,
+        /// Who you are
+        #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = COMMAND_LINE)]
+        by: String,
         /// Follow the run to its end
         #[arg(long)]
         wait: bool,
@@ -98,12 +107,35 @@ pub enum Command {
     Approve {
         /// The run
         run: Uuid,
+        /// Who says so, and why.
+        #[command(flatten)]
+        word: Said,
     },
     /// Stop a run, or take it out of the queue
     Cancel {
         /// The run
         run: Uuid,
+        /// Who says so, and why.
+        #[command(flatten)]
+        word: Said,
     },
+}
+
+/// Who releases or stops a run, and why.
+#[derive(Debug, clap::Args)]
+pub struct Said {
+    /// Who you are
+    #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = COMMAND_LINE)]
+    by: String,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "no reason given")]
+    reason: String,
+}
+
+impl Said {
+    fn checked(&self) -> Result<Word> {
+        Ok(Word::new(&self.by, &self.reason)?)
+    }
 }
 
 impl Command {
@@ -128,25 +160,26 @@ pub async fn run(
     pool: &PgPool,
     command: Command,
     spec: Option<TrainingSpec>,
+    now: DateTime<Utc>,
     out: &mut impl Write,
 ) -> Result<Succeeded> {
     match command {
-        Command::Now { model, reason, wait, json } => {
+        Command::Now { model, reason, by, wait, json } => {
             let Some(spec) = spec else { bail!("model `{model}` has no `training` part in the settings") };
-            now(pool, &spec, &reason, wait, json, out).await
+            begin(pool, &spec, &Word::new(&by, &reason)?, wait, json, now, out).await
         }
         Command::List { model, limit, json } => list(pool, model.as_ref(), limit, json, out).await,
         Command::Show { run, json } => show::run(pool, run, json, out).await,
         Command::Compare { first, second, json } => compare::run(pool, first, second, json, out).await,
         Command::Export { run, mlflow, json } => mlflow::run(pool, run, &mlflow, json, out).await,
         Command::Logs { run, follow, json } => logs(pool, run, follow, json, out).await,
-        Command::Approve { run } => {
-            training_run::approve(pool, run).await?;
+        Command::Approve { run, word } => {
+            operation::approve(pool, run, &word.checked()?, now).await?;
             writeln!(out, "run {run} is queued")?;
             Ok(true)
         }
-        Command::Cancel { run } => {
-            let state = training_run::cancel(pool, run).await?;
+        Command::Cancel { run, word } => {
+            let state = operation::cancel(pool, run, &word.checked()?, now).await?;
             if state == RunState::Running {
                 writeln!(out, "run {run} is asked to stop; its worker does so after the epoch")?;
             } else {
@@ -158,28 +191,16 @@ pub async fn run(
 }
 
 /// Queues a run for a person and, when asked, follows it.
-async fn now(
+async fn begin(
     pool: &PgPool,
     spec: &TrainingSpec,
-    reason: &str,
+    word: &Word,
     wait: bool,
     json: bool,
+    now: DateTime<Utc>,
     out: &mut impl Write,
 ) -> Result<Succeeded> {
-    let problems = spec.problems();
-    if !problems.is_empty() {
-        bail!("{}", problems.join("\n"));
-    }
-    let cause = format!("person:{}", Uuid::now_v7());
-    let reason = RunReason::Person(reason.to_owned());
-    let mut connection = pool.acquire().await?;
-    let run = match training_run::enqueue(&mut connection, spec, &reason, &cause, RunState::Queued).await? {
-        Enqueued::Created(run) => run,
-        Enqueued::SameCause(run) | Enqueued::Active(run) => {
-            bail!("run {run} of model `{}` has not ended; follow it with `retrain logs -f {run}`", spec.model)
-        }
-    };
-    drop(connection);
+    let run = operation::retrain(pool, spec, word, now).await?;
     if wait {
         let ended = follow(pool, run).await?;
         show::write(pool, &ended, json, out).await?;

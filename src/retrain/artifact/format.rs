@@ -207,7 +207,7 @@ fn first(document: FirstDocument, tensors: &SafeTensors<'_>) -> Result<Artifact,
             Step::Numeric { .. } => {
                 numbers.next().into_iter().flat_map(|(mean, scale)| [mean, scale]).collect()
             }
-            Step::OneHot { .. } => Vec::new(),
+            _ => Vec::new(),
         };
         if !step.set_numbers(&numbers) {
             return Err(wrong("numeric.mean", format!("step `{}` is not one of format 1", step.name())));

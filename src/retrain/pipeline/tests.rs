@@ -79,7 +79,7 @@ fn encodes_every_type_of_value() {
 
 /// The cells of the only step.
 #[track_caller]
-fn cells(step: Step, columns: &[Column], expected: &[f64]) {
+fn cells(step: &Step, columns: &[Column], expected: &[f64]) {
     let encoded = Pipeline { steps: vec![step.clone()] }.encode(1, columns).numbers;
     let close = encoded.len() == expected.len()
         && encoded.iter().zip(expected).all(|(got, want)| (got - want).abs() < 1e-12);
@@ -94,13 +94,13 @@ fn quantiles_are_those_of_scikit_learn() {
         [(-9.0, 0.0), (-1.0, 0.0), (-0.5, 1.0 / 6.0), (0.0, 0.5), (2.5, 5.0 / 6.0), (5.0, 1.0), (6.0, 1.0)]
     {
         let expected = (share - 0.5) * 12.0_f64.sqrt();
-        cells(quantiles(&knots), &one("q", Value::Number(x)), &[expected, 0.0]);
+        cells(&quantiles(&knots), &one("q", Value::Number(x)), &[expected, 0.0]);
     }
-    cells(quantiles(&knots), &one("q", Value::Missing), &[0.25, 1.0]);
-    cells(quantiles(&knots), &[], &[0.25, 1.0]);
+    cells(&quantiles(&knots), &one("q", Value::Missing), &[0.25, 1.0]);
+    cells(&quantiles(&knots), &[], &[0.25, 1.0]);
     let widest = quantiles(&[-f64::MAX, f64::MAX]);
-    cells(widest.clone(), &one("q", Value::Number(f64::MAX / 2.0)), &[0.25 * 12.0_f64.sqrt(), 0.0]);
-    cells(widest, &one("q", Value::Number(0.0)), &[0.0, 0.0]);
+    cells(&widest, &one("q", Value::Number(f64::MAX / 2.0)), &[0.25 * 12.0_f64.sqrt(), 0.0]);
+    cells(&widest, &one("q", Value::Number(0.0)), &[0.0, 0.0]);
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn dates_become_points_on_circles() {
     // 1970-01-01 was a Thursday.
     let angle = std::f64::consts::TAU * 3.0 / 7.0;
     let expected = [1.0, 0.0, angle.sin(), angle.cos()];
-    cells(step.clone(), &one("t", Value::Text("1970-01-01T06:00:00Z".into())), &expected);
-    cells(step.clone(), &one("t", Value::Number(21_600.0)), &expected);
+    cells(&step, &one("t", Value::Text("1970-01-01T06:00:00Z".into())), &expected);
+    cells(&step, &one("t", Value::Number(21_600.0)), &expected);
     for value in [Value::Text("soon".into()), Value::Missing, Value::Number(f64::MAX), Value::Bool(true)] {
-        cells(step.clone(), &one("t", value), &[0.0; 4]);
+        cells(&step, &one("t", value), &[0.0; 4]);
     }
 }
 
@@ -122,11 +122,11 @@ fn pairs_are_combined_before_they_are_scaled() {
         let column = |name: &str, number| Column { name: name.into(), values: vec![Value::Number(number)] };
         vec![column("y", y), column("x", x)]
     };
-    cells(interaction(Combination::Product), &pair(3.0, 5.0), &[7.0]);
-    cells(interaction(Combination::Ratio), &pair(6.0, 2.0), &[1.0]);
-    cells(interaction(Combination::Ratio), &pair(6.0, 0.0), &[0.0]);
-    cells(interaction(Combination::Product), &pair(f64::MAX, f64::MAX), &[0.0]);
-    cells(interaction(Combination::Product), &one("x", Value::Number(3.0)), &[0.0]);
+    cells(&interaction(Combination::Product), &pair(3.0, 5.0), &[7.0]);
+    cells(&interaction(Combination::Ratio), &pair(6.0, 2.0), &[1.0]);
+    cells(&interaction(Combination::Ratio), &pair(6.0, 0.0), &[0.0]);
+    cells(&interaction(Combination::Product), &pair(f64::MAX, f64::MAX), &[0.0]);
+    cells(&interaction(Combination::Product), &one("x", Value::Number(3.0)), &[0.0]);
 }
 
 #[test]

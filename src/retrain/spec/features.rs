@@ -8,7 +8,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::FeatureKind;
-use crate::retrain::pipeline::{Combination, DatePart, EVENT_TIME, MAX_LEVELS};
+use crate::retrain::pipeline::{Combination, DatePart, EVENT_TIME};
 
 /// What stands for a number that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Default for FeaturesSpec {
             imputation: Imputation::default(),
             indicator: false,
             scaling: Scaling::default(),
-            one_hot_limit: MAX_LEVELS,
+            one_hot_limit: 64,
             max_levels: 10_000,
             dates: Vec::new(),
             interactions: Vec::new(),
@@ -169,7 +169,7 @@ impl FeaturesSpec {
                         feature.kind.as_str()
                     )),
                     None if !self.columns.is_empty() => {
-                        problems.push(format!("features.interactions: `{name}` is none of features.columns"))
+                        problems.push(format!("features.interactions: `{name}` is none of features.columns"));
                     }
                     _ => {}
                 }
@@ -191,7 +191,7 @@ impl FeaturesSpec {
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
                 let columns = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(FeaturesSpec { columns })
+                Ok(FeaturesSpec { columns, ..FeaturesSpec::default() })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {

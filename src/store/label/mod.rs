@@ -444,7 +444,7 @@ async fn settle(
          select $1, * from unnest($2::text[], $3::jsonb[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
          on conflict (model, row_id) do update
              set value = excluded.value, labelled_at = excluded.labelled_at,
-                 predicted_at = excluded.predicted_at, late = excluded.late
+                 predicted_at = excluded.predicted_at, late = excluded.late, changed_at = now()
              where excluded.labelled_at > label.labelled_at",
     )
     .bind(model.as_str())

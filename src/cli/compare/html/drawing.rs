@@ -2,28 +2,10 @@
 
 use std::fmt::Write;
 
-use super::super::chart::{Bar, Curve, Shape, tick};
 use super::super::report::Feature;
-use super::{escape, percent};
+use crate::drawing::{Bar, Curve, Shape, coordinate, escape, outline, pair, percent, tick};
+
 use crate::model::FeatureKind;
-
-/// A step curve as the outline of an area, in a box of `width` by `height`.
-pub(super) fn outline(shares: &[f64], most: f64, width: f64, height: f64) -> String {
-    let step = width / shares.len().max(1) as f64;
-    let mut path = format!("M0 {height}");
-    for (index, share) in shares.iter().enumerate() {
-        let top = if most > 0.0 { height - share / most * (height - 2.0) } else { height };
-        // Steps of the same height are one line.
-        let _always_ok = write!(path, "V{}H{}", coordinate(top), coordinate((index + 1) as f64 * step));
-    }
-    path + &format!("V{height}Z")
-}
-
-/// One digit behind the point, and none where it is 0.
-pub(super) fn coordinate(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
-}
 
 pub(super) fn heights(shape: &Shape) -> f64 {
     let of = |shares: &[f64]| shares.iter().copied().fold(0.0, f64::max);
@@ -136,26 +118,4 @@ pub(super) fn write_bars(page: &mut String, feature: &Feature, bars: &[Bar]) -> 
     }
     page.push_str("</tbody></table></div></figure>\n");
     Ok(())
-}
-
-/// Two bars, the reference above.
-pub(super) fn pair(reference: f64, current: f64, most: f64) -> String {
-    let width = |share: f64| if most > 0.0 { share / most * 100.0 } else { 0.0 };
-    format!(
-        "<svg viewBox=\"0 0 100 18\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"rb\" y=\"1\" width=\"{}\" height=\"7\"/>\
-         <rect class=\"cb\" y=\"10\" width=\"{}\" height=\"7\"/></svg>",
-        coordinate(width(reference)),
-        coordinate(width(current))
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outline_starts_and_ends_on_the_ground() {
-        assert_eq!(outline(&[0.5, 1.0], 1.0, 100.0, 30.0), "M0 30V16H50V2H100V30Z");
-        assert_eq!(outline(&[0.0], 0.0, 100.0, 30.0), "M0 30V30H100V30Z");
-    }
 }

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use super::super::chart::{changes, largest_change, rounded, shape};
-use super::super::report::{Comparison, Feature, grouped, short};
+use super::super::report::{Comparison, Feature};
 use super::drawing::{write_chart, write_small};
 use super::tables::{write_bins, write_sides, write_statistics};
-use super::{escape, percent};
+use crate::drawing::{changes, escape, grouped, largest_change, percent, rounded, shape, short};
 use crate::drift::Verdict;
 use crate::model::{FeatureKind, Role};
 use crate::profile::format_number;
@@ -39,7 +38,7 @@ pub(super) fn write_feature(
         report.kind.as_str(),
         effect(feature, comparison.criteria.psi_floor)
     )?;
-    let shape = shape(feature);
+    let shape = shape(&feature.report, &feature.column, &feature.current);
     let bins = changes(report);
     write_small(page, &shape)?;
     write!(

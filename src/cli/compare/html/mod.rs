@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::report::{Comparison, grouped, short};
+use super::report::Comparison;
+use crate::drawing::{escape, grouped, short};
 use crate::drift::Verdict;
 
 mod drawing;
@@ -169,16 +170,6 @@ fn verdict_class(verdict: Verdict) -> &'static str {
     }
 }
 
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    match percent {
-        0.0 => "0\u{a0}%".to_owned(),
-        p if p < 0.01 => "under 0.01\u{a0}%".to_owned(),
-        p if p < 1.0 => format!("{p:.2}\u{a0}%"),
-        p => format!("{p:.1}\u{a0}%"),
-    }
-}
-
 fn write_how_to_read(page: &mut String, comparison: &Comparison) -> std::fmt::Result {
     let source = if comparison.exact {
         "from the raw values of both sides"
@@ -200,50 +191,4 @@ fn write_how_to_read(page: &mut String, comparison: &Comparison) -> std::fmt::Re
          and small changes may look more certain than they are.</dd>\
          </dl></section>\n"
     )
-}
-
-/// Text that is safe between tags and in attributes.
-pub(in crate::cli) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            // Control characters could hide or reorder what is shown.
-            letter
-                if letter.is_control()
-                    || ('\u{202a}'..='\u{202e}').contains(&letter)
-                    || ('\u{2066}'..='\u{2069}').contains(&letter) =>
-            {
-                safe.push('\u{fffd}');
-            }
-            letter => safe.push(letter),
-        }
-    }
-    safe
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_cannot_become_markup() {
-        assert_eq!(
-            escape("<script>alert('x')&\"\u{202e}</script>"),
-            "&lt;script&gt;alert(&#39;x&#39;)&amp;&quot;\u{fffd}&lt;/script&gt;"
-        );
-    }
-
-    #[test]
-    fn shares_read_well() {
-        for (share, text) in
-            [(0.0, "0\u{a0}%"), (1e-6, "under 0.01\u{a0}%"), (0.0012, "0.12\u{a0}%"), (0.5, "50.0\u{a0}%")]
-        {
-            assert_eq!(percent(share), text);
-        }
-    }
 }

@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use super::super::chart::{Change, rounded};
-use super::super::report::{Feature, grouped, short, short_p};
-use super::drawing::pair;
-use super::{escape, percent};
+use super::super::report::Feature;
+
+use crate::drawing::{Change, escape, grouped, pair, percent, rounded, short, short_p};
 use crate::model::FeatureKind;
 use crate::profile::format_number;
 

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use super::figures::{Compared, ModelReplay, RuleCompared};
 use super::table::{ROWS, cells_of, fired, headline, notes};
 use crate::alert::replay::Spell;
-use crate::cli::compare::{STYLE, escape};
+use crate::cli::compare::STYLE;
+use crate::drawing::escape;
 
 const OWN_STYLE: &str = include_str!("page.css");
 

@@ -1,6 +1,6 @@
 //! The two distributions of a column as shapes to draw: a curve over the values, or bars for few of them.
 
-use super::report::Feature;
+use crate::baseline::BaselineColumn;
 use crate::drift::FeatureReport;
 use crate::model::FeatureKind;
 use crate::profile::{ColumnProfile, Cut, Grid, format_number};
@@ -20,7 +20,7 @@ const LEAST_CHANGE: f64 = 5e-4;
 
 /// What is drawn of a column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub enum Shape {
     /// Shares of the rows per step of the value.
     Curve(Curve),
     /// Shares of the rows per value.
@@ -29,37 +29,45 @@ pub(super) enum Shape {
 
 /// Two step curves on one scale.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Curve {
-    pub(super) low: f64,
-    pub(super) high: f64,
+pub struct Curve {
+    /// Where the scale begins.
+    pub low: f64,
+    /// Where it ends.
+    pub high: f64,
     /// Share of the usable rows in each step.
-    pub(super) reference: Vec<f64>,
-    pub(super) current: Vec<f64>,
+    pub reference: Vec<f64>,
+    /// The same of the window.
+    pub current: Vec<f64>,
     /// Share of the rows of each side that lie outside of what is drawn.
-    pub(super) outside: (f64, f64),
+    pub outside: (f64, f64),
 }
 
 /// Two bars.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bar {
-    pub(super) label: String,
-    pub(super) reference: f64,
-    pub(super) current: f64,
+pub struct Bar {
+    /// The value.
+    pub label: String,
+    /// Share of the reference.
+    pub reference: f64,
+    /// Share of the window.
+    pub current: f64,
 }
 
 /// A bin that moved.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Change {
-    pub(super) label: String,
-    /// Shares of the rows.
-    pub(super) reference: f64,
-    pub(super) current: f64,
+pub struct Change {
+    /// What it covers, in words.
+    pub label: String,
+    /// Share of the rows of the reference.
+    pub reference: f64,
+    /// Share of the rows of the window.
+    pub current: f64,
     /// What the bin adds to PSI.
-    pub(super) psi: f64,
+    pub psi: f64,
 }
 
 /// The bins with their shares and what each adds to PSI, under names for people.
-pub(super) fn changes(report: &FeatureReport) -> Vec<Change> {
+pub fn changes(report: &FeatureReport) -> Vec<Change> {
     let bins = &report.bins;
     let reference: Vec<u64> = bins.iter().map(|bin| bin.reference).collect();
     let current: Vec<u64> = bins.iter().map(|bin| bin.current).collect();
@@ -83,13 +91,13 @@ pub(super) fn changes(report: &FeatureReport) -> Vec<Change> {
 }
 
 /// The bin that adds most to PSI; `None` when hardly anything moved.
-pub(super) fn largest_change(report: &FeatureReport) -> Option<Change> {
+pub fn largest_change(report: &FeatureReport) -> Option<Change> {
     let moved = |change: &Change| (change.current - change.reference).abs() >= LEAST_CHANGE;
     changes(report).into_iter().filter(moved).max_by(|a, b| a.psi.total_cmp(&b.psi))
 }
 
 /// An interval as it is said, with its ends to four digits: `(-inf, 3.5]` is `up to 3.5`.
-pub(super) fn in_words(label: &str) -> String {
+pub fn in_words(label: &str) -> String {
     let inner = label.strip_prefix('(').and_then(|rest| rest.strip_suffix([')', ']']));
     let Some((low, high)) = inner.and_then(|inner| inner.split_once(", ")) else { return label.to_owned() };
     let end =
@@ -104,20 +112,20 @@ pub(super) fn in_words(label: &str) -> String {
 }
 
 /// Four significant digits.
-pub(super) fn rounded(value: f64) -> f64 {
+pub fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-/// What to draw of a column.
-pub(super) fn shape(feature: &Feature) -> Shape {
-    let (reference, current) = (&feature.column.profile, &feature.current);
-    match &feature.column.layout.cut {
+/// What to draw of a column: its rows in the baseline, and those of a window.
+pub fn shape(report: &FeatureReport, column: &BaselineColumn, current: &ColumnProfile) -> Shape {
+    let reference = &column.profile;
+    match &column.layout.cut {
         Cut::Grid(grid) => match values_of(grid, reference, current) {
             Some(bars) => Shape::Bars(bars),
             None => curve(grid, reference, current).map_or_else(|| Shape::Bars(Vec::new()), Shape::Curve),
         },
         Cut::Categories(_) => {
-            let mut bars: Vec<Bar> = changes(&feature.report)
+            let mut bars: Vec<Bar> = changes(report)
                 .into_iter()
                 .filter(|change| change.reference + change.current > 0.0)
                 .map(|Change { label, reference, current, .. }| Bar { label, reference, current })
@@ -263,7 +271,7 @@ fn spread(side: &Ends<'_>, place: &impl Fn(f64) -> f64) -> (Vec<f64>, f64) {
 }
 
 /// What a value on the axis is called.
-pub(super) fn tick(curve: &Curve, share: f64) -> String {
+pub fn tick(curve: &Curve, share: f64) -> String {
     let value = curve.low * (1.0 - share) + curve.high * share;
     // As many digits as the span needs, and no more.
     let span = curve.high / 2.0 - curve.low / 2.0;
