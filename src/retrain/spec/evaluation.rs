@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::retrain::gate::usual_level;
-
 /// Evaluation and gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,13 +24,7 @@ pub struct EvaluationSpec {
 
 impl Default for EvaluationSpec {
     fn default() -> Self {
-        Self {
-            level: usual_level(),
-            segments: Vec::new(),
-            guards: BTreeMap::new(),
-            max_row_ms: None,
-            max_bytes: None,
-        }
+        Self { level: 0.95, segments: Vec::new(), guards: BTreeMap::new(), max_row_ms: None, max_bytes: None }
     }
 }
 
