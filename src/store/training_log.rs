@@ -171,23 +171,3 @@ pub async fn evaluation(db: impl PgExecutor<'_>, run: Uuid) -> Result<Vec<Metric
         .map(|(candidate, split, epoch, name, value)| Metric { candidate, split, epoch, name, value })
         .collect())
 }
-
-/// Every metric of the newest attempt of `run`, the curves by epoch and the final evaluation.
-///
-/// # Errors
-///
-/// [`StoreError::Database`] when the query fails.
-pub async fn metrics(db: impl PgExecutor<'_>, run: Uuid) -> Result<Vec<Metric>, StoreError> {
-    let rows: Vec<(String, String, i32, String, f64)> = sqlx::query_as(
-        "select candidate, split, epoch, name, value from training_metric
-         where run = $1 and attempt = (select max(attempt) from training_metric where run = $1)
-         order by candidate, split, name, epoch",
-    )
-    .bind(run)
-    .fetch_all(db)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(candidate, split, epoch, name, value)| Metric { candidate, split, epoch, name, value })
-        .collect())
-}

@@ -70,7 +70,7 @@ pub(super) fn files(card: &Card) -> Result<Vec<BundleFile>> {
 
 /// The card of a version, from what is stored with it.
 pub(super) async fn card_of(pool: &PgPool, version: &ModelVersion) -> Result<Card> {
-    let curves = curves(&training_log::metrics(pool, version.run).await?);
+    let curves = curves(&training_log::metrics(pool, version.run, -1).await?);
     let spec = version.parameters.get("spec").cloned().unwrap_or(Json::Null);
     let text = |value: &Json, key: &str| match value.get(key) {
         Some(Json::String(text)) => text.clone(),

@@ -26,7 +26,7 @@ impl Side {
         let version = model_version::of_run(pool, run).await?;
         Ok(Self {
             run: training_run::show(pool, run).await?,
-            metrics: training_log::metrics(pool, run).await?,
+            metrics: training_log::metrics(pool, run, -1).await?,
             snapshot: version.map(|version| version.snapshot),
         })
     }

@@ -33,7 +33,7 @@ pub(super) async fn run(
     out: &mut impl Write,
 ) -> Result<Succeeded> {
     let found = training_run::show(pool, run).await?;
-    let metrics = training_log::metrics(pool, run).await?;
+    let metrics = training_log::metrics(pool, run, -1).await?;
     let version = model_version::of_run(pool, run).await?;
     fs::create_dir_all(mlruns).with_context(|| format!("`{}` could not be made", mlruns.display()))?;
     let mlruns = mlruns.canonicalize().with_context(|| format!("`{}` is gone", mlruns.display()))?;

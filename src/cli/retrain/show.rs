@@ -25,7 +25,7 @@ pub(super) async fn run(pool: &PgPool, run: Uuid, json: bool, out: &mut impl Wri
 
 /// Writes a run: its state, the gate's decision, its evaluation and its learning curves.
 pub(super) async fn write(pool: &PgPool, run: &TrainingRun, json: bool, out: &mut impl Write) -> Result<()> {
-    let metrics = training_log::metrics(pool, run.id).await?;
+    let metrics = training_log::metrics(pool, run.id, -1).await?;
     let evaluation: Vec<&Metric> = metrics.iter().filter(|metric| metric.epoch < 0).collect();
     let curves = curve::curves(&metrics);
     let version = model_version::of_run(pool, run.id).await?;
