@@ -147,13 +147,13 @@ fn standardise(graph: &mut Builder, value: &Val, means: &[f64], scales: &[f64]) 
 fn place(graph: &mut Builder, value: &Val, knots: &[f64]) -> Val {
     let count = knots.len();
     let last = count.saturating_sub(1).max(1) as f64;
-    let row = graph.reals(Real::Double, &[1, count], knots);
-    let list = graph.reals(Real::Double, &[count], knots);
+    let all_knots = graph.reals(Real::Double, &[1, count], knots);
+    let table = graph.reals(Real::Double, &[count], knots);
     let number = |graph: &mut Builder, number: f64| graph.reals(Real::Double, &[], &[number]);
     let (zero, half, one) = (number(graph, 0.0), number(graph, 0.5), number(graph, 1.0));
     let (most, steps) = (number(graph, count as f64), number(graph, last));
     let counted = |graph: &mut Builder, operator: &str| {
-        let is_below = graph.op(operator, &[&row, value]);
+        let is_below = graph.op(operator, &[&all_knots, value]);
         let is_below = graph.cast(&is_below, ElementType::Double);
         let axis = graph.integers(&[1], &[1]);
         graph.op("ReduceSum", &[&is_below, &axis])
@@ -164,7 +164,7 @@ fn place(graph: &mut Builder, value: &Val, knots: &[f64]) -> Val {
     let knot = |graph: &mut Builder, at: &Val| {
         let at = graph.op("Clip", &[at, &zero, &end]);
         let at = graph.cast(&at, ElementType::Int64);
-        let knot = graph.op("Gather", &[&list, &at]);
+        let knot = graph.op("Gather", &[&table, &at]);
         graph.op("Mul", &[&knot, &half])
     };
     let before = graph.op("Sub", &[&below, &one]);
