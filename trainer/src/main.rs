@@ -30,7 +30,7 @@ mod checkpoint;
 mod training;
 mod search;
 mod deep;
-mod evaluation;
+mod held_out;
 mod simple;
 mod contest;
 mod skew;

@@ -10,7 +10,9 @@ use driftline::baseline::{
 };
 use driftline::model::{FeatureKind, Role, Value};
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
+use driftline::retrain::export::{self, About, Format};
 use driftline::retrain::{Task, TrainingSpec};
+use driftline::store::artifact_file;
 use driftline::store::model_version::{ModelVersion, Registration};
 use driftline::store::snapshot::Snapshot;
 use driftline::store::training_run::{Claim, TrainingRun};
@@ -51,6 +53,27 @@ pub(crate) fn check_store(spec: &TrainingSpec) -> Result<()> {
 /// Where a training of the run is written down. Not by attempt: the next one goes on with it.
 pub(crate) fn checkpoint_path(spec: &TrainingSpec, claim: &Claim) -> PathBuf {
     Path::new(&spec.artifacts).join(spec.model.as_str()).join(claim.run.to_string()).join("deep.checkpoint")
+}
+
+/// Writes the forms that the specification asks for to the folder `export` beside the artifact; none when it asks for none.
+///
+/// # Errors
+///
+/// Says what could not be written.
+pub(crate) fn export(
+    spec: &TrainingSpec,
+    artifact: &Artifact,
+    sha256: &str,
+    path: &Path,
+) -> Result<Option<PathBuf>> {
+    let formats: Vec<Format> = spec.export.formats.iter().filter_map(|word| Format::parse(word)).collect();
+    if formats.is_empty() {
+        return Ok(None);
+    }
+    let about = About { model: spec.model.to_string(), version: None, artifact_sha256: sha256.to_owned() };
+    let folder = path.with_file_name("export");
+    artifact_file::write_folder(&folder, &export::bundle(artifact, &about, &formats, Vec::new())?)?;
+    Ok(Some(folder))
 }
 
 /// Folder of a run's artifact. The attempt is part of it, so that a worker that lost its lease cannot replace
