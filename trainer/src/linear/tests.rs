@@ -233,7 +233,7 @@ fn logistic_regression_finds_the_direction() {
             f64::from(u8::from(f64::midpoint(noise(&mut random), 1.0) < probability))
         })
         .collect();
-    let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &[1.0; 2_000]);
+    let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &vec![1.0; 2_000]);
     assert!((fitted.layer.weight[[0, 0]] - 4.0).abs() < 0.6, "{:?}", fitted.layer);
     assert!(fitted.layer.weight[[0, 1]].abs() < 0.3);
     assert!((fitted.layer.bias[0] + 1.0).abs() < 0.3);
