@@ -63,6 +63,14 @@ fn report(features: Vec<FeatureReport>) -> DriftReport {
 /// All metrics, each with a series.
 fn filled() -> Metrics {
     let metrics = Metrics::new().unwrap();
+    let performance = &metrics.performance;
+    for gauges in [&performance.figure, &performance.standard_error, &performance.baseline] {
+        gauges.with_label_values(&["m", "accuracy"]).set(0.75);
+    }
+    performance.rows.with_label_values(&["m"]).set(812);
+    for gauges in [&performance.labelled, &performance.window_end] {
+        gauges.with_label_values(&["m"]).set(0.5);
+    }
     let model = ModelMetrics::new(&metrics, "m");
     model.seen.inc();
     model.dropped("queue_full");

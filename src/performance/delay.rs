@@ -1,5 +1,8 @@
 //! How long labels take, learned from those that have come.
 
+/// Predictions old enough for a delay, under which their labels say nothing of how rare it is.
+const FEWEST_AT_RISK: usize = 10;
+
 /// The distribution of the time from a prediction to its label, among predictions that get one.
 ///
 /// Of a prediction of yesterday only a label that took less than a day can have come, so that labels at hand are too quick
@@ -48,8 +51,11 @@ impl DelayCurve {
             steps.push((delay, earlier));
             // Whose delay is at most this one, less those too young to have shown it; their delay is smaller too.
             let young = ages.partition_point(|age| *age < delay);
-            let at_risk = (end - young) as f64;
-            earlier *= 1.0 - (end - start) as f64 / at_risk;
+            let at_risk = end - young;
+            // Of the longest delays only a few predictions are old enough to tell; one of them must not decide for all.
+            if young == 0 || at_risk >= FEWEST_AT_RISK {
+                earlier *= 1.0 - (end - start) as f64 / at_risk as f64;
+            }
             end = start;
         }
         steps.reverse();
@@ -89,6 +95,13 @@ mod tests {
         assert_eq!(DelayCurve::learn([(f64::NAN, 1.0)]), None);
         // A label from before its prediction, as clocks differ, is one without delay.
         assert_eq!(DelayCurve::learn([(-5.0, 10.0)]), DelayCurve::learn([(0.0, 10.0)]));
+    }
+
+    #[test]
+    fn one_odd_label_does_not_decide_for_all() {
+        let usual = (0..500).map(|label| (7200.0, 10_000.0 + f64::from(label)));
+        let curve = DelayCurve::learn(usual.chain([(32_000.0, 16_000.0)])).unwrap();
+        assert!((curve.quantile(0.9) - 7200.0).abs() < 1e-9, "{}", curve.quantile(0.9));
     }
 
     #[test]
