@@ -62,6 +62,9 @@ stack: build ## The services of docker-compose.yml as processes, until every pan
 	  "$$python" tests/stack/static.py && $(WITH) $(TIMED) stack tests/setup/with_postgres.sh "$$python" tests/stack/run.py \
 	  --binaries "$(TARGET)/debug" --python "$$python" --prometheus "$$prometheus" $(ARGS)
 
+test-api: $(ENVIRONMENT) ## Ask the API everything that schemathesis can think of
+	@$(WITH) $(TIMED) 'test api' tests/setup/with_postgres.sh cargo test --workspace --test it -- --ignored api_document
+
 fuzz: ## Look for crashes in what reads bytes from outside, FUZZ_SECONDS (600) per target
 	@command -v cargo-fuzz > /dev/null || cargo install --locked cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \

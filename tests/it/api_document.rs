@@ -51,6 +51,7 @@ async fn examine(sidecar: &Sidecar, known: &[(&str, String)], examples: u32) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes where others compile, too; `make test-api` runs it"]
 async fn no_answer_is_undocumented() {
     let sidecar = Sidecar::start("").await;
     let (one, _) = train(&sidecar.pool, sidecar.folder.path(), None).await;
