@@ -1,9 +1,8 @@
 //! Linear first, then deep, both against the version in production on the same held-out rows.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output};
+use driftline::retrain::artifact::{Artifact, Link, ModelKind, Output};
 use driftline::retrain::evaluation::Metrics;
 use driftline::retrain::gate::{self, GateDecision};
 use driftline::retrain::pipeline::Encoded;

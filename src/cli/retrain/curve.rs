@@ -25,9 +25,12 @@ pub(super) struct Curve {
     pub(super) points: Vec<(i32, f64)>,
 }
 
+/// Candidate, name and split of a curve.
+type Key<'m> = (&'m str, &'m str, &'m str);
+
 /// The curves among `metrics`, the final evaluation left out.
 pub(super) fn curves(metrics: &[Metric]) -> Vec<Curve> {
-    let mut found: BTreeMap<(&str, &str, &str), Vec<(i32, f64)>> = BTreeMap::new();
+    let mut found: BTreeMap<Key<'_>, Vec<(i32, f64)>> = BTreeMap::new();
     for metric in metrics.iter().filter(|metric| metric.epoch >= 0) {
         found
             .entry((&metric.candidate, &metric.name, &metric.split))

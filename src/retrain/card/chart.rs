@@ -183,7 +183,7 @@ fn scale(picture: &mut String, (left, right): (f64, f64), (bottom, top): (f64, f
 /// Three digits that matter.
 fn number(value: f64) -> String {
     let size = value.abs();
-    if size >= 100.0 || size < 1e-12 {
+    if !(1e-12..100.0).contains(&size) {
         format!("{value:.0}")
     } else if size >= 1.0 {
         format!("{value:.2}")

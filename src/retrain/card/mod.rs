@@ -77,7 +77,7 @@ impl Drift {
                 .features
                 .iter()
                 .filter(|feature| feature.verdict == Verdict::Drift)
-                .map(|feature| (feature.name.to_string(), feature.reason.clone()))
+                .map(|feature| (feature.name.clone(), feature.reason.clone()))
                 .collect(),
         })
     }

@@ -36,17 +36,16 @@ fn write(value: &Pickled, out: &mut Vec<u8>) {
         Pickled::None => out.push(b'N'),
         Pickled::Bool(true) => out.push(0x88),
         Pickled::Bool(false) => out.push(0x89),
-        Pickled::Int(number) => match i32::try_from(*number) {
-            Ok(small) => {
+        Pickled::Int(number) => {
+            if let Ok(small) = i32::try_from(*number) {
                 out.push(b'J');
                 out.extend(small.to_le_bytes());
-            }
-            Err(_) => {
+            } else {
                 // LONG1: the number of bytes, then the number.
                 out.extend([0x8a, 8]);
                 out.extend(number.to_le_bytes());
             }
-        },
+        }
         Pickled::Text(text) => {
             out.push(b'X');
             out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());

@@ -321,9 +321,11 @@ fn object(module: &Module) -> Pickled {
 
 /// The source of its class.
 fn source(module: &Module, answer: &str, has_codes: bool) -> String {
-    let names = || (0..module.tensors.len()).map(|number| format!("t{number}"));
-    let quoted: String = names().map(|name| format!("\"{name}\", ")).collect();
-    let fields: String = names().map(|name| format!("  {name} : Tensor\n")).collect();
+    let (mut quoted, mut fields) = (String::new(), String::new());
+    for number in 0..module.tensors.len() {
+        quoted += &["\"t", &number.to_string(), "\", "].concat();
+        fields += &["  t", &number.to_string(), " : Tensor\n"].concat();
+    }
     let codes = if has_codes { ",\n    codes: Tensor" } else { "" };
     format!(
         "class Driftline(Module):\n  __parameters__ = []\n  __buffers__ = [{quoted}]\n  training : bool\n  \
