@@ -26,7 +26,7 @@ pub(crate) struct Shape {
 ///
 /// # Source
 ///
-/// Weights are uniform within the root of the number of inputs, as PyTorch's `Linear` draws them. FT-Transformer:
+/// Weights are uniform within the root of the number of inputs, as `PyTorch`'s `Linear` draws them. FT-Transformer:
 /// Gorishniy et al. (2021), arXiv:2106.11959, with normalisation before each part.
 pub(crate) fn initial(spec: &DeepSpec, shape: &Shape, seed: u64) -> Graph {
     let mut draw = Draw(SplitMix64::new(seed ^ 0x5eed_0f3e));

@@ -31,12 +31,11 @@ pub(crate) struct Captured {
 
 /// Where files of captured rows are written.
 fn place(spec: &TrainingSpec) -> Result<Place, CaptureError> {
-    match &spec.capture {
-        Some(url) => Place::open(url),
-        None => {
-            let artifacts = Path::new(&spec.artifacts);
-            Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
-        }
+    if let Some(url) = &spec.capture {
+        Place::open(url)
+    } else {
+        let artifacts = Path::new(&spec.artifacts);
+        Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
     }
 }
 

@@ -62,6 +62,9 @@ struct Document<T> {
     state: T,
 }
 
+/// What a checkpoint holds: where training was, and its tensors by name.
+pub(crate) type Written = (State, HashMap<String, Tensor>);
+
 impl Checkpoints {
     /// Another file of the same run, for something else than the final training.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
@@ -99,7 +102,7 @@ impl Checkpoints {
     /// # Errors
     ///
     /// Says why the file is of no use; training then starts anew.
-    pub(crate) fn load(&self) -> Result<Option<(State, HashMap<String, Tensor>)>, String> {
+    pub(crate) fn load(&self) -> Result<Option<Written>, String> {
         let fail = |problem: String| format!("the checkpoint `{}`: {problem}", self.path.display());
         let content = match fs::read(&self.path) {
             Ok(content) => content,

@@ -31,13 +31,10 @@ pub(crate) struct Claimed {
 pub(crate) fn claim(word: &str, journal: &Journal) -> Result<Claimed, Halt> {
     let gpus =
         if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 };
-    let candidates = match candidates(word, gpus).map_err(Halt::Failed)? {
-        None => {
-            let why = if word == "auto" { "device auto: cpu, libtorch sees no GPU" } else { "device cpu" };
-            journal.info(why);
-            return Ok(Claimed { device: Device::Cpu, _lock: None });
-        }
-        Some(candidates) => candidates,
+    let Some(candidates) = candidates(word, gpus).map_err(Halt::Failed)? else {
+        let why = if word == "auto" { "device auto: cpu, libtorch sees no GPU" } else { "device cpu" };
+        journal.info(why);
+        return Ok(Claimed { device: Device::Cpu, _lock: None });
     };
     let folder = std::env::temp_dir();
     let mut has_said = false;

@@ -105,7 +105,7 @@ impl Tensors {
 
 /// Whether the tensor of that name is a statistic, which no gradient reaches.
 fn is_buffer(name: &str) -> bool {
-    name.ends_with(".mean") || name.ends_with(".variance")
+    matches!(name.rsplit_once('.'), Some((_, "mean" | "variance")))
 }
 
 impl Network {
@@ -209,10 +209,10 @@ impl Network {
             let cells = numbers(tensor)?;
             match slot {
                 Slot::Vector(vector) => {
-                    vector.iter_mut().zip(cells).for_each(|(cell, number)| *cell = number)
+                    vector.iter_mut().zip(cells).for_each(|(cell, number)| *cell = number);
                 }
                 Slot::Matrix(matrix) => {
-                    matrix.iter_mut().zip(cells).for_each(|(cell, number)| *cell = number)
+                    matrix.iter_mut().zip(cells).for_each(|(cell, number)| *cell = number);
                 }
             }
             Ok::<(), TchError>(())

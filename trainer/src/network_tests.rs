@@ -47,7 +47,7 @@ fn check(spec: &DeepSpec, outputs: usize) {
         assert!(gradient.abs().sum(Kind::Double).double_value(&[]) > 0.0);
         let length = gradient.norm().double_value(&[]);
         let mut flat = network.flat().shallow_clone();
-        flat.f_sub_(&(gradient * (0.1 / length))).unwrap();
+        let _moved = flat.f_sub_(&(gradient * (0.1 / length))).unwrap();
     }
     let scores = tch::no_grad(|| network.forward(&numbers_of, &codes_of, false)).unwrap();
     let graph = network.graph().unwrap();

@@ -12,11 +12,11 @@ const SECOND: f64 = 0.999;
 /// Added to the root of the latter.
 const EPSILON: f64 = 1e-8;
 
-/// AdamW's memory.
+/// `AdamW`'s memory.
 ///
 /// # Source
 ///
-/// Loshchilov and Hutter (2019), arXiv:1711.05101, with PyTorch's defaults.
+/// Loshchilov and Hutter (2019), arXiv:1711.05101, with `PyTorch`'s defaults.
 #[derive(Debug)]
 pub(crate) struct Adam {
     /// Mean of the gradients, shape `[parameters]`.
@@ -44,14 +44,14 @@ impl Adam {
         let first_bias = 1.0 - FIRST.powi(exponent);
         let second_bias = 1.0 - SECOND.powi(exponent);
         let mut flat = flat.shallow_clone();
-        self.first.f_lerp_(gradient, 1.0 - FIRST)?;
-        self.second.f_lerp_(&gradient.f_square()?, 1.0 - SECOND)?;
+        let _mean = self.first.f_lerp_(gradient, 1.0 - FIRST)?;
+        let _square = self.second.f_lerp_(&gradient.f_square()?, 1.0 - SECOND)?;
         if weight_decay > 0.0 {
-            flat.f_mul_scalar_(1.0 - rate * weight_decay)?;
+            let _decayed = flat.f_mul_scalar_(1.0 - rate * weight_decay)?;
         }
         let root = self.second.f_sqrt()?.f_mul_scalar(1.0 / second_bias.sqrt())?.f_add_scalar(EPSILON)?;
         let change = self.first.f_div(&root)?.f_mul_scalar(rate / first_bias)?;
-        flat.f_sub_(&change)?;
+        let _stepped = flat.f_sub_(&change)?;
         Ok(())
     }
 }
@@ -60,7 +60,7 @@ impl Adam {
 pub(crate) fn clip(gradient: &mut Tensor, limit: f64) -> Result<f64, TchError> {
     let length = gradient.f_norm()?.f_to_kind(Kind::Double)?.f_double_value(&[])?;
     if length > limit && length.is_finite() {
-        gradient.f_mul_scalar_(limit / (length + 1e-6))?;
+        let _shortened = gradient.f_mul_scalar_(limit / (length + 1e-6))?;
     }
     Ok(length)
 }

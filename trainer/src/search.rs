@@ -21,7 +21,8 @@ const FILE_NAME: &str = "search.json";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trial {
     /// Its number.
-    pub(crate) trial: usize,
+    #[serde(rename = "trial")]
+    pub(crate) number: usize,
     /// What is changed, such as `dropout 0.1`.
     pub(crate) change: String,
     /// Epochs that it was given.
@@ -70,26 +71,24 @@ pub(crate) fn search(
         let mut losses = Vec::with_capacity(alive.len());
         for &trial in &alive {
             let (change, deep) = &candidates[trial];
-            let done = known.iter().find(|done| done.trial == trial && done.epochs == epochs);
-            let outcome = match done {
-                Some(done) => done.clone(),
-                None => {
-                    let deep = DeepSpec { max_epochs: epochs, patience: epochs, ..deep.clone() };
-                    let spent = trials.iter().map(|trial| trial.seconds).sum::<f64>();
-                    let request =
-                        Request { candidate: "trial", deep: &deep, checkpoints: None, spent, ..request };
-                    let quiet = journal.without_progress();
-                    let (validation_loss, seconds) = match training::train(request, train, validation, &quiet)
-                    {
-                        Ok(fit) => (Some(fit.validation_loss), fit.seconds),
-                        Err(Halt::Failed(problem)) => {
-                            journal.warn(format!("trial {trial} ({change}): {problem}"));
-                            (None, 0.0)
-                        }
-                        Err(halt) => return Err(halt),
-                    };
-                    Trial { trial, change: change.clone(), epochs, validation_loss, seconds }
-                }
+            let done = known.iter().find(|done| done.number == trial && done.epochs == epochs);
+            let outcome = if let Some(done) = done {
+                done.clone()
+            } else {
+                let deep = DeepSpec { max_epochs: epochs, patience: epochs, ..deep.clone() };
+                let spent = trials.iter().map(|trial| trial.seconds).sum::<f64>();
+                let request =
+                    Request { candidate: "trial", deep: &deep, checkpoints: None, spent, ..request };
+                let quiet = journal.without_progress();
+                let (validation_loss, seconds) = match training::train(request, train, validation, &quiet) {
+                    Ok(fit) => (Some(fit.validation_loss), fit.seconds),
+                    Err(Halt::Failed(problem)) => {
+                        journal.warn(format!("trial {trial} ({change}): {problem}"));
+                        (None, 0.0)
+                    }
+                    Err(halt) => return Err(halt),
+                };
+                Trial { number: trial, change: change.clone(), epochs, validation_loss, seconds }
             };
             tell(&outcome, journal);
             losses.push((outcome.validation_loss.unwrap_or(f64::INFINITY), trial));
@@ -147,7 +146,7 @@ fn candidates(base: &DeepSpec, space: &SearchSpec, seed: u64) -> Vec<(String, De
 }
 
 fn tell(trial: &Trial, journal: &Journal) {
-    let Trial { trial: number, change, epochs, validation_loss, .. } = trial;
+    let Trial { number, change, epochs, validation_loss, .. } = trial;
     let Some(loss) = validation_loss else { return };
     journal.info(format!("trial {number} ({change}): validation loss {loss:.5} in {epochs} epochs"));
     journal.metrics(vec![Metric {

@@ -398,7 +398,7 @@ impl<'a> Trainer<'a> {
         let loss = loss_sum / weight;
         let Some(mut gradient) = gradient else { return Ok(loss) };
         if scale > 1.0 {
-            gradient.f_mul_scalar_(1.0 / scale)?;
+            let _unscaled = gradient.f_mul_scalar_(1.0 / scale)?;
         }
         let length = schedule::clip(&mut gradient, deep.max_gradient_norm)?;
         self.state.step += 1;

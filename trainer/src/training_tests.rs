@@ -90,8 +90,8 @@ fn run(request: Request<'_>, stop: Stop) -> (Result<DeepFit, Halt>, Vec<String>)
 
 #[test]
 fn a_stopped_training_goes_on_to_the_same_weights() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap();
     static STOP: std::sync::Mutex<Option<Stop>> = std::sync::Mutex::new(None);
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
     let (shape, limits) = (shape(), LimitsSpec::default());
     let attention = AttentionSpec { width: 8, blocks: 1, heads: 2 };
     let tokens = DeepSpec { architecture: Architecture::FtTransformer, attention, ..deep() };
@@ -102,7 +102,7 @@ fn a_stopped_training_goes_on_to_the_same_weights() {
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints {
             path: folder.path().join("deep.checkpoint"),
-            every: Duration::from_secs(60),
+            every: Duration::from_mins(1),
             identity: "x".into(),
         };
         let with = Request { checkpoints: Some(&checkpoints), ..request(&shape, &deep, &limits) };
@@ -165,8 +165,8 @@ fn a_training_that_diverges_goes_back_with_a_lower_rate() {
 
 #[test]
 fn a_limit_of_time_keeps_the_best_epoch() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap();
     static SLOW: AtomicU64 = AtomicU64::new(0);
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
     let (shape, deep) = (shape(), DeepSpec { max_epochs: 100_000, patience: 100_000, ..deep() });
     let limits = LimitsSpec { max_minutes: Some(0.01), ..LimitsSpec::default() };
     let slow: fn(usize, u64) -> Option<TchError> = |_, update| {

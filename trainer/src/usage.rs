@@ -48,12 +48,11 @@ impl Usage {
             && self.gpu_asked.is_none_or(|asked| asked.elapsed() >= GPU_PAUSE)
         {
             self.gpu_asked = Some(Instant::now());
-            match gpu(index) {
-                Some((busy, bytes)) => samples.extend([("gpu_share", busy), ("gpu_memory_bytes", bytes)]),
-                None => {
-                    journal.warn("nvidia-smi does not answer: there are no metrics of the GPU");
-                    self.gpu = None;
-                }
+            if let Some((busy, bytes)) = gpu(index) {
+                samples.extend([("gpu_share", busy), ("gpu_memory_bytes", bytes)]);
+            } else {
+                journal.warn("nvidia-smi does not answer: there are no metrics of the GPU");
+                self.gpu = None;
             }
         }
         samples
