@@ -3,7 +3,6 @@
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 use super::Declare;
-use crate::store::capture::CaptureStatus;
 
 /// What is kept of captured rows.
 #[derive(Debug, Clone)]
@@ -47,15 +46,10 @@ impl CaptureMetrics {
         })
     }
 
-    /// Brings the gauges of a model up to date.
-    pub fn show(&self, status: &CaptureStatus) {
-        let figures = [
-            (&self.staged, status.staged_rows),
-            (&self.segments, status.segments),
-            (&self.bytes, status.segment_bytes),
-        ];
-        for (gauge, value) in figures {
-            gauge.with_label_values(&[status.model.as_str()]).set(i64::try_from(value).unwrap_or(i64::MAX));
+    /// Brings the gauges of a model up to date: rows that wait, files, and their size.
+    pub fn show(&self, model: &str, staged: u64, segments: u64, bytes: u64) {
+        for (gauge, value) in [(&self.staged, staged), (&self.segments, segments), (&self.bytes, bytes)] {
+            gauge.with_label_values(&[model]).set(i64::try_from(value).unwrap_or(i64::MAX));
         }
     }
 }

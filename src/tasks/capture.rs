@@ -124,7 +124,8 @@ impl Capture {
         }
         if round.is_multiple_of(STATUS_EVERY) {
             for status in store::capture::status(&self.db, Some(&model.name)).await? {
-                self.metrics.show(&status);
+                let (segments, bytes) = (status.segments, status.segment_bytes);
+                self.metrics.show(&status.model, status.staged_rows, segments, bytes);
             }
         }
         Ok(())

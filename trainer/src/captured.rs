@@ -32,11 +32,10 @@ pub(crate) struct Captured {
 /// Where files of captured rows are written.
 fn place(spec: &TrainingSpec) -> Result<Place, CaptureError> {
     if let Some(url) = &spec.capture {
-        Place::open(url)
-    } else {
-        let artifacts = Path::new(&spec.artifacts);
-        Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
+        return Place::open(url);
     }
+    let artifacts = Path::new(&spec.artifacts);
+    Place::folder(&artifacts.parent().unwrap_or(artifacts).join("capture"))
 }
 
 /// The newest captured rows, oldest first.
