@@ -98,10 +98,11 @@ fn edges(inputs: ArrayView2<'_, f64>, column: usize) -> Vec<f64> {
         edges.extend(distinct.windows(2).map(|pair| pair[0] / 2.0 + pair[1] / 2.0));
     } else {
         for cell in 1..BINS {
-            let at = cell * sorted.len() / BINS;
-            let edge = sorted[at - 1] / 2.0 + sorted[at] / 2.0;
+            let low = sorted[cell * sorted.len() / BINS - 1];
             // Not between two equal values, which no threshold tells apart.
-            if sorted[at - 1] < sorted[at] && edges.last().is_none_or(|&last| last < edge) {
+            let Some(high) = sorted.get(sorted.partition_point(|&value| value <= low)) else { break };
+            let edge = low / 2.0 + high / 2.0;
+            if edges.last().is_none_or(|&last| last < edge) {
                 edges.push(edge);
             }
         }

@@ -101,7 +101,7 @@ fn read(moments: &Moments) -> Option<(f64, f64)> {
         return None;
     }
     let mean = moments.mean();
-    let deviation = moments.deviation().unwrap_or(0.0) * ((n - 1) as f64 / n as f64).sqrt();
+    let deviation = (moments.variance().unwrap_or(0.0) * ((n - 1) as f64 / n as f64)).sqrt();
     let is_usable = deviation.is_finite() && deviation > 1e-12 * mean.abs();
     Some((mean, if is_usable { deviation } else { 0.0 }))
 }
