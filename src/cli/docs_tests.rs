@@ -40,6 +40,7 @@ fn pieces(path: &Path) -> Vec<Piece> {
                 pieces.push(Piece { place: format!("{name}:{start}"), language, text: lines.join("\n") });
             }
             (None, Some((_, _, lines))) => lines.push(line),
+            (None, None) if line.matches('`').count() % 2 == 1 => {}
             (None, None) => {
                 let inline = line.split('`').skip(1).step_by(2);
                 pieces.extend(inline.map(|code| Piece {

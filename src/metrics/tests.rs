@@ -121,6 +121,14 @@ fn filled() -> Metrics {
     metrics.watch.canary_detection.with_label_values(&["m"]).set(3600.0);
     metrics.watch.overdue.with_label_values(&["m"]).set(0.0);
     metrics.traces.spans.with_label_values(&["sent"]).inc();
+    for figures in
+        [&metrics.performance.figure, &metrics.performance.standard_error, &metrics.performance.baseline]
+    {
+        figures.with_label_values(&["m", "accuracy"]).set(0.5);
+    }
+    metrics.performance.rows.with_label_values(&["m"]).set(500);
+    metrics.performance.labelled.with_label_values(&["m"]).set(0.9);
+    metrics.performance.window_end.with_label_values(&["m"]).set(3600.0);
     metrics.watch.reloads.with_label_values(&["loaded"]).inc();
     metrics.watch.faults.with_label_values(&["store_behind"]).set(0);
     metrics

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::metrics::TraceMetrics;
+use crate::stats::random::SplitMix64;
 
 mod encode;
 mod export;
@@ -162,9 +163,7 @@ impl Tracer {
     pub fn wanted(&self, traceparent: Option<&str>) -> Option<TraceParent> {
         self.spans.as_ref()?;
         let context = TraceParent::parse(traceparent?)?;
-        // 53 bits are as many as a float holds.
-        let place = (u64::from_be_bytes(second_half(context.trace)) >> 11) as f64 / (1_u64 << 53) as f64;
-        (context.is_sampled && (self.sample >= 1.0 || spread(place) < self.sample)).then_some(context)
+        (context.is_sampled && place(context.trace) < self.sample).then_some(context)
     }
 
     /// Takes a span, unless too many wait.
@@ -176,9 +175,15 @@ impl Tracer {
     }
 }
 
-/// Spreads places whose first bits are fixed, as those of version 7 ids are: their two variant bits.
-fn spread(place: f64) -> f64 {
-    (place * 4.0).fract()
+/// A number in `[0, 1)` that is as good as drawn, whatever bits of an id its generator fixes or counts up (version 7
+/// does both).
+fn place(trace: TraceId) -> f64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&trace[..8]);
+    let mixed =
+        SplitMix64::new(u64::from_be_bytes(first) ^ u64::from_be_bytes(second_half(trace))).next_u64();
+    // 53 bits are as many as a float holds.
+    (mixed >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -108,6 +108,51 @@ async function story(context) {
   await page.close();
 }
 
+// What people do: a run is asked for and watched, a version put back and forth, an alert silenced where one fires.
+async function act(context) {
+  const page = await context.newPage();
+  const submit = async (title, reason) => {
+    const form = page.locator("details.act", { hasText: title }).first();
+    await form.locator("summary").click();
+    await form.getByLabel("Why").fill(reason);
+    if (await form.getByLabel("Your name").count()) await form.getByLabel("Your name").fill("Ada");
+    await form.getByRole("button", { name: title }).click();
+  };
+  await page.goto(`${base}/models/elec2`);
+  await submit("Retrain now", "a walk through the page");
+  await page.waitForURL(/\/runs\/[0-9a-f-]{36}$/);
+  await inspect(page, "a run that was asked for");
+  // Nobody loads the page again: what changes comes by itself.
+  const ended = page.locator(".title .badge", { hasText: /succeeded|rejected/ });
+  await ended.waitFor({ timeout: 120_000 });
+  expect(true, `the run was followed to its end: ${await ended.innerText()}`);
+
+  await page.goto(`${base}/models/elec2/versions`);
+  await submit("Roll back", "see whether the way back is open");
+  await page.waitForURL(/\/versions\/\d+$/);
+  expect((await page.locator(".title .badge").innerText()).includes("production"), "a version is rolled back to");
+  const back = Number(page.url().split("/").pop());
+  await page.goto(`${base}/models/elec2/versions`);
+  await page.locator("tbody tr", { hasText: "archived" }).first().locator("th a").click();
+  await page.waitForURL(/\/versions\/\d+$/);
+  expect(Number(page.url().split("/").pop()) !== back, "another version is archived");
+  await submit("Promote", "and the way forth");
+  await page.locator(".title .badge", { hasText: "production" }).waitFor();
+  expect(true, "a version is promoted");
+
+  await page.goto(`${base}/alerts`);
+  if (await page.locator("tbody th a").count()) {
+    await page.locator("tbody th a").first().click();
+    await submit("Silence", "known");
+    await page.waitForURL(/\/alerts/);
+    expect((await page.locator("#silences ~ div").innerText()).includes("known"), "an alert is silenced");
+  }
+  await page.goto(`${base}/system`);
+  const done = await page.locator("main").innerText();
+  expect(["retrain", "rollback", "promote"].every((word) => done.includes(word)), "it is written down who did what");
+  await page.close();
+}
+
 async function pictures(browser) {
   for (const [scheme, device, width, height] of [
     ["light", "desktop", 1180, 820], ["dark", "desktop", 1180, 820], ["light", "phone", 390, 844], ["dark", "phone", 390, 844],
@@ -153,6 +198,9 @@ async function pictures(browser) {
   expect((await page.locator("tr[data-name]").count()) >= 6, "the page reads without a script");
   await without.close();
   if (flag === "--images") await pictures(browser);
+  const acting = await browser.newContext();
+  await act(acting);
+  await acting.close();
   await browser.close();
   rmSync(profile, { recursive: true, force: true });
   if (problems.length) {

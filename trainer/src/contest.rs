@@ -81,12 +81,12 @@ pub(crate) fn hold(
     let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
     let mut simple = sides.with(simple_output, |train, validation| {
         let output = (simple_output, dataset.classes.len());
-        simple::fit(spec, output, train, validation, &artifact, journal)
+        simple::fit(spec, output, train, validation, artifact, journal)
     })?;
-    let mut scored: Vec<(ModelKind, Scored)> = Vec::new();
+    let mut entrants: Vec<(ModelKind, Scored)> = Vec::new();
     for model in &mut simple.models {
         held_out::calibrate(model, dataset, journal);
-        scored.push((model.kind, held_out.score(model.kind.as_str(), model)));
+        entrants.push((model.kind, held_out.score(model.kind.as_str(), model)));
         journal.checkpoint()?;
     }
     let best = simple.best();
@@ -97,7 +97,7 @@ pub(crate) fn hold(
         parameters.insert("deep".to_owned(), chosen);
         let mut model = artifact(ModelKind::Deep, graph, output);
         held_out::calibrate(&mut model, dataset, journal);
-        scored.push((ModelKind::Deep, held_out.score("deep", &model)));
+        entrants.push((ModelKind::Deep, held_out.score("deep", &model)));
         deep = Some(model);
         journal.checkpoint()?;
     }
@@ -105,7 +105,7 @@ pub(crate) fn hold(
     let production =
         incumbent.map(|incumbent| (incumbent.version, held_out.score("production", &incumbent.artifact)));
     let losses = |kind: ModelKind| {
-        let found = scored.iter().find(|(other, _)| *other == kind);
+        let found = entrants.iter().find(|(other, _)| *other == kind);
         found.map(|(_, scored)| scored.losses.as_slice())
     };
     let mut decision = gate::decide(
@@ -129,7 +129,7 @@ pub(crate) fn hold(
     }
     journal.info(decision.reason.clone());
     let mut scores: Vec<(&'static str, Metrics)> =
-        scored.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
+        entrants.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
     let mut metrics: serde_json::Map<String, Json> =
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
@@ -137,9 +137,9 @@ pub(crate) fn hold(
     metrics.insert("evidence".to_owned(), json!(evidence));
     metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
     parameters.insert("spec".to_owned(), json!(spec));
-    let sizes = json!({"train": split.train.len(), "validation": split.validation.len(),
+    let part_rows = json!({"train": split.train.len(), "validation": split.validation.len(),
                        "calibration": split.calibration.len(), "test": split.test.len()});
-    parameters.insert("split".to_owned(), sizes);
+    parameters.insert("split".to_owned(), part_rows);
     parameters.insert("columns".to_owned(), json!(pipeline.column_names()));
     Ok(Outcome {
         artifact: winner,

@@ -60,6 +60,12 @@ pub(crate) fn train(
     let failed = |error: tch::TchError| Halt::Failed(format!("libtorch: {error}"));
     // The layers are small: a second thread costs more than it brings, and one thread adds in one order.
     tch::set_num_threads(1);
+    if train.codes.ncols() > 0 {
+        journal.warn(format!(
+            "the network takes no notice of the codes of {} features of many levels; it has the columns of their commonest",
+            train.codes.ncols()
+        ));
+    }
     tch::manual_seed(seed.cast_signed());
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), train.numbers.ncols(), &deep.hidden, outputs, deep.dropout);

@@ -69,7 +69,7 @@ pub(crate) fn fit(
     let mut open = vec![(0, rows)];
     for _ in 0..most {
         journal.checkpoint()?;
-        open = open.into_iter().flat_map(|(node, rows)| grower.split(node, &rows)).flatten().collect();
+        open = open.into_iter().filter_map(|(node, rows)| grower.split(node, &rows)).flatten().collect();
     }
     let mut best: Option<TreeFit> = None;
     for depth in 0..=most {
@@ -120,10 +120,10 @@ fn cells(inputs: ArrayView2<'_, f64>, cuts: &[Vec<f64>]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-struct Grower<'a> {
+struct Grower<'a, 'r> {
     task: Task,
     outputs: usize,
-    train: Part<'a>,
+    train: Part<'r>,
     cuts: &'a [Vec<f64>],
     cells: &'a [Vec<u8>],
     nodes: Vec<Grown>,
@@ -131,7 +131,7 @@ struct Grower<'a> {
     prior: Vec<f64>,
 }
 
-impl Grower<'_> {
+impl Grower<'_, '_> {
     /// Adds a row to sums.
     fn add(&self, sums: &mut [f64], row: usize) {
         let (weight, target) = (self.train.weights[row], self.train.targets[row]);
@@ -147,7 +147,9 @@ impl Grower<'_> {
 
     fn sums(&self, rows: &[usize]) -> Sums {
         let mut sums = vec![0.0; 1 + self.outputs];
-        rows.iter().for_each(|&row| self.add(&mut sums, row));
+        for &row in rows {
+            self.add(&mut sums, row);
+        }
         sums
     }
 
@@ -288,7 +290,7 @@ mod tests {
         let inputs = inputs(4_000, 3);
         let step = |row: usize| if inputs[[row, 1]] <= 0.5 { 1.0 } else { 3.0 };
         let targets: Vec<f64> = (0..4_000).map(step).collect();
-        let fitted = fit_on((Task::Regression, 0), &inputs, &targets, &[1.0; 4_000]);
+        let fitted = fit_on((Task::Regression, 0), &inputs, &targets, &vec![1.0; 4_000]);
         let Node::Split { column, threshold, .. } = fitted.tree.nodes[0] else { panic!("{fitted:?}") };
         assert_eq!(column, 1);
         assert!((threshold - 0.5).abs() < 0.03, "{threshold}");
@@ -300,7 +302,7 @@ mod tests {
         let inputs = inputs(4_000, 2);
         let truth = |row: usize| f64::from(u8::from(inputs[[row, 0]] * inputs[[row, 1]] > 0.0));
         let targets: Vec<f64> = (0..4_000).map(truth).collect();
-        let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &[1.0; 4_000]);
+        let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &vec![1.0; 4_000]);
         assert!(fitted.validation_loss < 0.5, "{}", fitted.validation_loss);
         assert!(fitted.depth >= 2);
     }
@@ -310,7 +312,7 @@ mod tests {
         let inputs = inputs(3_000, 2);
         let class = |row: usize| ((inputs[[row, 0]] + 1.0) * 1.499).floor();
         let targets: Vec<f64> = (0..3_000).map(class).collect();
-        let fitted = fit_on((Task::Multiclass, 3), &inputs, &targets, &[1.0; 3_000]);
+        let fitted = fit_on((Task::Multiclass, 3), &inputs, &targets, &vec![1.0; 3_000]);
         assert!(fitted.validation_loss < 0.15, "{}", fitted.validation_loss);
         let Some(Node::Leaf { scores }) = fitted.tree.nodes.last() else { panic!("{fitted:?}") };
         assert_eq!(scores.len(), 3);

@@ -139,7 +139,9 @@ fn from_fetched(spec: &TrainingSpec, fetched: Fetched, journal: &Journal) -> Res
     if rows == 0 {
         return Err(Halt::Rejected("the query gives no rows".to_owned()));
     }
-    columns.iter_mut().for_each(|column| column.values.resize(rows, Value::Missing));
+    for column in &mut columns {
+        column.values.resize(rows, Value::Missing);
+    }
     let column = |name: &str| {
         columns.iter().find(|column| column.name == name).ok_or_else(|| {
             let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();

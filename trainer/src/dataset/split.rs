@@ -152,7 +152,9 @@ fn stratified(spec: &TrainingSpec, targets: &[f64]) -> (Vec<usize>, Split) {
         }
         parts[0].extend(&stratum[start..]);
     }
-    parts.iter_mut().for_each(|part| part.sort_unstable());
+    for part in &mut parts {
+        part.sort_unstable();
+    }
     let split = Split::of([0, 1, 2, 3].map(|part| parts[part].len()));
     (parts.concat(), split)
 }

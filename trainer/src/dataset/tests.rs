@@ -136,7 +136,7 @@ fn no_test_row_is_in_training() {
     let mut rows = raw(500, |row| Value::Number((row % 5) as f64));
     rows.times.clear();
     for column in &mut rows.columns {
-        column.values = (0..500).map(|row| Value::Number((row % 50) as f64)).collect();
+        column.values = (0..500_usize).map(|row| Value::Number((row % 50) as f64)).collect();
     }
     let key = |dataset: &Dataset, row: usize| {
         format!("{:?} {}", dataset.columns[0].values[row], dataset.targets[row])
@@ -210,7 +210,7 @@ fn classes_and_columns_weigh_rows() {
 
     let column = spec(|spec| spec.data.sample_weight = Some("w".into()));
     let mut rows = raw(100, number);
-    rows.weights = (0..100).map(|row| Value::Number((row % 2 * 3) as f64)).collect();
+    rows.weights = (0..100_usize).map(|row| Value::Number((row % 2 * 3) as f64)).collect();
     let dataset = finished(&column, &rows).0.unwrap();
     assert!(dataset.weights[0] <= 0.0 && (dataset.weights[1] - 2.0).abs() < 1e-9);
     rows.weights[7] = Value::Number(-1.0);
@@ -279,7 +279,7 @@ fn a_feature_that_tells_the_target_is_refused_or_warned_of() {
     assert_eq!(leaks(&|_| (), &honest), (Ok(()), false));
     // A line that goes on beyond what training saw, a name for each class, and a step of a number.
     let mut line = raw(1_000, number);
-    line.columns[1].values = (0..1_000).map(|row| Value::Number(3.0 - 2.0 * row as f64)).collect();
+    line.columns[1].values = (0..1_000_usize).map(|row| Value::Number(3.0 - 2.0 * row as f64)).collect();
     let (checked, _) = leaks(&|_| (), &line);
     let said = checked.unwrap_err().to_string();
     assert!(said.contains("`b` (100.00 %) alone explains almost all of `y`"), "{said}");

@@ -40,7 +40,9 @@ pub(super) fn of(
         if !(mean.is_finite() && mean > 0.0) {
             return Err(Halt::Failed("the weights of a part add up to nothing".to_owned()));
         }
-        of_part.iter_mut().for_each(|weight| *weight /= mean);
+        for weight in of_part.iter_mut() {
+            *weight /= mean;
+        }
     }
     Ok(weights)
 }

@@ -67,7 +67,9 @@ mod tests {
     #[test]
     fn few_levels_are_counted_exactly() {
         let mut tally = Tally::default();
-        ["b", "a", "b", "c", "a", "b"].into_iter().for_each(|level| tally.update(level));
+        for level in ["b", "a", "b", "c", "a", "b"] {
+            tally.update(level);
+        }
         assert_eq!(tally.error(), 0);
         let expected = [("b", 3), ("a", 2), ("c", 1)].map(|(level, count)| (level.to_owned(), count));
         assert_eq!(tally.ranked(), expected);

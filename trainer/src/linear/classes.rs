@@ -3,7 +3,7 @@
 //! linfa's takes no weights of rows, and passes over the rows twice for each gradient; a test holds the two together.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array2, Axis, Slice};
 
 use super::Part;
 use crate::journal::{Halt, Journal};
@@ -99,15 +99,15 @@ fn descent(gradient: &Weights, pairs: &[(Weights, Weights, f64)]) -> Weights {
 /// Value and gradient.
 fn objective(part: Part<'_>, l2: f64, weights: &Weights) -> (f64, Weights) {
     let (rows, columns) = part.numbers.dim();
-    let slopes = weights.slice(s![.., ..columns]);
+    let slopes = weights.slice_axis(Axis(1), Slice::from(..columns));
     let intercepts = weights.column(columns);
     let (mut loss, mut total) = (0.0, 0.0);
-    let mut gradient = Array2::zeros(weights.raw_dim());
+    let mut gradient = Array2::<f64>::zeros(weights.raw_dim());
     for start in (0..rows).step_by(BLOCK) {
         let end = (start + BLOCK).min(rows);
-        let block = part.numbers.slice(s![start..end, ..]);
+        let block = part.numbers.slice_axis(Axis(0), Slice::from(start..end));
         // Row after row, whatever the order that a product would come in.
-        let mut scores = Array2::zeros((end - start, weights.nrows()));
+        let mut scores = Array2::<f64>::zeros((end - start, weights.nrows()));
         general_mat_mul(1.0, &block, &slopes.t(), 0.0, &mut scores);
         scores += &intercepts;
         for (mut row, at) in scores.rows_mut().into_iter().zip(start..end) {
@@ -115,16 +115,18 @@ fn objective(part: Part<'_>, l2: f64, weights: &Weights) -> (f64, Weights) {
             total += weight;
             let scores = row.as_slice_mut().unwrap_or_default();
             loss += weight * residuals(scores, part.targets[at]);
-            scores.iter_mut().for_each(|residual| *residual *= weight);
+            for residual in scores.iter_mut() {
+                *residual *= weight;
+            }
         }
-        let mut slopes = gradient.slice_mut(s![.., ..columns]);
+        let mut slopes = gradient.slice_axis_mut(Axis(1), Slice::from(..columns));
         slopes += &scores.t().dot(&block);
         let mut intercepts = gradient.column_mut(columns);
         intercepts += &scores.sum_axis(Axis(0));
     }
     let total = if total > 0.0 { total } else { 1.0 };
     gradient /= total;
-    gradient.slice_mut(s![.., ..columns]).scaled_add(l2, &slopes);
+    gradient.slice_axis_mut(Axis(1), Slice::from(..columns)).scaled_add(l2, &slopes);
     (loss / total + 0.5 * l2 * slopes.iter().map(|weight| weight * weight).sum::<f64>(), gradient)
 }
 

@@ -8,7 +8,7 @@ mod tests;
 use driftline::retrain::Task;
 use driftline::retrain::artifact::Layer;
 use driftline::retrain::spec::SimpleSpec;
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 
 use self::normal::Normal;
 use crate::journal::{Halt, Journal};
@@ -105,7 +105,7 @@ pub(crate) fn mean_loss(task: Task, scores: &Array2<f64>, part: Part<'_>) -> f64
 
 fn row((weights, intercept): normal::Weights) -> Array2<f64> {
     let mut row = Array2::from_elem((1, weights.len() + 1), intercept);
-    row.slice_mut(s![0, ..weights.len()]).assign(&weights);
+    row.row_mut(0).slice_axis_mut(Axis(0), Slice::from(..weights.len())).assign(&weights);
     row
 }
 
@@ -116,5 +116,5 @@ fn layer(weights: &Array2<f64>) -> Result<Layer, String> {
     }
     let last = weights.ncols() - 1;
     let bias: Array1<f64> = weights.index_axis(Axis(1), last).to_owned();
-    Ok(Layer { weight: weights.slice(s![.., ..last]).to_owned(), bias })
+    Ok(Layer { weight: weights.slice_axis(Axis(1), Slice::from(..last)).to_owned(), bias })
 }

@@ -1,9 +1,11 @@
 //! Least squares by the normal equations: one pass over the rows, whatever the number of penalties that are tried.
 
+use std::ops::Range;
+
 use linfa::Dataset;
 use linfa::traits::Fit as _;
 use linfa_elasticnet::ElasticNet;
-use ndarray::{Array1, Array2, Axis, s};
+use ndarray::{Array1, Array2, Axis, Slice};
 
 use super::Part;
 
@@ -32,13 +34,13 @@ pub(super) struct Normal {
 pub(super) type Weights = (Array1<f64>, f64);
 
 /// Sums over some rows of `[x − shift, y − shift, 1]` with itself, shape `[columns + 2, columns + 2]`.
-fn products(part: Part<'_>, rows: std::ops::Range<usize>, shift: &Array1<f64>) -> Array2<f64> {
+fn products(part: Part<'_>, rows: &Range<usize>, shift: &Array1<f64>) -> Array2<f64> {
     let columns = part.numbers.ncols();
-    let mut sums = Array2::zeros((columns + 2, columns + 2));
-    let mut block = Array2::zeros((BLOCK, columns + 2));
+    let mut sums = Array2::<f64>::zeros((columns + 2, columns + 2));
+    let mut block = Array2::<f64>::zeros((BLOCK, columns + 2));
     for start in rows.clone().step_by(BLOCK) {
         let end = (start + BLOCK).min(rows.end);
-        let mut filled = block.slice_mut(s![..end - start, ..]);
+        let mut filled = block.slice_axis_mut(Axis(0), Slice::from(..end - start));
         for (mut to, row) in filled.rows_mut().into_iter().zip(start..end) {
             let root = part.weights[row].sqrt();
             let from = part.numbers.row(row);
@@ -57,9 +59,9 @@ impl Normal {
         let (rows, columns) = part.numbers.dim();
         // About a row that is there, so that little cancels whatever the columns are centred on.
         let first = part.numbers.rows().into_iter().next();
-        let mut shift = Array1::zeros(columns + 1);
+        let mut shift = Array1::<f64>::zeros(columns + 1);
         if let Some(first) = first {
-            shift.slice_mut(s![..columns]).assign(&first);
+            shift.slice_axis_mut(Axis(0), Slice::from(..columns)).assign(&first);
             shift[columns] = part.targets.first().copied().unwrap_or(0.0);
         }
         let slab = rows.div_ceil(SLABS).max(1);
@@ -68,10 +70,8 @@ impl Normal {
         let mut sums = Array2::<f64>::zeros((columns + 2, columns + 2));
         for together in slabs.chunks(threads) {
             let done: Vec<Option<Array2<f64>>> = std::thread::scope(|scope| {
-                let running: Vec<_> = together
-                    .iter()
-                    .map(|rows| scope.spawn(|| products(part, rows.clone(), &shift)))
-                    .collect();
+                let running: Vec<_> =
+                    together.iter().map(|rows| scope.spawn(|| products(part, rows, &shift))).collect();
                 running.into_iter().map(|thread| thread.join().ok()).collect()
             });
             done.into_iter().flatten().for_each(|of_slab| sums += &of_slab);
@@ -79,13 +79,15 @@ impl Normal {
         let total = sums[[columns + 1, columns + 1]];
         let total = if total > 0.0 { total } else { 1.0 };
         sums /= total;
-        let about: Array1<f64> = sums.slice(s![columns + 1, ..=columns]).to_owned();
-        let x = about.slice(s![..columns]);
+        let about: Array1<f64> =
+            sums.row(columns + 1).slice_axis(Axis(0), Slice::from(..=columns)).to_owned();
+        let head = Slice::from(..columns);
+        let x = about.slice_axis(Axis(0), head);
         let outer = x.view().insert_axis(Axis(1)).dot(&x.view().insert_axis(Axis(0)));
-        let gram = &sums.slice(s![..columns, ..columns]) - &outer;
-        let moment = &sums.slice(s![..columns, columns]) - &(&x * about[columns]);
+        let gram = &sums.slice_axis(Axis(0), head).slice_axis(Axis(1), head) - &outer;
+        let moment = &sums.column(columns).slice_axis(Axis(0), head) - &(&x * about[columns]);
         let means = &shift + &about;
-        Self { means: means.slice(s![..columns]).to_owned(), target_mean: means[columns], gram, moment }
+        Self { means: means.slice_axis(Axis(0), head).to_owned(), target_mean: means[columns], gram, moment }
     }
 
     /// Ridge: minimises `Σ w (y − xβ − b)² / 2Σw + l2 |β|² / 2`.
@@ -137,14 +139,14 @@ fn cholesky(mut matrix: Array2<f64>) -> Option<Array2<f64>> {
     let n = matrix.nrows();
     for column in 0..n {
         let (_, mut rest) = matrix.view_mut().split_at(Axis(0), column);
-        let pivot_row = rest.slice(s![0, ..column]).to_owned();
+        let pivot_row = rest.row(0).slice_axis(Axis(0), Slice::from(..column)).to_owned();
         let pivot = (rest[[0, column]] - pivot_row.dot(&pivot_row)).sqrt();
         if !(pivot.is_finite() && pivot > 0.0) {
             return None;
         }
         rest[[0, column]] = pivot;
         for mut row in rest.rows_mut().into_iter().skip(1) {
-            let known = row.slice(s![..column]).dot(&pivot_row);
+            let known = row.slice_axis(Axis(0), Slice::from(..column)).dot(&pivot_row);
             row[column] = (row[column] - known) / pivot;
         }
     }
@@ -158,9 +160,10 @@ fn cholesky(mut matrix: Array2<f64>) -> Option<Array2<f64>> {
 
 /// `x` of `L x = right`.
 fn forward(factor: &Array2<f64>, right: &Array1<f64>) -> Array1<f64> {
-    let mut solution = Array1::zeros(right.len());
+    let mut solution = Array1::<f64>::zeros(right.len());
     for row in 0..right.len() {
-        let known = factor.slice(s![row, ..row]).dot(&solution.slice(s![..row]));
+        let done = Slice::from(..row);
+        let known = factor.row(row).slice_axis(Axis(0), done).dot(&solution.slice_axis(Axis(0), done));
         solution[row] = (right[row] - known) / factor[[row, row]];
     }
     solution
@@ -170,7 +173,8 @@ fn forward(factor: &Array2<f64>, right: &Array1<f64>) -> Array1<f64> {
 fn solve(factor: &Array2<f64>, right: &Array1<f64>) -> Array1<f64> {
     let mut solution = forward(factor, right);
     for row in (0..right.len()).rev() {
-        let below = factor.slice(s![row + 1.., row]).dot(&solution.slice(s![row + 1..]));
+        let done = Slice::from(row + 1..);
+        let below = factor.column(row).slice_axis(Axis(0), done).dot(&solution.slice_axis(Axis(0), done));
         solution[row] = (solution[row] - below) / factor[[row, row]];
     }
     solution

@@ -6,7 +6,7 @@ use linfa::Dataset;
 use linfa::traits::Fit as _;
 use linfa_elasticnet::ElasticNet;
 use linfa_logistic::{LogisticRegression, MultiLogisticRegression};
-use ndarray::{ArrayView2, array};
+use ndarray::array;
 
 use super::*;
 use crate::journal::Stop;
@@ -90,14 +90,14 @@ fn ridge_is_that_of_scikit_learn() {
 fn ridge_minimises_its_loss_and_weights_are_rows() {
     let (inputs, targets) = regression(300);
     let weights: Vec<f64> = (0..300).map(|row| f64::from(row % 3)).collect();
-    let part = part(inputs.view(), &targets, &weights);
+    let weighted = part(inputs.view(), &targets, &weights);
     let repeated: Vec<usize> = (0..300).flat_map(|row| std::iter::repeat_n(row, row % 3)).collect();
     let rows = inputs.select(Axis(0), &repeated);
     let same: Vec<f64> = repeated.iter().map(|&row| targets[row]).collect();
     let ones = vec![1.0; same.len()];
     let often = part(rows.view(), &same, &ones);
     for l2 in L2_GRID {
-        let (slopes, intercept) = Normal::of(part).ridge(l2).unwrap();
+        let (slopes, intercept) = Normal::of(weighted).ridge(l2).unwrap();
         let (again, base) = Normal::of(often).ridge(l2).unwrap();
         close(&slopes, &again, 1e-10);
         assert!((intercept - base).abs() < 1e-10);
@@ -158,7 +158,7 @@ fn logistic_regression_is_that_of_linfa() {
             .fit(&Dataset::new(inputs.clone(), labels))
             .unwrap();
         let sign = if fitted.labels().pos.class { 1.0 } else { -1.0 };
-        close(own.slice(s![0, ..3]), &(fitted.params() * sign), 1e-4);
+        close(own.row(0).slice_axis(Axis(0), Slice::from(..3)), &(fitted.params() * sign), 1e-4);
         assert!((own[[0, 3]] - fitted.intercept() * sign).abs() < 1e-4, "{own}");
     }
 }
@@ -184,7 +184,7 @@ fn multinomial_regression_is_that_of_linfa() {
         .max_iterations(1_000)
         .fit(&Dataset::new(inputs.clone(), labels))
         .unwrap();
-    close(own.slice(s![.., ..3]), fitted.params().t(), 1e-3);
+    close(own.slice_axis(Axis(1), Slice::from(..3)), fitted.params().t(), 1e-3);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn logistic_regression_finds_the_direction() {
             f64::from(u8::from(f64::midpoint(noise(&mut random), 1.0) < probability))
         })
         .collect();
-    let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &[1.0; 2_000]);
+    let fitted = fit_on((Task::Binary, 2), &inputs, &targets, &vec![1.0; 2_000]);
     assert!((fitted.layer.weight[[0, 0]] - 4.0).abs() < 0.6, "{:?}", fitted.layer);
     assert!(fitted.layer.weight[[0, 1]].abs() < 0.3);
     assert!((fitted.layer.bias[0] + 1.0).abs() < 0.3);
