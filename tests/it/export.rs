@@ -154,7 +154,7 @@ fn transformer() -> Artifact {
         groups,
         embeddings,
     };
-    let mut norm =
+    let norm =
         || Block::LayerNorm(Norm { epsilon: 1e-5, gain: Numbers(6).vector(16), bias: Numbers(7).vector(16) });
     let attention = Attention {
         heads: 4,
