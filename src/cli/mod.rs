@@ -146,6 +146,7 @@ pub async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<ExitStatus> {
         Command::Rules(command) => rules::run(command, || load_settings(config), out).await,
         Command::Capture(command) => capture::run(command, load_settings(config)?, out).await,
         Command::Labels(command) => labels::run(command, load_settings(config)?, out).await,
+        Command::Models(command) if !command.needs_registry() => models::run_alone(command, out),
         Command::Performance(command) => {
             let settings = load_settings(config)?;
             let database = app::open_database(&settings).await?;

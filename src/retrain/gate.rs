@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::artifact::ModelKind;
 use super::spec::Objective;
+use crate::stats::resample::interval_at;
 pub use crate::stats::resample::{block_length, interval};
 
 /// Resamples behind an interval.
@@ -60,12 +61,20 @@ pub struct Comparison {
     pub challenger: f64,
     /// Mean loss of the incumbent.
     pub incumbent: f64,
-    /// Lower end of the 95 % interval of `challenger − incumbent`.
+    /// Lower end of the interval of `challenger − incumbent`.
     pub lower: f64,
     /// Upper end.
     pub upper: f64,
     /// Length of the resampled blocks, in rows.
     pub block: usize,
+    /// Share of the resamples that lie in the interval.
+    #[serde(default = "usual_level")]
+    pub level: f64,
+}
+
+/// Confidence of an interval where nothing else is said.
+pub fn usual_level() -> f64 {
+    0.95
 }
 
 impl Comparison {
@@ -75,13 +84,14 @@ impl Comparison {
     }
 
     /// `0.41 against 0.55, difference -0.14 (95 % interval -0.17 to -0.11) on 900 rows`.
-    fn numbers(&self, objective: Objective) -> String {
+    pub(super) fn numbers(&self, objective: Objective) -> String {
         format!(
-            "{} {:.4} against {:.4}, difference {:+.4} (95 % interval {:+.4} to {:+.4}) on {} held-out rows",
+            "{} {:.4} against {:.4}, difference {:+.4} ({} % interval {:+.4} to {:+.4}) on {} held-out rows",
             objective.name(),
             self.challenger,
             self.incumbent,
             self.challenger - self.incumbent,
+            Percent(self.level),
             self.lower,
             self.upper,
             self.n
@@ -94,11 +104,12 @@ impl Comparison {
 /// # Arguments
 ///
 /// * `challenger`, `incumbent`: loss per row, shape `[n]`, same rows in the same order.
+/// * `level`: share of the resamples that lie in the interval, such as 0.95.
 /// * `seed`: the same seed gives the same interval.
 ///
 /// # Returns
 ///
-/// Means and the 95 % percentile interval of the mean difference. Rows next to each other in time err together,
+/// Means and the percentile interval of the mean difference. Rows next to each other in time err together,
 /// so whole blocks of rows are resampled; with independent rows the blocks have length 1 and this is the plain
 /// paired bootstrap. With no rows the interval is infinite, so nothing is ever better.
 ///
@@ -107,15 +118,25 @@ impl Comparison {
 /// Circular block bootstrap: Politis and Romano (1992). Block length: Politis and White (2004),
 /// doi:10.1081/ETC-120028836, with the correction of Patton, Politis and White (2009),
 /// doi:10.1080/07474930802459016.
-pub fn compare(challenger: &[f64], incumbent: &[f64], seed: u64) -> Comparison {
+pub fn compare(challenger: &[f64], incumbent: &[f64], level: f64, seed: u64) -> Comparison {
     let differences: Vec<f64> = challenger.iter().zip(incumbent).map(|(new, old)| new - old).collect();
     let n = differences.len();
     let block = block_length(&differences);
-    let (lower, upper) = interval(n, block, RESAMPLES, seed, |indices| {
+    let (lower, upper) = interval_at(level, n, block, RESAMPLES, seed, |indices| {
         indices.iter().map(|&row| differences[row]).sum::<f64>() / n as f64
     })
     .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-    Comparison { n, challenger: mean(challenger), incumbent: mean(incumbent), lower, upper, block }
+    Comparison { n, challenger: mean(challenger), incumbent: mean(incumbent), lower, upper, block, level }
+}
+
+/// A share in per cent, with as many digits as it has.
+struct Percent(f64);
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = format!("{:.3}", 100.0 * self.0);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -150,10 +171,11 @@ pub fn decide(
     simple: (ModelKind, &[f64]),
     deep: Option<&[f64]>,
     production: Option<(i64, &[f64])>,
+    level: f64,
     seed: u64,
 ) -> GateDecision {
     let (kind, simple) = simple;
-    let deep_against_linear = deep.map(|deep| compare(deep, simple, seed));
+    let deep_against_linear = deep.map(|deep| compare(deep, simple, level, seed));
     let (winner, winner_losses, chosen) = match (&deep_against_linear, deep) {
         (Some(comparison), Some(deep)) => {
             let numbers = comparison.numbers(objective);
@@ -165,8 +187,8 @@ pub fn decide(
         }
         _ => (kind, simple, format!("{} is good enough by the settings", kind.as_str())),
     };
-    let against_production =
-        production.map(|(version, losses)| (version, compare(winner_losses, losses, seed.wrapping_add(1))));
+    let against_production = production
+        .map(|(version, losses)| (version, compare(winner_losses, losses, level, seed.wrapping_add(1))));
     let (accepted, verdict) = match &against_production {
         None => (true, format!("no version is in production, so {} is accepted", winner.as_str())),
         Some((version, comparison)) => {
@@ -215,6 +237,7 @@ mod tests {
             (ModelKind::Linear, &linear),
             Some(&deep),
             production.as_deref().map(|losses| (3, losses)),
+            0.95,
             7,
         );
         assert_eq!((decision.winner, decision.accepted), expected, "{}", decision.reason);
@@ -252,14 +275,14 @@ mod tests {
         check(Objective::Mse, &three, &[1.0, 3.5], &[4.0, 0.25]);
         check(Objective::Huber { delta: 1.0 }, &three, &[1.0, 3.5], &[1.5, 0.125]);
         check(Objective::Quantile { q: 0.9 }, &three, &[1.0, 3.5], &[0.2, 0.45]);
-        // 2 (t ln(t / p) − t + p), by hand.
+        // sklearn.metrics.mean_poisson_deviance([2], [3]) and ([0], [3]), scikit-learn 1.7.
         check(Objective::Poisson, &three, &[2.0, 0.0], &[0.378_139_567_567_342_47, 6.0]);
     }
 
     #[test]
     fn no_rows_are_never_better() {
-        assert!(!compare(&[], &[], 0).is_better());
-        assert!(!compare(&[1.0], &[1.0], 0).is_better());
+        assert!(!compare(&[], &[], 0.95, 0).is_better());
+        assert!(!compare(&[1.0], &[1.0], 0.95, 0).is_better());
     }
 
     /// First-order autoregression with coefficient 0.9.
@@ -289,7 +312,7 @@ mod tests {
             (0..trials)
                 .filter(|&trial| {
                     let zero = vec![0.0; 500];
-                    compare(&make(500, 1000 + trial), &zero, trial).is_better()
+                    compare(&make(500, 1000 + trial), &zero, 0.95, trial).is_better()
                 })
                 .count()
         };
@@ -303,7 +326,7 @@ mod tests {
             values in prop::collection::vec(-1e6_f64..1e6, 0..80),
             seed in any::<u64>(),
         ) {
-            let comparison = compare(&values, &values, seed);
+            let comparison = compare(&values, &values, 0.95, seed);
             prop_assert!(!comparison.is_better());
         }
 
@@ -313,9 +336,9 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let zero = vec![0.0; values.len()];
-            let first = compare(&values, &zero, seed);
+            let first = compare(&values, &zero, 0.95, seed);
             prop_assert!(first.lower <= first.upper);
-            prop_assert_eq!(first, compare(&values, &zero, seed));
+            prop_assert_eq!(first, compare(&values, &zero, 0.95, seed));
         }
     }
 }

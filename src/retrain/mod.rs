@@ -6,7 +6,11 @@ pub mod artifact;
 pub mod policy;
 pub mod gate;
 pub mod importance;
+pub mod evaluation;
+pub mod guard;
+pub mod card;
 pub mod rehearsal;
+pub mod export;
 
 pub use artifact::{Artifact, ArtifactError, ModelKind};
 pub use spec::{

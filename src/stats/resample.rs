@@ -47,6 +47,23 @@ pub fn interval(
     block: usize,
     resamples: usize,
     seed: u64,
+    statistic: impl FnMut(&[usize]) -> f64,
+) -> Option<(f64, f64)> {
+    interval_at(0.95, n, block, resamples, seed, statistic)
+}
+
+/// As [`interval`], with the share `level` of what was drawn between its ends.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a number of draws is positive and far below 2^53; anything else saturates"
+)]
+pub fn interval_at(
+    level: f64,
+    n: usize,
+    block: usize,
+    resamples: usize,
+    seed: u64,
     mut statistic: impl FnMut(&[usize]) -> f64,
 ) -> Option<(f64, f64)> {
     if n == 0 {
@@ -66,7 +83,8 @@ pub fn interval(
         return None;
     }
     values.sort_by(f64::total_cmp);
-    let tail = values.len() / 40;
+    // A hair more, so that a tail of 50 is not 49.999….
+    let tail = (values.len() as f64 * (1.0 - level) / 2.0 + 1e-9) as usize;
     Some((*values.get(tail)?, *values.get(values.len() - 1 - tail)?))
 }
 

@@ -6,6 +6,7 @@ pub mod capture_snapshot;
 pub mod label;
 pub mod snapshot;
 pub mod model_version;
+pub mod artifact_file;
 pub mod training_run;
 pub mod training_log;
 pub mod training_status;
@@ -223,6 +224,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "receivers", include_str!("migrations/0010_receivers.sql")),
     (11, "performance", include_str!("migrations/0011_performance.sql")),
     (12, "capture", include_str!("migrations/0012_capture.sql")),
+    (13, "run_evidence", include_str!("migrations/0013_run_evidence.sql")),
     (14, "operations_and_tokens", include_str!("migrations/0014_operations_and_tokens.sql")),
     (15, "model_kind", include_str!("migrations/0015_model_kind.sql")),
     (16, "drift_series", include_str!("migrations/0016_drift_series.sql")),

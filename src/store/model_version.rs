@@ -258,6 +258,19 @@ pub async fn show(
     row.as_ref().map(read).transpose()
 }
 
+/// The version that `run` registered, whatever became of it.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn of_run(db: impl PgExecutor<'_>, run: Uuid) -> Result<Option<ModelVersion>, StoreError> {
+    let row = sqlx::query("select * from model_version where run = $1 order by version desc limit 1")
+        .bind(run)
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Every version, of one model or of all, newest first.
 ///
 /// # Errors

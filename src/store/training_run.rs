@@ -314,6 +314,38 @@ pub async fn progress(db: impl PgExecutor<'_>, claim: &Claim, progress: &Json) -
     Ok(())
 }
 
+/// Keeps what a run has measured that will bring no version; call it before [`end`].
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn keep_evidence(
+    db: impl PgExecutor<'_>,
+    claim: &Claim,
+    evidence: &Json,
+) -> Result<(), StoreError> {
+    sqlx::query("update training_run set evidence = $3 where id = $1 and attempt = $2 and state = 'running'")
+        .bind(claim.run)
+        .bind(claim.attempt)
+        .bind(evidence)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// What a run without a version has measured, where it came that far: its `metrics` and `parameters`.
+///
+/// # Errors
+///
+/// [`StoreError::Database`] when the query fails.
+pub async fn evidence(db: impl PgExecutor<'_>, run: Uuid) -> Result<Option<Json>, StoreError> {
+    let row: Option<(Option<Json>,)> = sqlx::query_as("select evidence from training_run where id = $1")
+        .bind(run)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.and_then(|(evidence,)| evidence))
+}
+
 /// Gives the run back to the queue, so that another worker takes it at once.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod compare_bad_input;
 mod database;
 mod expectations;
 mod first_baseline;
+mod export;
 mod ingest;
 mod ingest_faults;
 mod ingest_pairs;

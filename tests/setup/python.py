@@ -24,9 +24,9 @@ ENVIRONMENTS = {
     "tests": (
         "DRIFTLINE_TEST_PYTHON",
         "requirements.txt",
-        8_600_000,
-        "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, opentelemetry.proto.trace.v1.trace_pb2, "
-        "standardwebhooks, websockets.sync.server",
+        63_000_000,
+        "aiosmtpd.controller, cloudevents.core.bindings.http, grpc, onnx, onnxruntime, "
+        "opentelemetry.proto.trace.v1.trace_pb2, standardwebhooks, websockets.sync.server",
     ),
     "api": ("DRIFTLINE_API_PYTHON", "requirements-api.txt", 14_000_000, "schemathesis, hypothesis"),
 }

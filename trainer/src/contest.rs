@@ -1,25 +1,22 @@
 //! Linear first, then deep, both against the version in production on the same held-out rows.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::path::PathBuf;
 
-use driftline::model::Column;
-use driftline::retrain::artifact::{Artifact, Graph, Link, ModelKind, Output};
+use driftline::retrain::artifact::{Artifact, Link, ModelKind, Output};
+use driftline::retrain::evaluation::Metrics;
 use driftline::retrain::gate::{self, GateDecision};
-use driftline::retrain::importance;
 use driftline::retrain::pipeline::Encoded;
 use driftline::retrain::{Objective, Task, TrainingSpec};
-use driftline::store::training_log::Metric;
 use serde_json::{Value as Json, json};
 use tch::Device;
 
 use crate::dataset::{self, Dataset};
-use crate::evaluation::{self, Metrics};
+use crate::deep::{self, Plan};
 use crate::features;
+use crate::held_out::{self, HeldOut, Scored};
 use crate::journal::{Halt, Journal};
 use crate::linear::Part;
 use crate::simple;
-use crate::training::{self, Request};
 
 /// The version in production.
 #[derive(Debug, Clone)]
@@ -45,18 +42,15 @@ pub(crate) struct Outcome {
     pub(crate) scores: Vec<(&'static str, Metrics)>,
 }
 
-/// A model on the held-out rows.
-struct Scored {
-    losses: Vec<f64>,
-    metrics: Metrics,
-}
-
 /// Trains and decides. The linear model is finished and scored before the deep one starts.
+///
+/// The deep one is written down at `checkpoint` as it trains, and goes on from there.
 pub(crate) fn hold(
     spec: &TrainingSpec,
     dataset: &Dataset,
     incumbent: Option<&Incumbent>,
     device: Device,
+    checkpoint: Option<PathBuf>,
     journal: &Journal,
 ) -> Result<Outcome, Halt> {
     let split = &dataset.split;
@@ -84,35 +78,33 @@ pub(crate) fn hold(
         graph,
         output,
     };
-    let held_out = HeldOut {
-        task: spec.task,
-        objective,
-        columns: dataset.slice(&split.test),
-        targets: &dataset.targets[split.test.clone()],
-        seed: spec.seed,
-        journal,
-    };
+    let held_out = HeldOut::of(spec, dataset, journal);
 
     // The simple models of a count predict the count itself.
     let simple_output = if output.link == Link::Exp { standard(raw_targets) } else { output };
-    let simple = sides.with(simple_output, |train, validation| {
+    let mut simple = sides.with(simple_output, |train, validation| {
         let output = (simple_output, dataset.classes.len());
         simple::fit(spec, output, train, validation, artifact, journal)
     })?;
     let mut entrants: Vec<(ModelKind, Scored)> = Vec::new();
-    for model in &simple.models {
+    for model in &mut simple.models {
+        held_out::calibrate(model, dataset, journal);
         entrants.push((model.kind, held_out.score(model.kind.as_str(), model)));
         journal.checkpoint()?;
     }
     let best = simple.best();
     let mut parameters = simple.parameters.clone();
-    let mut deep = None;
+    let mut deep_model = None;
     if !simple::is_good_enough(spec, best, &held_encoded, held_targets, journal) {
-        let (graph, chosen) = deep_graph(spec, &sides, (output, dataset.classes.len()), device, journal)?;
+        let (classes, snapshot) = (dataset.classes.len(), dataset.snapshot(spec).hash);
+        let plan = Plan { spec, pipeline: &pipeline, output, classes, device, checkpoint, snapshot };
+        let (graph, chosen) =
+            sides.with(output, |train, validation| deep::fit(&plan, train, validation, journal))?;
         parameters.insert("deep".to_owned(), chosen);
-        let model = artifact(ModelKind::Deep, graph, output);
+        let mut model = artifact(ModelKind::Deep, graph, output);
+        held_out::calibrate(&mut model, dataset, journal);
         entrants.push((ModelKind::Deep, held_out.score("deep", &model)));
-        deep = Some(model);
+        deep_model = Some(model);
         journal.checkpoint()?;
     }
 
@@ -122,24 +114,34 @@ pub(crate) fn hold(
         let found = entrants.iter().find(|(other, _)| *other == kind);
         found.map(|(_, scored)| scored.losses.as_slice())
     };
-    let decision = gate::decide(
+    let mut decision = gate::decide(
         objective,
         (best.kind, losses(best.kind).unwrap_or_default()),
         losses(ModelKind::Deep),
         production.as_ref().map(|(version, scored)| (*version, scored.losses.as_slice())),
+        spec.evaluation.level,
         spec.seed,
     );
+    let winner = deep_model.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
+    let evidence = held_out.evidence(&winner)?;
+    if decision.accepted {
+        let production = production.as_ref().map(|(_, scored)| scored.losses.as_slice());
+        let losses = losses(decision.winner).unwrap_or_default();
+        let objections = held_out.objections(evidence.cost.as_ref(), losses, production);
+        if !objections.is_empty() {
+            decision.accepted = false;
+            decision.reason = format!("{}; but {}", decision.reason, objections.join("; and "));
+        }
+    }
     journal.info(decision.reason.clone());
-    let winner = deep.filter(|_| decision.winner == ModelKind::Deep).unwrap_or_else(|| best.clone());
     let mut scores: Vec<(&'static str, Metrics)> =
         entrants.into_iter().map(|(kind, scored)| (kind.as_str(), scored.metrics)).collect();
     scores.extend(production.map(|(_, scored)| ("production", scored.metrics)));
     let mut metrics: serde_json::Map<String, Json> =
         scores.iter().map(|(candidate, metrics)| ((*candidate).to_owned(), json!(metrics))).collect();
     metrics.insert("gate".to_owned(), json!(decision));
-    if decision.accepted {
-        metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
-    }
+    metrics.insert("evidence".to_owned(), json!(evidence));
+    metrics.insert("importance".to_owned(), json!(held_out.importance(&winner)?));
     parameters.insert("spec".to_owned(), json!(spec));
     let part_rows = json!({"train": split.train.len(), "validation": split.validation.len(),
                        "calibration": split.calibration.len(), "test": split.test.len()});
@@ -152,34 +154,6 @@ pub(crate) fn hold(
         parameters: Json::Object(parameters),
         scores,
     })
-}
-
-/// Trains the deep model; its network and what was chosen.
-fn deep_graph(
-    spec: &TrainingSpec,
-    sides: &Sides<'_>,
-    (output, classes): (Output, usize),
-    device: Device,
-    journal: &Journal,
-) -> Result<(Graph, Json), Halt> {
-    let started = Instant::now();
-    let request = Request {
-        objective: scaled(spec.objective(), output),
-        output,
-        outputs: classes.max(1),
-        deep: &spec.deep,
-        seed: spec.seed,
-        device,
-    };
-    let fit = sides.with(output, |train, validation| training::train(request, train, validation, journal))?;
-    let seconds = started.elapsed().as_secs_f64();
-    journal.info(format!(
-        "deep model {:?} trained for {} epochs in {seconds:.1} s, best epoch {}",
-        spec.deep.hidden, fit.epochs, fit.best_epoch
-    ));
-    let chosen = json!({"best_epoch": fit.best_epoch, "epochs": fit.epochs,
-                        "validation_loss": fit.validation_loss, "seconds": seconds});
-    Ok((Graph::dense(fit.layers), chosen))
 }
 
 /// What makes answers of the scores of a model trained on `targets`.
@@ -213,14 +187,6 @@ fn standardised(output: Output, targets: &[f64]) -> Vec<f64> {
     }
 }
 
-/// The loss of standardised targets.
-fn scaled(objective: Objective, output: Output) -> Objective {
-    match objective {
-        Objective::Huber { delta } => Objective::Huber { delta: delta / output.scale },
-        other => other,
-    }
-}
-
 /// Encoded rows, their targets, and how much each row counts.
 type Side<'a> = (&'a Encoded, &'a [f64], &'a [f64]);
 
@@ -241,71 +207,4 @@ impl Sides<'_> {
 
 fn part<'a>((encoded, _, weights): Side<'a>, targets: &'a [f64]) -> Part<'a> {
     Part { numbers: encoded.numbers.view(), codes: encoded.codes.view(), targets, weights }
-}
-
-/// The rows that only the gate sees.
-struct HeldOut<'a> {
-    task: Task,
-    objective: Objective,
-    columns: Vec<Column>,
-    targets: &'a [f64],
-    seed: u64,
-    journal: &'a Journal,
-}
-
-impl HeldOut<'_> {
-    /// Importance of each feature to `artifact`, for the order of what later alerts name.
-    fn importance(&self, artifact: &Artifact) -> Result<BTreeMap<String, f64>, Halt> {
-        let shares = importance::permutation(
-            artifact,
-            self.objective,
-            &self.columns,
-            self.targets,
-            self.seed,
-            || self.journal.checkpoint(),
-        )?;
-        let mut ranked: Vec<_> = shares.iter().collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(a.1).then_with(|| a.0.cmp(b.0)));
-        let said: Vec<String> =
-            ranked.iter().take(5).map(|(name, share)| format!("{name} {:.1} %", 100.0 * *share)).collect();
-        self.journal.info(match said.as_slice() {
-            [] => "shuffling a feature makes the model no worse: it rests on none".to_owned(),
-            said => format!("it rests on {} (by shuffling each feature)", said.join(", ")),
-        });
-        Ok(shares)
-    }
-
-    fn score(&self, candidate: &'static str, artifact: &Artifact) -> Scored {
-        let answers = artifact.predict(self.targets.len(), &self.columns);
-        let losses = gate::losses(self.objective, answers.view(), self.targets);
-        let metrics =
-            evaluation::evaluate(self.task, self.objective, answers.view(), self.targets, self.seed);
-        let said: Vec<String> = metrics
-            .iter()
-            .map(|(name, estimate)| {
-                format!("{name} {:.4} [{:.4}, {:.4}]", estimate.value, estimate.lower, estimate.upper)
-            })
-            .collect();
-        self.journal.info(format!("{candidate} on held-out rows: {}", said.join(", ")));
-        let number = |name: String, value| Metric {
-            candidate: candidate.to_owned(),
-            split: "test".to_owned(),
-            epoch: -1,
-            name,
-            value,
-        };
-        self.journal.metrics(
-            metrics
-                .iter()
-                .flat_map(|(name, estimate)| {
-                    [
-                        number((*name).to_owned(), estimate.value),
-                        number(format!("{name}_lower"), estimate.lower),
-                        number(format!("{name}_upper"), estimate.upper),
-                    ]
-                })
-                .collect(),
-        );
-        Scored { losses, metrics }
-    }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use driftline::capture::CaptureError;
+use driftline::retrain::card::Drift;
 use driftline::retrain::{RunState, Source, TrainingSpec};
 use driftline::store::training_run::{self, Claim, Heartbeat, RunError, TrainingRun};
-use driftline::store::{PgPool, StoreError, model_version, training_log};
+use driftline::store::{PgPool, StoreError, drift_report, model_version, training_log};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use crate::captured;
 use crate::contest::{self, Incumbent};
 use crate::dataset::{self, Dataset, Rows};
 use crate::journal::{Event, Halt, Journal, Stop, StopReason};
-use crate::{network, register, skew};
+use crate::{device, register, skew};
 
 /// A worker.
 #[derive(Debug)]
@@ -130,8 +131,6 @@ impl Worker {
         if !problems.is_empty() {
             return Err(Halt::Failed(problems.join("; ")).into());
         }
-        let (device, line) = network::device(&spec.device).map_err(|error| failed(&error))?;
-        journal.info(line);
         let rows = match spec.source {
             Source::Captured => Rows::Captured(Box::new(captured::take(&self.pool, &spec).await?)),
             Source::Query { .. } => Rows::Fetched(dataset::fetch(&spec).await?),
@@ -144,6 +143,12 @@ impl Worker {
             ));
         }
         let production = model_version::production(&self.pool, &spec.model).await?;
+        let drift = if run.reason_kind == "rule" {
+            let reports = drift_report::latest(&self.pool, &spec.model, REPORTS).await?;
+            reports.iter().find_map(|(_, report)| Drift::of(report))
+        } else {
+            None
+        };
         let served = match spec.source {
             Source::Captured if production.is_some() => {
                 captured::newest(&self.pool, &spec, skew::ROWS).await?
@@ -154,6 +159,8 @@ impl Worker {
         let journal = journal.clone();
         // Computing has its own thread, so that the heartbeat is never late.
         let computed = tokio::task::spawn_blocking(move || -> Result<Trained, Interrupted> {
+            register::check_store(&spec).map_err(|error| failed(&error))?;
+            let claimed = device::claim(&spec.device, &journal)?;
             let dataset = dataset::build(&spec, rows, &journal)?;
             let snapshot = dataset.snapshot(&spec);
             journal.info(format!("snapshot {}", snapshot.hash));
@@ -165,8 +172,11 @@ impl Worker {
             if let Some(incumbent) = &incumbent {
                 skew::report(incumbent.version, &incumbent.artifact, &spec.output, &served, &journal);
             }
-            match compute(&claim, &spec, &run, &dataset, incumbent, device, &journal) {
-                Ok(trained) => Ok(trained),
+            match compute(&claim, &spec, &run, &dataset, (incumbent, drift), claimed.device, &journal) {
+                Ok(Computed::Won(trained)) => Ok(*trained),
+                Ok(Computed::Lost { reason, evidence }) => {
+                    Err(Interrupted::Rejected { reason, evidence, taken: (spec.model, Box::new(snapshot)) })
+                }
                 Err(halt) => Err(Interrupted::Halted(halt, Some((spec.model, Box::new(snapshot))))),
             }
         });
@@ -224,6 +234,10 @@ impl Worker {
                     }
                 }
             }
+            Err(Interrupted::Rejected { reason, evidence, taken }) => {
+                training_run::keep_evidence(&self.pool, &claim, evidence).await?;
+                (RunState::Rejected, reason.clone(), Some((&taken.0, taken.1.as_ref())))
+            }
             Err(Interrupted::Store(problem)) if problem.is_transient() => {
                 training_run::release(&self.pool, &claim).await?;
                 return Ok(Ending::Released);
@@ -235,14 +249,39 @@ impl Worker {
     }
 }
 
+/// Reports among which the drift is looked for that made a rule ask for a run.
+const REPORTS: i64 = 50;
+
 /// A version that only has to be registered.
 struct Trained {
     outcome: String,
     registration: model_version::Registration,
 }
 
+/// How training came out.
+enum Computed {
+    /// With a version.
+    Won(Box<Trained>),
+    /// The gate kept it out of production.
+    Lost {
+        /// The gate's sentence.
+        reason: String,
+        /// Metrics and parameters.
+        evidence: serde_json::Value,
+    },
+}
+
 /// Why there is no version.
 enum Interrupted {
+    /// The gate says so, on evidence.
+    Rejected {
+        /// In a sentence.
+        reason: String,
+        /// Metrics and parameters.
+        evidence: serde_json::Value,
+        /// What was trained on.
+        taken: (driftline::model::ModelName, Box<driftline::store::snapshot::Snapshot>),
+    },
     /// The run itself says so; with the snapshot where one was taken.
     Halted(Halt, Option<(driftline::model::ModelName, Box<driftline::store::snapshot::Snapshot>)>),
     /// The database does.
@@ -280,19 +319,30 @@ fn compute(
     spec: &TrainingSpec,
     run: &TrainingRun,
     dataset: &Dataset,
-    incumbent: Option<Incumbent>,
+    (incumbent, drift): (Option<Incumbent>, Option<Drift>),
     device: tch::Device,
     journal: &Journal,
-) -> Result<Trained, Halt> {
-    let won = contest::hold(spec, dataset, incumbent.as_ref(), device, journal)?;
+) -> Result<Computed, Halt> {
+    let checkpoint = Some(register::checkpoint_path(spec, claim));
+    let mut won = contest::hold(spec, dataset, incumbent.as_ref(), device, checkpoint, journal)?;
+    if let Some(drift) = drift {
+        won.metrics["evidence"]["drift"] = json!(drift);
+    }
     if !won.decision.accepted {
-        return Err(Halt::Rejected(won.decision.reason));
+        let evidence = json!({"metrics": won.metrics, "parameters": won.parameters});
+        return Ok(Computed::Lost { reason: won.decision.reason, evidence });
     }
     let content = won.artifact.to_bytes().map_err(|error| Halt::Failed(error.to_string()))?;
     let path =
         register::write_artifact(&register::folder(spec, claim), &content).map_err(|error| failed(&error))?;
     let baseline = register::new_baseline(spec, dataset, &won.artifact).map_err(|error| failed(&error))?;
     let hash = driftline::retrain::artifact::sha256(&content);
+    match register::export(spec, &won.artifact, &hash, &path) {
+        Ok(Some(folder)) => journal.info(format!("exported to {}", folder.display())),
+        Ok(None) => {}
+        // A version that has won is worth more than its copies, which `driftline models export` makes at any time.
+        Err(problem) => journal.warn(format!("not exported: {problem:#}")),
+    }
     journal.info(format!("artifact {} ({} bytes, SHA-256 {hash})", path.display(), content.len()));
     let parent = incumbent.map(|incumbent| incumbent.version);
     let registration = register::registration(
@@ -304,7 +354,7 @@ fn compute(
         (&path, hash),
         (parent, device),
     );
-    Ok(Trained { outcome: won.decision.reason, registration })
+    Ok(Computed::Won(Box::new(Trained { outcome: won.decision.reason, registration })))
 }
 
 /// Prolongs the lease until told that it is over.
@@ -350,10 +400,15 @@ async fn record(pool: PgPool, claim: Claim, mut events: UnboundedReceiver<Event>
             }
             Event::Progress(progress) => {
                 info!(run = %claim.run, epoch = progress.epoch, train_loss = progress.train_loss,
-                      validation_loss = progress.validation_loss, eta_seconds = progress.eta_seconds, "epoch");
+                      validation_loss = progress.validation_loss,
+                      rows_per_second = progress.rows_per_second, eta_seconds = progress.eta_seconds, "epoch");
                 let message = format!(
-                    "epoch {}/{}: train loss {:.4}, validation loss {:.4}",
-                    progress.epoch, progress.max_epochs, progress.train_loss, progress.validation_loss
+                    "epoch {}/{}: train loss {:.4}, validation loss {:.4}, {:.0} rows/s",
+                    progress.epoch,
+                    progress.max_epochs,
+                    progress.train_loss,
+                    progress.validation_loss,
+                    progress.rows_per_second
                 );
                 match training_log::append(&pool, &claim, "info", &message).await {
                     Ok(()) => training_run::progress(&pool, &claim, &json!(progress)).await,

@@ -86,7 +86,7 @@ pub(crate) struct Progress {
     pub(crate) validation_loss: f64,
     /// Seconds until the last epoch at the latest.
     pub(crate) eta_seconds: u64,
-    /// Rows trained on in a second, over all epochs so far.
+    /// Rows trained on in a second, in this epoch.
     pub(crate) rows_per_second: f64,
 }
 
@@ -111,13 +111,20 @@ pub(crate) enum Event {
 pub(crate) struct Journal {
     events: UnboundedSender<Event>,
     stop: Stop,
+    /// Whether progress and numbers are kept to itself.
+    is_quiet: bool,
 }
 
 impl Journal {
     /// A journal and where its events come out.
     pub(crate) fn new(stop: Stop) -> (Self, UnboundedReceiver<Event>) {
         let (events, out) = unbounded_channel();
-        (Self { events, stop }, out)
+        (Self { events, stop, is_quiet: false }, out)
+    }
+
+    /// The same journal, which passes on lines but neither progress nor numbers.
+    pub(crate) fn without_progress(&self) -> Self {
+        Self { is_quiet: true, ..self.clone() }
     }
 
     /// Tells something. Nobody listening is no reason to stop training.
@@ -137,12 +144,16 @@ impl Journal {
 
     /// An epoch is done.
     pub(crate) fn progress(&self, progress: Progress) {
-        self.tell(Event::Progress(progress));
+        if !self.is_quiet {
+            self.tell(Event::Progress(progress));
+        }
     }
 
     /// Numbers to keep.
     pub(crate) fn metrics(&self, metrics: Vec<Metric>) {
-        self.tell(Event::Metrics(metrics));
+        if !self.is_quiet {
+            self.tell(Event::Metrics(metrics));
+        }
     }
 
     /// Stops here when told to.

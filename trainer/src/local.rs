@@ -11,7 +11,7 @@ use driftline::retrain::{Source, TrainingSpec};
 use crate::contest::{self, Incumbent};
 use crate::dataset;
 use crate::journal::{Event, Halt, Journal, Stop};
-use crate::{network, register};
+use crate::{device, register};
 
 /// Trains what the file `spec` says and writes a table to `out`. Returns whether the winner was accepted.
 ///
@@ -91,8 +91,7 @@ fn train(
     incumbent: Option<&Incumbent>,
     journal: &Journal,
 ) -> Result<(contest::Outcome, String), Halt> {
-    let (device, line) = network::device(&spec.device).map_err(|error| Halt::Failed(format!("{error:#}")))?;
-    journal.info(line);
+    let claimed = device::claim(&spec.device, journal)?;
     let rows = match spec.source {
         Source::File { .. } | Source::Captured => dataset::Rows::InFiles,
         Source::Query { .. } => {
@@ -104,7 +103,7 @@ fn train(
         }
     };
     let dataset = dataset::build(spec, rows, journal)?;
-    let won = contest::hold(spec, &dataset, incumbent, device, journal)?;
+    let won = contest::hold(spec, &dataset, incumbent, claimed.device, None, journal)?;
     Ok((won, dataset.snapshot(spec).hash))
 }
 
@@ -115,11 +114,13 @@ fn print(event: &Event, out: &mut impl Write) -> std::io::Result<()> {
         }
         Event::Progress(progress) => writeln!(
             out,
-            "epoch {}/{}: train loss {:.4}, validation loss {:.4}, at most {} s left",
+            "{} epoch {}/{}: train loss {:.4}, validation loss {:.4}, {:.0} rows/s, at most {} s left",
+            progress.candidate,
             progress.epoch,
             progress.max_epochs,
             progress.train_loss,
             progress.validation_loss,
+            progress.rows_per_second,
             progress.eta_seconds
         ),
         Event::Metrics(_) => Ok(()),

@@ -19,15 +19,25 @@ mod dataset;
 mod features;
 mod linear;
 mod tree;
+mod device;
+mod usage;
+mod architecture;
 mod network;
+mod batches;
+mod loss;
+mod schedule;
+mod checkpoint;
 mod training;
-mod evaluation;
+mod search;
+mod deep;
+mod held_out;
 mod simple;
 mod contest;
 mod skew;
 mod register;
 mod job;
 mod local;
+mod bench;
 
 /// Retrains models: linear first, then deep, gated and registered
 #[derive(Debug, Parser)]
@@ -41,6 +51,8 @@ struct Cli {
 enum Command {
     /// Claim queued runs until stopped
     Work(Work),
+    /// Measure how fast this machine trains
+    Bench(bench::Bench),
     /// Carry out one run without a queue
     Run {
         /// Specification with a `file` source
@@ -93,6 +105,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Run { spec, against, out } => {
             local::run(&spec, against.as_deref(), out.as_deref(), &mut io::stdout(), &mut io::stderr())
         }
+        Command::Bench(bench) => bench::run(&bench, &mut io::stdout()),
         Command::Work(work) => {
             tracing_subscriber::fmt()
                 .json()

@@ -1,7 +1,6 @@
 //! What a won run leaves behind: the artifact's file, the new baseline and the registration.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,9 @@ use driftline::baseline::{
 };
 use driftline::model::{FeatureKind, Role, Value};
 use driftline::retrain::artifact::{Artifact, FILE_NAME, sha256};
+use driftline::retrain::export::{self, About, Format};
 use driftline::retrain::{Task, TrainingSpec};
+use driftline::store::artifact_file;
 use driftline::store::model_version::{ModelVersion, Registration};
 use driftline::store::snapshot::Snapshot;
 use driftline::store::training_run::{Claim, TrainingRun};
@@ -19,12 +20,10 @@ use driftline::window::window_index;
 use serde_json::json;
 use tch::Device;
 
+use crate::checkpoint::write_atomically;
 use crate::contest::{Incumbent, Outcome};
 use crate::dataset::Dataset;
-use crate::network::device_name;
-
-/// The libtorch that this program is built for.
-const LIBTORCH: &str = "2.13.0";
+use crate::device;
 
 /// Writes `content` to `folder/model.safetensors`, whole or not at all.
 ///
@@ -33,16 +32,48 @@ const LIBTORCH: &str = "2.13.0";
 /// Names the file that could not be written.
 pub(crate) fn write_artifact(folder: &Path, content: &[u8]) -> Result<PathBuf> {
     let path = folder.join(FILE_NAME);
-    let temporary = folder.join(format!(".{FILE_NAME}.{}.tmp", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)
-    };
-    write().with_context(|| format!("the artifact `{}` could not be written", path.display()))?;
+    write_atomically(&path, content)
+        .with_context(|| format!("the artifact `{}` could not be written", path.display()))?;
     path.canonicalize().with_context(|| format!("the artifact `{}` is gone", path.display()))
+}
+
+/// Whether artifacts can be written to the folder, before any training.
+///
+/// # Errors
+///
+/// Says what is wrong with the folder.
+pub(crate) fn check_store(spec: &TrainingSpec) -> Result<()> {
+    let folder = Path::new(&spec.artifacts).join(spec.model.as_str());
+    let probe = folder.join(format!(".probe.{}", std::process::id()));
+    write_atomically(&probe, b"can be written")
+        .and_then(|()| fs::remove_file(&probe))
+        .with_context(|| format!("artifacts cannot be written to `{}`", folder.display()))
+}
+
+/// Where a training of the run is written down. Not by attempt: the next one goes on with it.
+pub(crate) fn checkpoint_path(spec: &TrainingSpec, claim: &Claim) -> PathBuf {
+    Path::new(&spec.artifacts).join(spec.model.as_str()).join(claim.run.to_string()).join("deep.checkpoint")
+}
+
+/// Writes the forms that the specification asks for to the folder `export` beside the artifact; none when it asks for none.
+///
+/// # Errors
+///
+/// Says what could not be written.
+pub(crate) fn export(
+    spec: &TrainingSpec,
+    artifact: &Artifact,
+    sha256: &str,
+    path: &Path,
+) -> Result<Option<PathBuf>> {
+    let formats: Vec<Format> = spec.export.formats.iter().filter_map(|word| Format::parse(word)).collect();
+    if formats.is_empty() {
+        return Ok(None);
+    }
+    let about = About { model: spec.model.to_string(), version: None, artifact_sha256: sha256.to_owned() };
+    let folder = path.with_file_name("export");
+    artifact_file::write_folder(&folder, &export::bundle(artifact, &about, &formats, Vec::new())?)?;
+    Ok(Some(folder))
 }
 
 /// Folder of a run's artifact. The attempt is part of it, so that a worker that lost its lease cannot replace
@@ -159,8 +190,9 @@ pub(crate) fn registration(
         build: json!({
             "driftline": env!("CARGO_PKG_VERSION"),
             "commit": option_env!("DRIFTLINE_COMMIT"),
-            "libtorch": LIBTORCH,
-            "device": device_name(context.1),
+            "libtorch": device::LIBTORCH,
+            "device": device::name(context.1),
+            "threads": spec.limits.threads,
         }),
         reason: format!("{}: {}", run.reason_kind, run.reason),
     }

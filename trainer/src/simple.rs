@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use driftline::retrain::TrainingSpec;
 use driftline::retrain::artifact::{Artifact, Block, Graph, Input, ModelKind, Output};
+use driftline::retrain::evaluation::{self, Judged};
 use driftline::retrain::pipeline::Encoded;
 use serde_json::{Map, Value as Json, json};
 
-use crate::evaluation;
 use crate::journal::{Halt, Journal};
 use crate::linear::{self, Part};
 use crate::tree;
@@ -90,7 +90,8 @@ pub(crate) fn is_good_enough(
 ) -> bool {
     let Some(wanted) = &spec.simple.good_enough else { return false };
     let answers = artifact.predict_encoded(encoded);
-    let metrics = evaluation::evaluate(spec.task, spec.objective(), answers.view(), targets, spec.seed);
+    let judged = Judged { task: spec.task, objective: spec.objective(), answers: answers.view(), targets };
+    let metrics = evaluation::evaluate(judged, spec.seed);
     let Some(estimate) = metrics.get(wanted.metric.as_str()) else { return false };
     let is_reached = wanted.is_reached(estimate.value);
     journal.info(format!(

@@ -134,6 +134,103 @@ fn two_processes_give_the_same_weights() {
 }
 
 #[test]
+fn every_architecture_is_repeatable() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 800);
+    let attention = json!({"width": 8, "blocks": 1, "heads": 2});
+    for (change, threads) in [
+        (json!({"norm": "batch", "dropout": 0.2}), 1),
+        (json!({"norm": "layer", "activation": "gelu", "hidden": [16, 16, 16, 16, 16]}), 2),
+        (json!({"architecture": "ft_transformer", "attention": attention, "dropout": 0.1}), 1),
+        (json!({"search": {"trials": 3, "epochs": 1}}), 1),
+    ] {
+        let mut spec = spec(folder.path(), 3);
+        spec["limits"] = json!({"threads": threads});
+        spec["deep"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let [first, second] = [(), ()].map(|()| run_local(folder.path(), &spec));
+        assert!(first.status.code().is_some_and(|code| code < 2), "{}", text(&first.stderr));
+        assert_eq!(text(&first.stdout), text(&second.stdout), "{change}");
+    }
+}
+
+#[test]
+fn several_classes_and_other_losses_train() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = "time,a,b,kind,count\n".to_owned();
+    for row in 0..900 {
+        let [a, b] = [(row * 7_919) % 1_000, (row * 104_729) % 997].map(|x| x as f64 / 500.0 - 1.0);
+        let time = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(row);
+        let kind = if a * b > 0.2 {
+            "both"
+        } else if a > 0.0 {
+            "left"
+        } else {
+            "none"
+        };
+        let count = ((2.0 * a * b).exp() * 5.0).round();
+        writeln!(rows, "{},{a},{b},{kind},{count}", time.format("%FT%TZ")).unwrap();
+    }
+    std::fs::write(folder.path().join("rows.csv"), rows).unwrap();
+    let mut spec = spec(folder.path(), 30);
+    spec["features"] = json!([{"name": "a", "kind": "numeric"}, {"name": "b", "kind": "numeric"}]);
+    let check = |spec: &Json, expected: &str| {
+        let out = run_local(folder.path(), spec);
+        assert_eq!(out.status.code(), Some(0), "{}{}", text(&out.stdout), text(&out.stderr));
+        assert!(text(&out.stdout).contains(expected), "{}", text(&out.stdout));
+        let content = std::fs::read(folder.path().join("out/model.safetensors")).unwrap();
+        Artifact::from_bytes(&content).unwrap()
+    };
+    spec["task"] = json!("multiclass");
+    spec["target"] = json!("kind");
+    let artifact = check(&spec, "deep beats linear: log loss");
+    assert_eq!(artifact.classes, ["both", "left", "none"]);
+    let at = |x: f64| Column { name: "a".into(), values: vec![Value::Number(x)] };
+    assert_eq!(artifact.predict(1, &[at(0.5)]).dim(), (1, 3));
+    spec["task"] = json!("regression");
+    spec["target"] = json!("count");
+    for (objective, name) in [
+        (json!("poisson"), "Poisson deviance"),
+        (json!({"huber": {"delta": 2.0}}), "Huber loss"),
+        (json!({"quantile": {"q": 0.9}}), "pinball loss"),
+    ] {
+        spec["objective"] = objective;
+        let artifact = check(&spec, &format!("deep beats linear: {name}"));
+        assert!(artifact.predict_one(1, &[at(0.5)])[0].is_finite());
+    }
+}
+
+#[tokio::test]
+async fn a_killed_and_a_stopped_training_end_with_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 1_500);
+    let mut spec = spec(folder.path(), 400);
+    spec["limits"] = json!({"checkpoint_seconds": 0.05});
+    spec["deep"]
+        .as_object_mut()
+        .unwrap()
+        .extend([("norm".to_owned(), json!("batch")), ("dropout".to_owned(), json!(0.1))]);
+    let whole = run_local(folder.path(), &spec);
+    assert!(whole.status.success(), "{}{}", text(&whole.stdout), text(&whole.stderr));
+    let (pool, url) = database().await;
+    let run = queue(&pool, &spec).await;
+    let first = Worker::start(&url);
+    wait(&pool, run, is_training).await;
+    first.signal("-KILL");
+    let mut second = Worker::start(&url);
+    wait(&pool, run, |run| run.attempt == 2 && is_training(run)).await;
+    second.signal("-TERM");
+    assert!(second.0.wait().unwrap().success());
+    let _third = Worker::start(&url);
+    let ended = wait(&pool, run, |run| run.state.is_final()).await;
+    assert_eq!((ended.state, ended.attempt), (RunState::Succeeded, 3), "{:?}", ended.outcome);
+    let lines = training_log::lines(&pool, run, 0).await.unwrap();
+    let resumed = lines.iter().filter(|line| line.message.starts_with("going on after epoch")).count();
+    assert_eq!(resumed, 2, "{lines:?}");
+    let version = model_version::production(&pool, &ModelName::parse("m").unwrap()).await.unwrap().unwrap();
+    assert!(text(&whole.stdout).contains(&version.artifact_sha256), "{}", text(&whole.stdout));
+}
+
+#[test]
 fn real_data_trains_both_models() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bike_sharing_head.csv");
@@ -196,6 +293,8 @@ fn what_cannot_be_trained_is_said() {
     check(&|spec| spec["source"]["file"]["path"] = json!("gone.csv"), 2, "`gone.csv` cannot be read");
     check(&|spec| spec["source"] = json!("captured"), 2, "`run` has no database");
     check(&|spec| spec["deep"]["learning_rate"] = json!(1e30), 2, "the deep model diverged in epoch");
+    check(&|spec| spec["deep"]["dropot"] = json!(0.1), 2, "unknown field `dropot`");
+    check(&|spec| spec["limits"] = json!({"threads": 0}), 2, "limits.threads 0 is not between 1 and 1024");
 
     let mut one_class = "time,a,b,c,y\n".to_owned();
     for row in 0..600 {
@@ -258,6 +357,23 @@ async fn a_killed_workers_run_finishes_under_another() {
     assert!(ended.outcome.unwrap().contains("deep does not beat version 1 in production: log loss"));
     let scored = training_log::evaluation(&pool, again).await.unwrap();
     assert!(scored.iter().any(|metric| metric.candidate == "production" && metric.name == "roc_auc"));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_fails_before_any_training() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("rows.csv"), 800);
+    let (pool, url) = database().await;
+    std::fs::write(folder.path().join("artifacts"), "a file where a folder should be").unwrap();
+    let run = queue(&pool, &spec(folder.path(), 2)).await;
+    let _worker = Worker::start(&url);
+    let ended = wait(&pool, run, |run| run.state.is_final()).await;
+    assert_eq!(ended.state, RunState::Failed);
+    let outcome = ended.outcome.unwrap();
+    assert!(
+        outcome.contains("artifacts cannot be written to") && outcome.contains("artifacts/m"),
+        "{outcome}"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ mod evaluation;
 mod export;
 
 pub use data::{ClassWeights, DataSpec, Duplicates, Leakage, LeakageAction};
-pub use deep::DeepSpec;
+pub use deep::{Activation, Architecture, AttentionSpec, DeepSpec, Normalisation, Schedule, SearchSpec};
 pub use evaluation::EvaluationSpec;
 pub use export::ExportSpec;
 pub use features::{DateSpec, FeatureSpec, FeaturesSpec, Imputation, InteractionSpec, Scaling};

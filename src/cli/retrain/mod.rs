@@ -1,6 +1,7 @@
 //! `retrain`: ask for a run, follow it, release it, stop it.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -20,6 +21,11 @@ use crate::store::training_run::{self, RunError, TrainingRun};
 
 /// Who asks where nothing says it.
 pub(super) const COMMAND_LINE: &str = "command line";
+
+mod compare;
+mod curve;
+mod mlflow;
+mod show;
 
 /// Pause between two looks at a run that is followed.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -57,10 +63,31 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show one run with its evaluation
+    /// Show one run: how it ended, its evaluation, its learning curves
     Show {
         /// The run
         run: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set two runs side by side
+    Compare {
+        /// The run
+        first: Uuid,
+        /// The run that it is compared with
+        second: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a run to a folder of runs that mlflow reads
+    Export {
+        /// The run
+        run: Uuid,
+        /// The folder, often called `mlruns`; other runs in it stay
+        #[arg(long, value_name = "DIR")]
+        mlflow: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -142,7 +169,9 @@ pub async fn run(
             begin(pool, &spec, &Word::new(&by, &reason)?, wait, json, now, out).await
         }
         Command::List { model, limit, json } => list(pool, model.as_ref(), limit, json, out).await,
-        Command::Show { run, json } => show(pool, run, json, out).await,
+        Command::Show { run, json } => show::run(pool, run, json, out).await,
+        Command::Compare { first, second, json } => compare::run(pool, first, second, json, out).await,
+        Command::Export { run, mlflow, json } => mlflow::run(pool, run, &mlflow, json, out).await,
         Command::Logs { run, follow, json } => logs(pool, run, follow, json, out).await,
         Command::Approve { run, word } => {
             operation::approve(pool, run, &word.checked()?, now).await?;
@@ -174,7 +203,7 @@ async fn begin(
     let run = operation::retrain(pool, spec, word, now).await?;
     if wait {
         let ended = follow(pool, run).await?;
-        write_run(pool, &ended, json, out).await?;
+        show::write(pool, &ended, json, out).await?;
         return Ok(ended.state == RunState::Succeeded);
     }
     if json {
@@ -255,60 +284,6 @@ pub(super) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(header);
     table
-}
-
-async fn show(pool: &PgPool, run: Uuid, json: bool, out: &mut impl Write) -> Result<Succeeded> {
-    let found = training_run::show(pool, run).await?;
-    write_run(pool, &found, json, out).await?;
-    Ok(true)
-}
-
-async fn write_run(pool: &PgPool, run: &TrainingRun, json: bool, out: &mut impl Write) -> Result<()> {
-    let evaluation = training_log::evaluation(pool, run.id).await?;
-    if json {
-        let mut content = serde_json::to_value(run)?;
-        content["evaluation"] = serde_json::to_value(&evaluation)?;
-        writeln!(out, "{}", serde_json::to_string_pretty(&content)?)?;
-        return Ok(());
-    }
-    let time = |time: Option<DateTime<Utc>>| {
-        time.map_or_else(|| "-".to_owned(), |time| time.format("%F %T").to_string())
-    };
-    let mut lines = vec![
-        ("run", run.id.to_string()),
-        ("model", run.model.clone()),
-        ("state", run.state.as_str().to_owned()),
-        ("reason", format!("{}: {}", run.reason_kind, run.reason)),
-        ("attempt", run.attempt.to_string()),
-        ("worker", run.worker.clone().unwrap_or_else(|| "-".to_owned())),
-        ("asked", time(Some(run.created_at))),
-        ("started", time(run.started_at)),
-        ("finished", time(run.finished_at)),
-    ];
-    lines.extend(run.version.map(|version| ("version", version.to_string())));
-    lines.extend(run.outcome.clone().map(|outcome| ("outcome", outcome)));
-    for (name, value) in lines {
-        writeln!(out, "{name:<9} {value}")?;
-    }
-    if !evaluation.is_empty() {
-        let mut table = plain_table(&["CANDIDATE", "METRIC", "HELD-OUT VALUE", "95 % INTERVAL"]);
-        let find = |candidate: &str, name: String| {
-            evaluation.iter().find(|metric| metric.candidate == candidate && metric.name == name)
-        };
-        for metric in &evaluation {
-            let bound = |end: &str| find(&metric.candidate, format!("{}_{end}", metric.name));
-            if let (Some(lower), Some(upper)) = (bound("lower"), bound("upper")) {
-                table.add_row([
-                    metric.candidate.clone(),
-                    metric.name.clone(),
-                    format!("{:.4}", metric.value),
-                    format!("{:.4} to {:.4}", lower.value, upper.value),
-                ]);
-            }
-        }
-        writeln!(out, "{table}")?;
-    }
-    Ok(())
 }
 
 async fn logs(pool: &PgPool, run: Uuid, follow: bool, json: bool, out: &mut impl Write) -> Result<Succeeded> {

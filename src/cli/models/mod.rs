@@ -7,12 +7,16 @@ use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use sqlx::PgPool;
 
+use super::ExitStatus;
 use super::retrain::{COMMAND_LINE, plain_table};
 use crate::alert::Word;
 use crate::model::ModelName;
 use crate::store;
 use crate::store::model_version::{self, ModelVersion};
 use crate::store::operation::{self, Promotion};
+
+mod card;
+mod export;
 
 /// What `models` can do.
 #[derive(Debug, clap::Subcommand)]
@@ -37,6 +41,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a version in the forms that serving stacks load
+    Export(export::Arguments),
+    /// Show what is known of a version: data, metrics, segments, importance, why it exists
+    Card(card::Arguments),
     /// Put a version into production; its baseline becomes the active one
     Promote {
         /// The model
@@ -59,6 +67,25 @@ pub(super) enum Command {
         #[command(flatten)]
         said: Said,
     },
+}
+
+impl Command {
+    /// Whether the registry is asked at all.
+    pub(super) fn needs_registry(&self) -> bool {
+        !matches!(self, Self::Export(arguments) if arguments.artifact.is_some())
+    }
+}
+
+/// Carries out a command that needs no registry.
+///
+/// # Errors
+///
+/// When the command could not be carried out, or does need the registry.
+pub(super) fn run_alone(command: Command, out: &mut impl Write) -> Result<ExitStatus> {
+    match command {
+        Command::Export(arguments) => export::from_file(&arguments, out),
+        _ => anyhow::bail!("this command needs the registry"),
+    }
 }
 
 /// Who moves production, and why.
@@ -97,6 +124,8 @@ pub(super) async fn run(
         }
         Command::List { model, json } => list(pool, model.as_ref(), json, out).await,
         Command::Show { model, version, json } => show(pool, &model, version, json, out).await,
+        Command::Export(arguments) => export::from_registry(pool, &arguments, out).await,
+        Command::Card(arguments) => card::run(pool, &arguments, out).await,
     }
 }
 
@@ -145,6 +174,18 @@ async fn list(pool: &PgPool, model: Option<&ModelName>, json: bool, out: &mut im
     Ok(())
 }
 
+/// The version asked for, or the one in production.
+async fn find(pool: &PgPool, model: &ModelName, version: Option<i64>) -> Result<ModelVersion> {
+    match version {
+        Some(number) => model_version::show(pool, model, number).await?.with_context(|| {
+            format!("model `{model}` has no version {number}; `driftline models list -m {model}` shows them")
+        }),
+        None => model_version::production(pool, model).await?.with_context(|| {
+            format!("model `{model}` has no version in production; `driftline models list -m {model}` shows its versions")
+        }),
+    }
+}
+
 async fn show(
     pool: &PgPool,
     model: &ModelName,
@@ -152,14 +193,7 @@ async fn show(
     json: bool,
     out: &mut impl Write,
 ) -> Result<()> {
-    let found = match version {
-        Some(number) => model_version::show(pool, model, number)
-            .await?
-            .with_context(|| format!("model `{model}` has no version {number}"))?,
-        None => model_version::production(pool, model)
-            .await?
-            .with_context(|| format!("model `{model}` has no version in production"))?,
-    };
+    let found = find(pool, model, version).await?;
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
         return Ok(());
