@@ -71,9 +71,9 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("reference").required(true).args(["data", "from_traffic"])))]
 pub(super) struct Build {
     /// Reference data: .parquet, .csv, .jsonl
-    #[arg(required_unless_present = "from_traffic", conflicts_with = "from_traffic")]
     data: Option<PathBuf>,
     /// Build from the rows that were captured in this time up to now, instead of from data: `7d`. Privacy has been applied to
     /// them; columns without any value are left out

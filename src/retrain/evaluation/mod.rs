@@ -229,14 +229,14 @@ mod tests {
     #[test]
     fn binary_metrics_are_those_of_scikit_learn() {
         // sklearn.metrics on these eight rows: accuracy_score 0.75, f1_score 0.75, roc_auc_score 0.84375,
-        // brier_score_loss 0.15875, log_loss 0.4893522…
+        // brier_score_loss 0.1503125, log_loss 0.4893522…
         let predictions = [0.1, 0.4, 0.35, 0.8, 0.6, 0.9, 0.2, 0.6];
         let targets = [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0];
         let metrics = of_one(Task::Binary, &predictions, &targets);
         check(&metrics, "accuracy", 0.75);
         check(&metrics, "f1", 0.75);
         check(&metrics, "roc_auc", 13.5 / 16.0);
-        check(&metrics, "brier", 0.15875);
+        check(&metrics, "brier", 0.150_312_5);
     }
 
     #[test]

@@ -236,10 +236,11 @@ fn addresses(folder: &Path) -> Option<(String, String)> {
 
 /// What the files of captured rows hold.
 async fn in_files(pool: &PgPool, folder: &Path) -> Vec<u8> {
-    let left: i64 = sqlx::query_scalar("select count(*) from captured_row where segment is null")
-        .fetch_one(pool)
-        .await
-        .unwrap();
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from captured_row where segment is null and model = 'm'")
+            .fetch_one(pool)
+            .await
+            .unwrap();
     assert_eq!(left, 0, "rows wait in the database");
     let (place, model) = (Place::folder(folder).unwrap(), ModelName::parse("m").unwrap());
     let mut reader = Reader::open(pool, &place, &model, Filter::default()).await.unwrap();

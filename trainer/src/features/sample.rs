@@ -39,6 +39,8 @@ impl Sample {
         if count < 2 {
             return self.kept[last / 2..=last / 2].to_vec();
         }
+        // Between equal numbers rounding can step back.
+        let mut before = f64::NEG_INFINITY;
         (0..count)
             .map(|index| {
                 let scaled = index * last;
@@ -46,7 +48,8 @@ impl Sample {
                 let share = rest as f64 / (count - 1) as f64;
                 let (low, high) = (self.kept[below], self.kept[(below + 1).min(last)]);
                 // Weighted, not added to, so that nothing overflows.
-                low * (1.0 - share) + high * share
+                before = before.max(low * (1.0 - share) + high * share);
+                before
             })
             .collect()
     }
