@@ -129,6 +129,10 @@ fn filled() -> Metrics {
     metrics.watch.canary_detection.with_label_values(&["m"]).set(3600.0);
     metrics.watch.overdue.with_label_values(&["m"]).set(0.0);
     metrics.traces.spans.with_label_values(&["sent"]).inc();
+    metrics.capture.show("m", 12, 3, 4096);
+    metrics.capture.moved.with_label_values(&["m"]).inc_by(500);
+    metrics.capture.failures.with_label_values(&["m"]).inc();
+    metrics.capture.without_baseline.with_label_values(&["m"]).set(1);
     for figures in
         [&metrics.performance.figure, &metrics.performance.standard_error, &metrics.performance.baseline]
     {

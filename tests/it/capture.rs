@@ -213,8 +213,8 @@ async fn a_snapshot_gives_the_same_rows_for_ever() {
         Snapshot::take(&it.pool, &it.place, &it.model, Filter::default(), Some(at(15)), (100, &[])).await;
     assert_eq!(early.unwrap().manifest.rows, 2, "the label of r1 became known at 20");
 
-    let segment = &snapshot.manifest.parts[0].segment;
-    let uri = it.files().into_iter().find(|path| path.display().to_string().contains(segment)).unwrap();
+    let named = &snapshot.manifest.parts[0].segment;
+    let uri = it.files().into_iter().find(|path| path.display().to_string().contains(named)).unwrap();
     let good = std::fs::read(&uri).unwrap();
     let mut bad = good.clone();
     bad[good.len() / 2] ^= 1;

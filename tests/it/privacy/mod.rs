@@ -235,24 +235,26 @@ fn addresses(folder: &Path) -> Option<(String, String)> {
 }
 
 /// What the files of captured rows hold.
-async fn in_files(pool: &PgPool, folder: &Path) -> Vec<u8> {
-    let left: i64 =
-        sqlx::query_scalar("select count(*) from captured_row where segment is null and model = 'm'")
-            .fetch_one(pool)
-            .await
-            .unwrap();
+async fn in_files(pool: &PgPool, folder: &Path, models: &[String]) -> Vec<u8> {
+    let left: i64 = sqlx::query_scalar("select count(*) from captured_row where segment is null")
+        .fetch_one(pool)
+        .await
+        .unwrap();
     assert_eq!(left, 0, "rows wait in the database");
-    let (place, model) = (Place::folder(folder).unwrap(), ModelName::parse("m").unwrap());
-    let mut reader = Reader::open(pool, &place, &model, Filter::default()).await.unwrap();
+    let place = Place::folder(folder).unwrap();
     let mut words = String::new();
-    while let Some(rows) = reader.next().await.unwrap() {
-        for text in rows.ids.iter().chain(rows.model_versions.iter()) {
-            words.extend([text, "\n"]);
-        }
-        for column in rows.features.iter().chain(&rows.outputs) {
-            words.extend([column.name.as_str(), "\n"]);
-            for value in column.values() {
-                words.extend([format!("{value:?}"), "\n".to_owned()]);
+    for model in models {
+        let model = ModelName::parse(model.as_str()).unwrap();
+        let mut reader = Reader::open(pool, &place, &model, Filter::default()).await.unwrap();
+        while let Some(rows) = reader.next().await.unwrap() {
+            for text in rows.ids.iter().chain(rows.model_versions.iter()) {
+                words.extend([text, "\n"]);
+            }
+            for column in rows.features.iter().chain(&rows.outputs) {
+                words.extend([column.name.as_str(), "\n"]);
+                for value in column.values() {
+                    words.extend([format!("{value:?}"), "\n".to_owned()]);
+                }
             }
         }
     }
@@ -350,8 +352,17 @@ async fn planted_secrets_are_found_nowhere() {
     .await;
     let mut places = sidecar.everything().await;
     // The same rows once they are in files, in words, as what files hold is compressed.
-    sidecar.cli(&["capture", "seal", "-m", "m"]).await;
-    places.push(("files of captured rows".to_owned(), in_files(&sidecar.pool, sidecar.folder.path()).await));
+    let models: Vec<String> = sqlx::query_scalar("select distinct model from captured_row order by model")
+        .fetch_all(&sidecar.pool)
+        .await
+        .unwrap();
+    for model in &models {
+        sidecar.cli(&["capture", "seal", "-m", model]).await;
+    }
+    places.push((
+        "files of captured rows".to_owned(),
+        in_files(&sidecar.pool, sidecar.folder.path(), &models).await,
+    ));
     places.extend(
         database(&sidecar.pool).await.into_iter().filter(|(name, _)| name.starts_with("capture_segment")),
     );
