@@ -139,10 +139,6 @@ fn filled() -> Metrics {
         figures.with_label_values(&["m", "accuracy"]).set(0.5);
     }
     metrics.performance.rows.with_label_values(&["m"]).set(500);
-    metrics.capture.show("m", 5, 2, 4096);
-    metrics.capture.moved.with_label_values(&["m"]).inc_by(30);
-    metrics.capture.failures.with_label_values(&["m"]).inc();
-    metrics.capture.without_baseline.with_label_values(&["m"]).set(1);
     metrics.performance.labelled.with_label_values(&["m"]).set(0.9);
     metrics.performance.window_end.with_label_values(&["m"]).set(3600.0);
     metrics.watch.reloads.with_label_values(&["loaded"]).inc();
