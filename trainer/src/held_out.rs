@@ -191,10 +191,28 @@ pub(crate) fn calibrate(artifact: &mut Artifact, dataset: &Dataset, journal: &Jo
     }
     let answers = artifact.predict(part.len(), &dataset.slice(&part));
     let temperature = evaluation::temperature(artifact.task, answers.view(), &dataset.targets[part.clone()]);
-    artifact.output.temperature = temperature;
-    journal.info(format!(
+    let about = format!(
         "{} model: temperature {temperature:.3} fitted on {} calibration rows",
         artifact.kind.as_str(),
         part.len()
-    ));
+    );
+    // The world moves: what a short stretch of time asks for can be refuted by the one before it.
+    let (check, objective) = (dataset.split.validation.clone(), Objective::default_of(artifact.task));
+    let columns = dataset.slice(&check);
+    let loss = |artifact: &Artifact| {
+        let answers = artifact.predict(check.len(), &columns);
+        let losses = gate::losses(objective, answers.view(), &dataset.targets[check.clone()]);
+        losses.iter().sum::<f64>() / losses.len().max(1) as f64
+    };
+    let plain = loss(artifact);
+    let before = std::mem::replace(&mut artifact.output.temperature, temperature);
+    let scaled = loss(artifact);
+    if scaled < plain {
+        journal.info(about);
+    } else {
+        artifact.output.temperature = before;
+        journal.info(format!(
+            "{about} and not kept: the validation part's log loss would go from {plain:.4} to {scaled:.4}"
+        ));
+    }
 }
