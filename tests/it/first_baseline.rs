@@ -73,5 +73,5 @@ async fn a_person_has_one_built_and_it_is_marked() {
     assert!(status == Some(0) && said.contains("traffic from") && said.contains("yes"), "{said}");
     assert!(!said.contains("no baseline yet"), "{said}");
     let (status, said) = run(&["baseline", "build", "-m", "m"]);
-    assert!(status == Some(2) && said.contains("<DATA>"), "{said}");
+    assert!(status == Some(2) && said.contains("<DATA|--from-traffic <SPAN>>"), "{said}");
 }

@@ -215,8 +215,9 @@ async fn a_killed_and_a_stopped_training_end_with_the_same_weights() {
     assert!(whole.status.success(), "{}{}", text(&whole.stdout), text(&whole.stderr));
     let (pool, url) = database().await;
     let run = queue(&pool, &spec).await;
+    let checkpoint = folder.path().join("artifacts/m").join(run.to_string()).join("deep.checkpoint");
     let first = Worker::start(&url);
-    wait(&pool, run, is_training).await;
+    wait(&pool, run, |run| is_training(run) && checkpoint.exists()).await;
     first.signal("-KILL");
     let mut second = Worker::start(&url);
     wait(&pool, run, |run| run.attempt == 2 && is_training(run)).await;
